@@ -1,0 +1,1 @@
+"""Code generation: graph IR to kernels, loop IR, LLVM, objects, libraries."""

@@ -1,0 +1,243 @@
+"""Builds loop IR: each instruction is placed once, in the outermost loop where its operands exist.
+
+So loop-invariant code is hoisted and repeated code shared while it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from gradc.ir.dims import Dim
+from gradc.ir.loops import (
+    MATH_FUNCTIONS,
+    Accumulator,
+    Buffer,
+    For,
+    If,
+    Instruction,
+    Ref,
+    Require,
+    Statement,
+    Store,
+)
+from gradc.ir.types import DType, bool_, i64
+
+_COMMUTATIVE = frozenset({"add", "mul", "eq", "ne", "and", "or", "xor"})
+
+
+@dataclass(slots=True)
+class _Block:
+    statements: list[Statement]
+    known: dict[object, Ref] = field(default_factory=dict)
+    accumulators: list[Accumulator] | None = None  # of the loop whose body this is
+
+
+class LoopBuilder:
+    """Writes the statements of one kernel. Op rules use its scalar methods; refs are its values."""
+
+    def __init__(self) -> None:
+        self.body: list[Statement] = []
+        self._blocks = [_Block(self.body)]
+        self._mask: Ref | None = None
+        self._constants: dict[Ref, object] = {}
+
+    # --- scalars -----------------------------------------------------------------------------
+
+    def const(self, value: float, dtype: DType) -> Ref:
+        """A number of the given dtype."""
+        key = (repr(value), type(value))  # tells -0.0 from 0.0, and one nan from none
+        return self._emit("const", (), dtype, value=value, key=key)
+
+    def index(self, value: int) -> Ref:
+        """An integer as an index (i64)."""
+        return self.const(value, i64)
+
+    def size(self, dim: Dim) -> Ref:
+        """The value of a dimension, as i64."""
+        return self.const(dim, i64) if isinstance(dim, int) else self._emit("size", (), i64, value=dim)
+
+    def add(self, a: Ref, b: Ref) -> Ref:
+        if a.dtype is i64 and self._is_zero(a):
+            return b
+        return a if a.dtype is i64 and self._is_zero(b) else self._emit("add", (a, b), a.dtype)
+
+    def sub(self, a: Ref, b: Ref) -> Ref:
+        return a if a.dtype is i64 and self._is_zero(b) else self._emit("sub", (a, b), a.dtype)
+
+    def mul(self, a: Ref, b: Ref) -> Ref:
+        if a.dtype is i64:
+            if self._is_one(a) or self._is_zero(b):
+                return b
+            if self._is_one(b) or self._is_zero(a):
+                return a
+        return self._emit("mul", (a, b), a.dtype)
+
+    def div(self, a: Ref, b: Ref) -> Ref:
+        """The quotient of floats."""
+        return self._emit("div", (a, b), a.dtype)
+
+    def floordiv(self, a: Ref, b: Ref) -> Ref:
+        """The quotient rounded down, of integers (by zero: 0)."""
+        return a if self._is_one(b) else self._emit("floordiv", (a, b), a.dtype)
+
+    def mod(self, a: Ref, b: Ref) -> Ref:
+        """`a - floor(a / b) * b` of integers, with the sign of b (by zero: 0)."""
+        return self._emit("mod", (a, b), a.dtype)
+
+    def fma(self, a: Ref, b: Ref, c: Ref) -> Ref:
+        """`a * b + c`, rounded once."""
+        return self._emit("fma", (a, b, c), a.dtype)
+
+    def unary(self, op: str, a: Ref) -> Ref:
+        """neg, abs, floor, ceil, trunc, round, sqrt (same dtype), isnan, not (bool)."""
+        return self._emit(op, (a,), bool_ if op in ("isnan", "not") else a.dtype)
+
+    def binary(self, op: str, a: Ref, b: Ref) -> Ref:
+        """min, max, copysign, and, or, xor: the dtype of the operands."""
+        return self._emit(op, (a, b), a.dtype)
+
+    def compare(self, op: str, a: Ref, b: Ref) -> Ref:
+        """eq, ne, lt, le, gt, ge: bool."""
+        return self._emit(op, (a, b), bool_)
+
+    def both(self, a: Ref | None, b: Ref | None) -> Ref | None:
+        """The conjunction, where None is true."""
+        if a is None or b is None:
+            return a if b is None else b
+        return self.binary("and", a, b)
+
+    def select(self, condition: Ref, if_true: Ref, if_false: Ref) -> Ref:
+        if if_true is if_false:
+            return if_true
+        return self._emit("select", (condition, if_true, if_false), if_true.dtype)
+
+    def cast(self, a: Ref, dtype: DType) -> Ref:
+        return a if a.dtype is dtype else self._emit("cast", (a,), dtype)
+
+    def call(self, name: str, *arguments: Ref) -> Ref:
+        """A function of `MATH_FUNCTIONS`."""
+        if MATH_FUNCTIONS.get(name) != len(arguments):
+            raise ValueError(f"no mathematical function {name} of {len(arguments)} arguments")
+        return self._emit("call", arguments, arguments[0].dtype, value=name)
+
+    # --- memory ------------------------------------------------------------------------------
+
+    def load(self, buffer: Buffer, index: Ref, *, stable: bool = True) -> Ref:
+        """The element at a flat index; under `guard`, only where the condition holds.
+
+        `stable`: nothing writes the buffer while the kernel runs, so the load may move.
+        """
+        operands = (index,) if self._mask is None else (index, self._mask)
+        if stable:
+            return self._emit("load", operands, buffer.type.dtype, buffer=buffer)
+        result = Ref(buffer.type.dtype, self.depth)
+        self._blocks[-1].statements.append(Instruction(result, "load", operands, buffer=buffer))
+        return result
+
+    def guard(self, condition: Ref, read: Callable[[], Ref], otherwise: Ref) -> Ref:
+        """`read()` where the condition holds, else `otherwise`; nothing is loaded elsewhere."""
+        outer = self._mask
+        self._mask = self.both(outer, condition)
+        try:
+            value = read()
+        finally:
+            self._mask = outer
+        return self.select(condition, value, otherwise)
+
+    def require(self, condition: Ref, status: int) -> None:
+        """Make the call fail with `status` if the condition is false (where it is evaluated)."""
+        key = ("require", condition, status, self._mask)
+        if not any(key in block.known for block in self._blocks):
+            self._blocks[-1].known[key] = condition
+            self._blocks[-1].statements.append(Require(condition, status, self._mask))
+
+    def store(self, buffer: Buffer, index: Ref, value: Ref, mode: str = "set") -> None:
+        """Write (or add to) an element; under `guard`, only where the condition holds."""
+        self._blocks[-1].statements.append(Store(buffer, index, value, mode, self._mask))
+
+    def append(self, statement: Statement) -> None:
+        """Add a statement as it is."""
+        self._blocks[-1].statements.append(statement)
+
+    # --- structure ---------------------------------------------------------------------------
+
+    @property
+    def depth(self) -> int:
+        """The number of open loops (and conditions)."""
+        return len(self._blocks) - 1
+
+    @contextmanager
+    def loop(
+        self, stop: Ref, start: Ref | None = None, *, step: int = 1, lanes: int = 1, copies: int = 1
+    ) -> Iterator[Ref]:
+        """Write the body of a loop; gives the loop variable (i64)."""
+        variable = Ref(i64, self.depth + 1)
+        start = self.index(0) if start is None else start
+        statement = For(variable, start, stop, [], [], step, lanes, copies)
+        self._blocks[-1].statements.append(statement)
+        self._blocks.append(_Block(statement.body, accumulators=statement.accumulators))
+        try:
+            yield variable
+        finally:
+            self._blocks.pop()
+
+    @contextmanager
+    def when(self, condition: Ref) -> Iterator[None]:
+        """Write statements that run only where a uniform condition holds."""
+        statement = If(condition, [])
+        self._blocks[-1].statements.append(statement)
+        self._blocks.append(_Block(statement.body))
+        try:
+            yield
+        finally:
+            self._blocks.pop()
+
+    def reduce(self, kind: str, value: Ref, initial: Ref | None = None) -> Ref:
+        """Accumulate `value` over the innermost open loop; the result exists after that loop."""
+        accumulators = self._blocks[-1].accumulators
+        if accumulators is None:
+            raise ValueError("a reduction stands directly in a loop")
+        result = Ref(value.dtype, self.depth - 1)
+        accumulators.append(Accumulator(kind, value, result, initial))
+        return result
+
+    # --- placement ---------------------------------------------------------------------------
+
+    def _emit(
+        self,
+        op: str,
+        operands: tuple[Ref, ...],
+        dtype: DType,
+        value: object = None,
+        buffer: Buffer | None = None,
+        key: object = None,
+    ) -> Ref:
+        order = sorted(operands, key=id) if op in _COMMUTATIVE else operands
+        key = (op, dtype, tuple(order), value if key is None else key, buffer)
+        depth = max((operand.depth for operand in operands), default=0)
+        if op == "load":  # a condition that is still open may be what makes the read possible
+            depth = max(depth, self._innermost_condition)
+        block = self._blocks[depth]
+        if key in block.known:
+            return block.known[key]
+        result = Ref(dtype, depth)
+        block.known[key] = result
+        made = Instruction(result, op, operands, value, buffer)
+        # An inner loop that is being written is the last statement of each block around it.
+        block.statements.insert(len(block.statements) - (depth < self.depth), made)
+        if op == "const":
+            self._constants[result] = value
+        return result
+
+    @property
+    def _innermost_condition(self) -> int:
+        conditions = (i for i, b in enumerate(self._blocks) if i and b.accumulators is None)
+        return max(conditions, default=0)
+
+    def _is_zero(self, a: Ref) -> bool:
+        return self._constants.get(a) == 0
+
+    def _is_one(self, a: Ref) -> bool:
+        return self._constants.get(a) == 1

@@ -1,0 +1,213 @@
+"""Loop IR: kernels over buffers, as data. Code generation turns a `Program` into LLVM IR.
+
+A kernel is a list of statements. Scalar code is SSA: each `Instruction` defines one `Ref`. A loop
+says how many of its iterations run together, and everything inside it is written for one:
+
+* `lanes`: that many iterations are the lanes of a vector (at most one loop of a nest has lanes > 1);
+* `copies`: that many (vectors of) iterations are unrolled side by side, so that values that do not
+  depend on the loop are shared between them (register tiles).
+
+A ref varies over a loop if it is computed from the loop's variable; one that does not is the same
+for all lanes and copies. Loops inside a loop with lanes or copies have bounds that do not vary over
+it; their accumulators exist once a lane and copy. Iterations that do not fill a vector are masked:
+they load nothing, store nothing, and count as the identity of a reduction.
+
+Reductions are associative in this IR; the order in which code generation combines lanes and copies
+is fixed, so a result does not depend on alignment, threads or the machine's vector width alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gradc.ir.dims import Dim
+from gradc.ir.function import Requirement
+from gradc.ir.types import ArrayType, DType
+
+# The closed set of instructions. Integer division rounds down; min, max: a NaN wins, as in NumPy.
+ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "neg", "abs", "fma")
+ROUNDING = ("floor", "ceil", "trunc", "round", "sqrt", "copysign", "isnan")  # floats; round: to even
+COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")  # ordered but for ne, as in C; result bool
+LOGIC = ("and", "or", "xor", "not")  # of bool
+OTHER = ("const", "size", "index", "select", "cast", "load", "call")
+INSTRUCTIONS = (*ARITHMETIC, *ROUNDING, *COMPARISONS, *LOGIC, *OTHER)
+
+# The functions that `call` may name: floats in, one float out, all of one dtype.
+MATH_FUNCTIONS = {
+    "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "tanh": 1, "sigmoid": 1, "softplus": 1,
+    "sin": 1, "cos": 1, "erf": 1, "atan2": 2, "pow": 2,
+}  # fmt: skip
+
+REDUCTIONS = ("add", "mul", "min", "max", "and", "or")
+
+
+@dataclass(eq=False, slots=True)
+class Ref:
+    """A scalar that an instruction, a loop (its variable) or a reduction (its result) defines.
+
+    Identity is equality. `depth` is the number of loops around its definition.
+    """
+
+    dtype: DType
+    depth: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Buffer:
+    """A contiguous row-major array of `type.size` elements.
+
+    `kind`: "input" (read only; a scalar is passed by value), "output" (written; aligned as its
+    element), "temporary" (`slot` says which part of the arena), "constant" (`data` holds its bytes),
+    "scratch" (static size, private to one kernel, on the stack).
+    """
+
+    name: str
+    type: ArrayType
+    kind: str
+    slot: int = -1
+    data: bytes = b""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Instruction:
+    """`result = op(*operands)`.
+
+    const: `value` is a Python number.   size: `value` is a dimension; its value as i64.
+    call: `value` names a function.      load: `buffer` at the flat element index operands[0];
+                                         where operands[1] (a bool) is false nothing is read and
+                                         the result is zero.
+    select: condition, if true, if false.    cast: to the result's dtype, as C does; to bool: != 0.
+    """
+
+    result: Ref
+    op: str
+    operands: tuple[Ref, ...] = ()
+    value: object = None
+    buffer: Buffer | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Store:
+    """`buffer[index] = value`, or `+= value` for mode "add"; where `mask` is false, nothing.
+
+    "add" with an index that does not vary over a loop's copies or lanes adds all of them. Where
+    indices vary, they are distinct over the lanes and copies that run together.
+    """
+
+    buffer: Buffer
+    index: Ref
+    value: Ref
+    mode: str = "set"
+    mask: Ref | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Accumulator:
+    """A reduction over a loop: `result` is `kind` over all iterations of `value` (and `initial`).
+
+    `initial` is a ref from outside the loop, or None for the identity (min, max: the largest,
+    smallest value of the dtype; infinities for floats).
+    """
+
+    kind: str
+    value: Ref
+    result: Ref
+    initial: Ref | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class For:
+    """`for variable in range(start, stop, step)`; see the module's text for lanes and copies.
+
+    `step` is positive; lanes and copies need step 1. Results of accumulators are defined after it.
+    """
+
+    variable: Ref
+    start: Ref
+    stop: Ref
+    body: list[Statement]
+    accumulators: list[Accumulator] = field(default_factory=list)
+    step: int = 1
+    lanes: int = 1
+    copies: int = 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class If:
+    """Run `body` where `condition` holds; the condition does not vary over lanes or copies."""
+
+    condition: Ref
+    body: list[Statement]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Require:
+    """A condition (it may vary, also under a mask) whose failure makes the call return `status`."""
+
+    condition: Ref
+    status: int
+    mask: Ref | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Fill:
+    """Set all of `buffer` to zero."""
+
+    buffer: Buffer
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MatMul:
+    """C[b,i,j] = sum_k A[b,i,k] * B[b,k,j] (`accumulate`: +=) on the packed, register-tiled kernel.
+
+    Each operand is a buffer, the flat index of its first element, and its element strides:
+    (batch, row, column) as i64 refs.
+    """
+
+    batch: Ref
+    m: Ref
+    n: Ref
+    k: Ref
+    a: tuple[Buffer, Ref, tuple[Ref, Ref, Ref]]
+    b: tuple[Buffer, Ref, tuple[Ref, Ref, Ref]]
+    c: tuple[Buffer, Ref, tuple[Ref, Ref, Ref]]
+    accumulate: bool = False
+
+
+Statement: TypeAlias = "Instruction | Store | For | If | Require | Fill | MatMul"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Kernel:
+    """One pass of native code; kernels of a program run in order. `note` says what it computes."""
+
+    name: str
+    body: list[Statement]
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Program:
+    """What one exported function runs.
+
+    The arena holds `slots` one after another (sizes in bytes, each rounded up to 64): the workspace.
+    `sizes` are the names that dimensions read. `requires` are checked before anything runs.
+    """
+
+    name: str
+    sizes: tuple[str, ...]
+    inputs: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    kernels: tuple[Kernel, ...]
+    temporaries: tuple[Buffer, ...] = ()
+    constants: tuple[Buffer, ...] = ()
+    slots: tuple[Dim, ...] = ()
+    requires: tuple[Requirement, ...] = ()
+
+
+# What a native function returns. Negative values are -1 - (the index of the requirement that failed).
+STATUS_OK = 0
+STATUS_OUT_OF_MEMORY = 1
+STATUS_NEGATIVE_SIZE = 2
+STATUS_INDEX_OUT_OF_RANGE = 3

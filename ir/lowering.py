@@ -1,0 +1,152 @@
+"""What an op's code is made of: the kinds of equation that the scheduler knows.
+
+Every op states its lowering as one of these records, so the scheduler decides what becomes a loop,
+what is inlined into it, and what is stored, without knowing any op by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from gradc.ir.dims import Shape, product
+from gradc.ir.loop_builder import LoopBuilder
+from gradc.ir.loops import Ref
+from gradc.ir.types import ArrayType
+
+
+class Index:
+    """A position in an array of a given shape: one coordinate an axis, or one flat (row-major) number.
+
+    Either form is made from the other only when asked for, so that chains over contiguous data
+    never divide.
+    """
+
+    def __init__(
+        self,
+        k: LoopBuilder,
+        shape: Shape,
+        coordinates: Sequence[Ref] | None = None,
+        flat: Ref | None = None,
+    ) -> None:
+        self._k, self.shape = k, tuple(shape)
+        if coordinates is not None:
+            self.__dict__["coordinates"] = tuple(coordinates)
+        if flat is not None:
+            self.__dict__["flat"] = flat
+
+    @cached_property
+    def coordinates(self) -> tuple[Ref, ...]:
+        """One i64 ref an axis."""
+        k, rest, found = self._k, self.flat, []
+        for axis in reversed(range(1, len(self.shape))):
+            length = k.size(self.shape[axis])
+            found.append(k.mod(rest, length))
+            rest = k.floordiv(rest, length)
+        return (rest, *reversed(found)) if self.shape else ()
+
+    @cached_property
+    def flat(self) -> Ref:
+        """The row-major position, an i64 ref."""
+        k, total = self._k, self._k.index(0)
+        for axis, coordinate in enumerate(self.coordinates):
+            stride = k.size(product(self.shape[axis + 1 :]))
+            total = k.add(total, k.mul(coordinate, stride))
+        return total
+
+    def reshaped(self, shape: Shape) -> Index:
+        """The position with the same flat number in an array of another shape and equal size."""
+        return Index(self._k, shape, flat=self.flat)
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """An operand that can be read at any index: from memory, or by computing it there."""
+
+    type: ArrayType
+    read: Callable[[Index], Ref]
+    k: LoopBuilder
+
+    def __call__(self, *coordinates: Ref) -> Ref:
+        return self.read(Index(self.k, self.type.shape, coordinates))
+
+
+Alignment: TypeAlias = "tuple[int | None, ...]"  # an operand's axes -> the result axis that equals it
+
+
+@dataclass(frozen=True, slots=True)
+class Pointwise:
+    """`result[i] = scalar(k, *operands[i], **attrs)`; all operands have the result's shape.
+
+    `cost` is about the number of floating-point operations an element takes (an exp: 20).
+    """
+
+    scalar: Callable[..., Ref]
+    cost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMap:
+    """`result[index] = read(k, index, operands, **attrs)`: data movement without arithmetic.
+
+    `index` is an `Index` of the result, `operands` are `Operand`s. `align(*types, **attrs)` gives one
+    `Alignment` an operand: for each of its axes the result axis whose coordinate it is read at over
+    its whole length, or None.
+    """
+
+    read: Callable[..., Ref]
+    align: Callable[..., tuple[Alignment, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """`kind` over the axes in the attribute `axes`, which the result does not have.
+
+    Kinds: sum, prod, max, min (a NaN wins), any, all; argmax, argmin (i64; the first of equals, a
+    NaN first of all; attribute `axis` instead, one axis).
+    """
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """The sum of products over shared labels; attributes `lhs`, `rhs`, `out`: a label an axis.
+
+    No label repeats within one operand; every label stands in at least two of the three.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """`result = operands[0]`, then `result[..., indices[j], ...] = or += updates[..., j, ...]`.
+
+    Operands: the base, the indices (integers of any rank), the updates with shape
+    base.shape[:axis] + indices.shape + base.shape[axis+1:]; attribute `axis`. Duplicates: the last
+    one wins ("set"), all add ("add"). `kind` is "set" or "add".
+    """
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """The array in the attribute `value` (a `ConstantData`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """The op is written in other ops: `expand(*inputs, **attrs)` builds its result(s) as values.
+
+    Expanded after differentiation, just before scheduling: for ops whose derivative is better
+    stated than derived (logsumexp).
+    """
+
+    expand: Callable[..., Any]
+
+
+Lowering: TypeAlias = (
+    "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | Composite"
+)

@@ -1,0 +1,1 @@
+"""The ops, a file a family; `table.ALL_OPS` lists them."""

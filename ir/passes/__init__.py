@@ -1,0 +1,1 @@
+"""Optimizer passes, one a file; `pipeline` lists them."""

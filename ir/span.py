@@ -1,0 +1,43 @@
+"""Source spans: where in the user's file a value was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A region of a source file. Lines and columns count from 1; the end column is exclusive.
+
+    A Python position has only a line: its columns are 0.
+    """
+
+    file: str
+    line: int
+    column: int = 0
+    end_line: int = 0
+    end_column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.column else f"{self.file}:{self.line}"
+
+
+_CURRENT: ContextVar[Span | None] = ContextVar("gradc_span", default=None)
+
+
+def current_span() -> Span | None:
+    """The span that equations built now are given."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def at(span: Span | None) -> Iterator[None]:
+    """Give every equation built inside the `with` block this span."""
+    token = _CURRENT.set(span)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
