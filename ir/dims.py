@@ -89,8 +89,10 @@ class SizeExpr:
     def __str__(self) -> str:
         text = ""
         for monomial, coefficient in self.terms:
-            factors = [f"({a})" if isinstance(a, FloorDiv) and len(monomial) > 1 else str(a)
-                       for a in monomial]
+            factors = [
+                f"({a})" if isinstance(a, FloorDiv) and len(monomial) > 1 else str(a)
+                for a in monomial
+            ]
             if abs(coefficient) != 1 or not factors:
                 if len(factors) == 1 and isinstance(monomial[0], FloorDiv):
                     factors = [f"({factors[0]})"]
@@ -127,7 +129,7 @@ def divide_exactly(numerator: Dim, denominator: Dim) -> Dim | None:
     divisor_terms = _terms(denominator)
     if len(divisor_terms) != 1:
         return 1 if numerator == denominator and divisor_terms else None
-    (divisor, divisor_coefficient), = divisor_terms
+    ((divisor, divisor_coefficient),) = divisor_terms
     quotient = []
     for monomial, coefficient in _terms(numerator):
         rest = list(monomial)
@@ -153,8 +155,10 @@ def is_static(shape: Iterable[Dim]) -> TypeGuard[tuple[int, ...]]:
 
 def is_nonnegative(dim: Dim) -> bool:
     """Whether `dim` >= 0 is certain for all sizes (a False means: not known)."""
-    return all(coefficient >= 0 and all(_atom_is_nonnegative(a) for a in monomial)
-               for monomial, coefficient in _terms(dim))
+    return all(
+        coefficient >= 0 and all(_atom_is_nonnegative(a) for a in monomial)
+        for monomial, coefficient in _terms(dim)
+    )
 
 
 def names_of(dims: Iterable[Dim]) -> frozenset[str]:

@@ -150,7 +150,9 @@ def apply(op: Op, *inputs: Value, **attrs: Any) -> Any:
     return equation(op, inputs, attrs, current_span()).result
 
 
-def equation(op: Op, inputs: Iterable[Value], attrs: Mapping[str, Any], span: Span | None) -> Equation:
+def equation(
+    op: Op, inputs: Iterable[Value], attrs: Mapping[str, Any], span: Span | None
+) -> Equation:
     """Build an equation with new outputs, typed by the op's rule."""
     inputs = tuple(inputs)
     types = op.infer(*(value.type for value in inputs), **attrs)

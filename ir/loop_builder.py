@@ -42,6 +42,7 @@ class LoopBuilder:
         self._blocks = [_Block(self.body)]
         self._mask: Ref | None = None
         self._constants: dict[Ref, object] = {}
+        self.divided = False  # whether an `Index` had to divide a flat position into coordinates
 
     # --- scalars -----------------------------------------------------------------------------
 
@@ -56,7 +57,9 @@ class LoopBuilder:
 
     def size(self, dim: Dim) -> Ref:
         """The value of a dimension, as i64."""
-        return self.const(dim, i64) if isinstance(dim, int) else self._emit("size", (), i64, value=dim)
+        return (
+            self.const(dim, i64) if isinstance(dim, int) else self._emit("size", (), i64, value=dim)
+        )
 
     def add(self, a: Ref, b: Ref) -> Ref:
         if a.dtype is i64 and self._is_zero(a):
@@ -138,13 +141,24 @@ class LoopBuilder:
 
     def guard(self, condition: Ref, read: Callable[[], Ref], otherwise: Ref) -> Ref:
         """`read()` where the condition holds, else `otherwise`; nothing is loaded elsewhere."""
+        with self.masked(condition):
+            value = read()
+        return self.select(condition, value, otherwise)
+
+    @contextmanager
+    def masked(self, condition: Ref) -> Iterator[None]:
+        """Load and store only where the condition holds."""
         outer = self._mask
         self._mask = self.both(outer, condition)
         try:
-            value = read()
+            yield
         finally:
             self._mask = outer
-        return self.select(condition, value, otherwise)
+
+    @property
+    def mask(self) -> Ref | None:
+        """The condition under which loads and stores are written now; None: always."""
+        return self._mask
 
     def require(self, condition: Ref, status: int) -> None:
         """Make the call fail with `status` if the condition is false (where it is evaluated)."""

@@ -3,8 +3,8 @@
 A kernel is a list of statements. Scalar code is SSA: each `Instruction` defines one `Ref`. A loop
 says how many of its iterations run together, and everything inside it is written for one:
 
-* `lanes`: that many iterations are the lanes of a vector (at most one loop of a nest has lanes > 1);
-* `copies`: that many (vectors of) iterations are unrolled side by side, so that values that do not
+* `lanes`: so many iterations are the lanes of a vector (at most one loop of a nest has lanes > 1);
+* `copies`: so many (vectors of) iterations are unrolled side by side, so that values that do not
   depend on the loop are shared between them (register tiles).
 
 A ref varies over a loop if it is computed from the loop's variable; one that does not is the same
@@ -27,7 +27,15 @@ from gradc.ir.types import ArrayType, DType
 
 # The closed set of instructions. Integer division rounds down; min, max: a NaN wins, as in NumPy.
 ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "neg", "abs", "fma")
-ROUNDING = ("floor", "ceil", "trunc", "round", "sqrt", "copysign", "isnan")  # floats; round: to even
+ROUNDING = (
+    "floor",
+    "ceil",
+    "trunc",
+    "round",
+    "sqrt",
+    "copysign",
+    "isnan",
+)  # floats; round: to even
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")  # ordered but for ne, as in C; result bool
 LOGIC = ("and", "or", "xor", "not")  # of bool
 OTHER = ("const", "size", "index", "select", "cast", "load", "call")
@@ -58,8 +66,8 @@ class Buffer:
     """A contiguous row-major array of `type.size` elements.
 
     `kind`: "input" (read only; a scalar is passed by value), "output" (written; aligned as its
-    element), "temporary" (`slot` says which part of the arena), "constant" (`data` holds its bytes),
-    "scratch" (static size, private to one kernel, on the stack).
+    element), "temporary" (`slot` says which part of the arena), "constant" (`data` holds its
+    bytes), "scratch" (static size, private to one kernel, on the stack).
     """
 
     name: str
@@ -191,7 +199,7 @@ class Kernel:
 class Program:
     """What one exported function runs.
 
-    The arena holds `slots` one after another (sizes in bytes, each rounded up to 64): the workspace.
+    The arena (the workspace) holds `slots` one after another: bytes, each rounded up to 64.
     `sizes` are the names that dimensions read. `requires` are checked before anything runs.
     """
 
@@ -206,7 +214,7 @@ class Program:
     requires: tuple[Requirement, ...] = ()
 
 
-# What a native function returns. Negative values are -1 - (the index of the requirement that failed).
+# What a native function returns; negative: -1 - (the index of the requirement that failed).
 STATUS_OK = 0
 STATUS_OUT_OF_MEMORY = 1
 STATUS_NEGATIVE_SIZE = 2

@@ -18,7 +18,7 @@ from gradc.ir.types import ArrayType
 
 
 class Index:
-    """A position in an array of a given shape: one coordinate an axis, or one flat (row-major) number.
+    """A position in an array: one coordinate an axis, or one flat (row-major) number.
 
     Either form is made from the other only when asked for, so that chains over contiguous data
     never divide.
@@ -41,6 +41,7 @@ class Index:
     def coordinates(self) -> tuple[Ref, ...]:
         """One i64 ref an axis."""
         k, rest, found = self._k, self.flat, []
+        k.divided = k.divided or len(self.shape) > 1
         for axis in reversed(range(1, len(self.shape))):
             length = k.size(self.shape[axis])
             found.append(k.mod(rest, length))
@@ -73,7 +74,9 @@ class Operand:
         return self.read(Index(self.k, self.type.shape, coordinates))
 
 
-Alignment: TypeAlias = "tuple[int | None, ...]"  # an operand's axes -> the result axis that equals it
+Alignment: TypeAlias = (
+    "tuple[int | None, ...]"  # an operand's axes -> the result axis that equals it
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +94,15 @@ class Pointwise:
 class IndexMap:
     """`result[index] = read(k, index, operands, **attrs)`: data movement without arithmetic.
 
-    `index` is an `Index` of the result, `operands` are `Operand`s. `align(*types, **attrs)` gives one
-    `Alignment` an operand: for each of its axes the result axis whose coordinate it is read at over
-    its whole length, or None.
+    `index` is an `Index` of the result, `operands` are `Operand`s. `align(*types, **attrs)` gives
+    one `Alignment` an operand: for each of its axes the result axis whose coordinate it is read at
+    over its whole length, or None. `repeats`: one entry of an operand may be read for many of the
+    result (broadcast, take), so a costly operand is better stored.
     """
 
     read: Callable[..., Ref]
     align: Callable[..., tuple[Alignment, ...]]
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@
 several); rules are given the equation's attributes by name.
 
     jvp(primals, result, tangents, **attrs) -> tangent
-        `tangents[i]` is None where input i does not vary (a symbolic zero); a returned None is zero.
+        `tangents[i]` is None where input i does not vary (a symbolic zero); None is zero.
     vjp(primals, result, cotangent, **attrs) -> one cotangent an input
-        None is zero, `Masked` a cotangent that a mask cuts. `DISCONNECTED` says that the result depends on the input only through
-        its type, or not at all; `Null(reason)` that the derivative cannot be computed.
+        None is zero, `Masked` a cotangent that a mask cuts. `DISCONNECTED` says that the result
+        depends on the input only through its type, or not at all; `Null(reason)` that the
+        derivative cannot be computed.
     batch(inputs, batched, size, **attrs) -> result
         Inputs with `batched[i]` have a leading axis of length `size`; so has every result.
 
@@ -70,6 +71,7 @@ class Op:
     infer(*types, **attrs) -> output type, or tuple of types; raises TypeRuleError.
     evaluate(*arrays, **attrs) -> NumPy array(s); dimensions in attrs arrive as integers.
     requires(*types, **attrs) -> the conditions on sizes that cannot be decided from the types.
+    lift(name, inputs) -> values: what a call makes of inputs that are no values (Python numbers).
     """
 
     name: str
@@ -80,10 +82,12 @@ class Op:
     batch: Callable[..., Any]
     lower: Lowering
     requires: Callable[..., Iterable[Requirement]] = no_requirements
+    lift: Callable[[str, tuple[Any, ...]], tuple[Value, ...]] | None = None
 
-    def __call__(self, *inputs: Value, **attrs: Any) -> Any:
-        """Build the equation: the output value, or the tuple of outputs where the op has several."""
-        return apply(self, *inputs, **attrs)
+    def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        """Build the equation: the output, or the tuple of outputs where the op has several."""
+        values = inputs if self.lift is None else self.lift(self.name, inputs)
+        return apply(self, *values, **attrs)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

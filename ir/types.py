@@ -1,4 +1,4 @@
-"""Types of the graph IR: element types, array types, and the two that carry derivative semantics."""
+"""Types of the graph IR: elements, arrays, and the two that carry derivative semantics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class DType:
     @property
     def numpy(self) -> np.dtype[Any]:
         """The NumPy dtype, in native byte order."""
-        return np.dtype({"f64": "f8", "f32": "f4", "i64": "i8", "i32": "i4", "bool": "?"}[self.name])
+        return np.dtype(
+            {"f64": "f8", "f32": "f4", "i64": "i8", "i32": "i4", "bool": "?"}[self.name]
+        )
 
     @property
     def is_float(self) -> bool:
@@ -49,7 +51,7 @@ DTYPES_BY_NAME = {dtype.name: dtype for dtype in ALL_DTYPES}
 
 
 def dtype_of(numpy_dtype: Any) -> DType:
-    """The element type of a NumPy dtype, byte order aside; TypeError for one gradc does not have."""
+    """The element type of a NumPy dtype, byte order aside; TypeError if gradc has none."""
     wanted = np.dtype(numpy_dtype).newbyteorder("=")
     for dtype in ALL_DTYPES:
         if dtype.numpy == wanted:

@@ -1,0 +1,110 @@
+"""Lower a function to loop IR: one kernel a step of its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradc.codegen.buffers import plan
+from gradc.codegen.nest import lower_nest
+from gradc.codegen.prepare import prepare
+from gradc.codegen.product import lower_product
+from gradc.codegen.reader import Reader
+from gradc.codegen.scatter import lower_scatter
+from gradc.codegen.schedule import (
+    Nest,
+    ProductStep,
+    Schedule,
+    Step,
+    inlined_reads,
+    schedule,
+)
+from gradc.ir.dims import names_of
+from gradc.ir.function import Function, Value
+from gradc.ir.loop_builder import LoopBuilder
+from gradc.ir.loops import Buffer, Kernel, Program
+
+
+class UnknownSizeError(ValueError):
+    """A size that no parameter's shape tells."""
+
+
+def lower(function: Function, name: str, vector_bits: int = 512) -> Program:
+    """The program that computes the function's results, for registers of `vector_bits`.
+
+    Raises UnknownSizeError if a shape reads a size that no parameter has.
+    """
+    fn = prepare(function)
+    _check_sizes(fn)
+    cut = schedule(fn)
+    inputs = {p: Buffer(_name(p, i), p.type, "input") for i, p in enumerate(fn.parameters)}
+    outputs = {r: Buffer(f"out{i}", r.type, "output") for i, r in enumerate(fn.results)}
+    arena = plan(_lifetimes(cut, outputs))
+    buffers = {**inputs, **outputs, **arena.buffers}
+    constants: dict[object, Buffer] = {}
+    kernels = []
+    for number, step in enumerate(cut.steps):
+        k = LoopBuilder()
+        reader = Reader(k, buffers, cut.stored, constants)
+        _lower_step(reader, step, vector_bits)
+        kernels.append(Kernel(f"{name}.k{number}", k.body, _note(step)))
+    return Program(
+        name,
+        fn.sizes,
+        tuple(inputs.values()),
+        tuple(outputs.values()),
+        tuple(kernels),
+        tuple(arena.buffers.values()),
+        tuple(constants.values()),
+        arena.slots,
+        fn.requires,
+    )
+
+
+def _lower_step(reader: Reader, step: Step, vector_bits: int) -> None:
+    if isinstance(step, Nest):
+        lower_nest(reader, step, vector_bits)
+    elif isinstance(step, ProductStep):
+        lower_product(reader, step.equation)
+    else:
+        lower_scatter(reader, step.equation, vector_bits)
+
+
+def _lifetimes(cut: Schedule, outputs: dict[Value, Buffer]) -> list[tuple[Value, int, int]]:
+    """The stored values that are no results, with the first and last step that touch them."""
+    first: dict[Value, int] = {}
+    last: dict[Value, int] = {}
+    for number, step in enumerate(cut.steps):
+        for value in _written(step):
+            first[value] = last[value] = number
+        for value in inlined_reads(step, cut.stored):
+            last[value] = number
+    return [(v, first[v], last[v]) for v in first if v not in outputs]
+
+
+def _written(step: Step) -> Sequence[Value]:
+    if isinstance(step, Nest):
+        return [root.value for root in step.roots]
+    return step.equation.outputs
+
+
+def _note(step: Step) -> str:
+    return ", ".join(
+        f"{value.owner.op.name if value.owner else 'copy'}: {value.type}"
+        for value in _written(step)
+    )
+
+
+def _name(value: Value, position: int) -> str:
+    return value.name or f"x{position}"
+
+
+def _check_sizes(fn: Function) -> None:
+    known = set(fn.sizes)
+    for value in (*fn.results, *(v for equation in fn.equations for v in equation.outputs)):
+        unknown = names_of(value.shape) - known
+        if unknown:
+            raise UnknownSizeError(
+                f"{fn.name}: the size {min(unknown)} of {value!r} is not told by the shape of any "
+                f"parameter (they tell {', '.join(fn.sizes) or 'no sizes'}); give it a number, or "
+                "add a parameter whose shape has it"
+            )

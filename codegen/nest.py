@@ -1,0 +1,181 @@
+"""A loop nest: which loops are vectors, and where reductions end."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from gradc.codegen.reader import Reader
+from gradc.codegen.schedule import Nest, Root
+from gradc.ir.dims import Dim, product
+from gradc.ir.loop_builder import LoopBuilder
+from gradc.ir.loops import Fill, Ref
+from gradc.ir.lowering import Index
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """One loop over an axis of the space (all axes, for a flat loop over contiguous data)."""
+
+    axes: tuple[int, ...]
+    extent: Dim
+    lanes: int = 1
+    copies: int = 1
+
+
+def lower_nest(reader: Reader, nest: Nest, vector_bits: int) -> None:
+    """Write the loops of a nest."""
+    for root in nest.roots:
+        if _accumulates_in_memory(root, nest.order):
+            reader.k.append(Fill(reader.buffers[root.value]))
+    lanes = _lanes(nest, reader, vector_bits)
+    flat = _flat_loop(nest, lanes)
+    if flat is not None and _reads_flat(reader, nest, flat):
+        loops = [flat]
+    else:
+        loops = _plan_loops(nest, lanes)
+    _write(reader, nest, loops)
+
+
+def _lanes(nest: Nest, reader: Reader, vector_bits: int) -> int:
+    """As many lanes as the widest element of the roots and their operands allows."""
+    widest = max(v.dtype.itemsize for r in nest.roots for v in (r.value, *r.operands))
+    return max(1, vector_bits // (8 * widest))
+
+
+def _flat_loop(nest: Nest, lanes: int) -> _Loop | None:
+    """One loop over the whole space, if no root tells its axes apart."""
+    axes = tuple(range(len(nest.space)))
+    natural = nest.order == axes and all(
+        all(r == axes for r in root.reads) and root.reduced in ((), axes) for root in nest.roots
+    )
+    if len(axes) < 2 or not natural:
+        return None
+    extent = product(nest.space)
+    return _Loop(axes, extent, _fit(lanes, extent), _copies(nest))
+
+
+def _reads_flat(reader: Reader, nest: Nest, loop: _Loop) -> bool:
+    """Whether a flat loop never has to divide its position into coordinates: tried, not guessed."""
+    trial = reader.with_builder(LoopBuilder())
+    _write(trial, nest, [loop])
+    return not trial.k.divided
+
+
+def _plan_loops(nest: Nest, lanes: int) -> list[_Loop]:
+    if not nest.space:
+        return []
+    contiguous = len(nest.space) - 1
+    vector = contiguous
+    if _is_short(nest.space[contiguous], lanes):
+        long = [a for a in nest.order if not _is_short(nest.space[a], lanes)]
+        vector = long[-1] if long else contiguous
+    copies = _copies(nest)
+    shared = _shares_over_rows(nest, vector)
+    loops = []
+    for position, axis in enumerate(nest.order):
+        extent = nest.space[axis]
+        if axis == vector:
+            loops.append(_Loop((axis,), extent, _fit(lanes, extent), 1 if shared else copies))
+        else:
+            before_vector = position + 1 < len(nest.order) and nest.order[position + 1] == vector
+            loops.append(_Loop((axis,), extent, 1, 4 if shared and before_vector else 1))
+    return loops
+
+
+def _is_short(extent: Dim, lanes: int) -> bool:
+    return isinstance(extent, int) and extent <= lanes // 2
+
+
+def _fit(lanes: int, extent: Dim) -> int:
+    """No more lanes than the next power of two above a known extent."""
+    while isinstance(extent, int) and lanes > 1 and lanes // 2 >= extent:
+        lanes //= 2
+    return lanes
+
+
+def _copies(nest: Nest) -> int:
+    """Vectors side by side: enough to hide latency, few enough for the registers."""
+    if nest.size <= 8:
+        return 4
+    return 2 if nest.size <= 24 else 1
+
+
+def _shares_over_rows(nest: Nest, vector: int) -> bool:
+    """Whether rows share loads: a product with a vector, a sum of rows."""
+    return (
+        len(nest.space) > 1
+        and nest.size <= 40
+        and nest.order[-1] == vector
+        and all(root.kind == "add" and len(root.operands) == 2 for root in nest.roots)
+    )
+
+
+def _accumulates_in_memory(root: Root, order: tuple[int, ...]) -> bool:
+    """Whether a reduced axis is looped over outside an axis of the result."""
+    if not root.placement or not root.reduced:
+        return False
+    position = {axis: i for i, axis in enumerate(order)}
+    return min(position[a] for a in root.reduced) < max(position[a] for a in root.placement)
+
+
+def _write(reader: Reader, nest: Nest, loops: list[_Loop]) -> None:
+    """Write the loops, outermost first; each root's partial result leaves them from the inside."""
+    k = reader.k
+    reader.begin([root.value for root in nest.roots if root.kind is None])
+    coordinates: dict[int, Ref] = {}
+    open_loops: list[ExitStack] = []
+    flat: Ref | None = None
+    for loop in loops:
+        stack = ExitStack()
+        extent = k.size(loop.extent)
+        variable = stack.enter_context(k.loop(extent, lanes=loop.lanes, copies=loop.copies))
+        open_loops.append(stack)
+        if len(loop.axes) > 1:
+            flat = variable
+        else:
+            coordinates[loop.axes[0]] = variable
+    partials = {root: _value_at(reader, root, coordinates, flat) for root in nest.roots}
+    for loop, stack in zip(reversed(loops), reversed(open_loops), strict=True):
+        for root, partial in list(partials.items()):
+            if loop.axes[0] in root.placement:
+                _store(reader, nest, root, partial, coordinates, flat)
+                del partials[root]
+            else:
+                assert root.kind is not None
+                partials[root] = k.reduce(root.kind, partial)
+        stack.close()
+    for root, partial in partials.items():
+        k.store(reader.buffers[root.value], k.index(0), partial)
+
+
+def _value_at(reader: Reader, root: Root, coordinates: dict[int, Ref], flat: Ref | None) -> Ref:
+    """What a root stores or accumulates at a point of the space."""
+    found = [
+        reader.at(
+            operand,
+            Index(reader.k, operand.shape, flat=flat)
+            if flat is not None
+            else Index(reader.k, operand.shape, [coordinates[a] for a in axes]),
+        )
+        for operand, axes in zip(root.operands, root.reads, strict=True)
+    ]
+    return found[0] if len(found) == 1 else reader.product(*found)
+
+
+def _store(
+    reader: Reader,
+    nest: Nest,
+    root: Root,
+    value: Ref,
+    coordinates: dict[int, Ref],
+    flat: Ref | None,
+) -> None:
+    k = reader.k
+    at = (
+        flat
+        if flat is not None
+        else Index(k, root.value.shape, [coordinates[a] for a in root.placement]).flat
+    )
+    mode = "add" if _accumulates_in_memory(root, nest.order) else "set"
+    k.store(reader.buffers[root.value], at, value, mode)

@@ -1,0 +1,101 @@
+"""Read a value at an index: from its buffer, or by writing the code that computes it there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, MutableMapping
+
+from gradc.ir.function import Equation, Value
+from gradc.ir.loop_builder import LoopBuilder
+from gradc.ir.loops import Buffer, Ref
+from gradc.ir.lowering import Contraction, Index, IndexMap, Literal, Operand, Pointwise
+from gradc.ir.types import ConstantData, bool_
+
+
+class Reader:
+    """Writes scalar code with the builder `k`; shared by all nests of one kernel."""
+
+    def __init__(
+        self,
+        k: LoopBuilder,
+        buffers: Mapping[Value, Buffer],
+        stored: Collection[Value],
+        constants: MutableMapping[object, Buffer],
+    ) -> None:
+        self.k, self.buffers, self.stored = k, buffers, stored
+        self._constants = constants
+        self._known: dict[object, Ref] = {}
+        self._computed: frozenset[Value] = frozenset()
+
+    def begin(self, computed: Collection[Value]) -> None:
+        """Start a nest whose stored values `computed` are code there, not yet memory."""
+        self._known = {}
+        self._computed = frozenset(computed)
+
+    def with_builder(self, k: LoopBuilder) -> Reader:
+        """The same with another builder."""
+        return Reader(k, self.buffers, self.stored, self._constants)
+
+    def operand(self, value: Value) -> Operand:
+        """The value as an operand of an op's read rule."""
+        return Operand(value.type, lambda index: self.at(value, index), self.k)
+
+    def at(self, value: Value, index: Index) -> Ref:
+        """The element at an index. Iterative over pointwise ops, recursive over index maps only."""
+        stack = [value]
+        place = index.__dict__.get("coordinates") or index.flat
+        while stack:
+            current = stack[-1]
+            key = (current, place, self.k.mask)
+            if key in self._known:
+                stack.pop()
+                continue
+            equation = current.owner
+            if equation is None or not self._is_inlined(current):
+                self._known[key] = self.k.load(self.buffers[current], index.flat)
+            elif isinstance(equation.op.lower, Pointwise):
+                keys = [(v, place, self.k.mask) for v in equation.inputs]
+                waiting = [
+                    v for v, k in zip(equation.inputs, keys, strict=True) if k not in self._known
+                ]
+                if waiting:
+                    stack.extend(reversed(waiting))
+                    continue
+                refs = [self._known[k] for k in keys]
+                attrs = equation.attrs
+                self._known[key] = equation.op.lower.scalar(self.k, *refs, **attrs)
+            else:
+                self._known[key] = self._read(equation, index)
+            stack.pop()
+        return self._known[value, place, self.k.mask]
+
+    def _is_inlined(self, value: Value) -> bool:
+        return value not in self.stored or value in self._computed
+
+    def _read(self, equation: Equation, index: Index) -> Ref:
+        rule = equation.op.lower
+        operands = [self.operand(value) for value in equation.inputs]
+        if isinstance(rule, IndexMap):
+            return rule.read(self.k, index, operands, **equation.attrs)
+        if isinstance(rule, Literal):
+            return self._literal(equation.attrs["value"], index)
+        assert isinstance(rule, Contraction)
+        at = dict(zip(equation.attrs["out"], index.coordinates, strict=True))
+        a, b = (
+            operand(*(at[label] for label in equation.attrs[name]))
+            for operand, name in zip(operands, ("lhs", "rhs"), strict=True)
+        )
+        return self.product(a, b)
+
+    def product(self, a: Ref, b: Ref) -> Ref:
+        """a * b, for booleans their conjunction."""
+        return self.k.binary("and", a, b) if a.dtype is bool_ else self.k.mul(a, b)
+
+    def _literal(self, constant: ConstantData, index: Index) -> Ref:
+        array = constant.array
+        if array.size and (array.tobytes() == array.flat[0].tobytes() * array.size):
+            return self.k.const(array.flat[0].item(), constant.type.dtype)
+        name = f"c{len(self._constants)}"
+        buffer = self._constants.setdefault(
+            constant, Buffer(name, constant.type, "constant", data=constant.data)
+        )
+        return self.k.load(buffer, index.flat)

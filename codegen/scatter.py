@@ -1,0 +1,43 @@
+"""Scatter: a copy of the base, then a serial loop over the updates."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from gradc.codegen.nest import lower_nest
+from gradc.codegen.reader import Reader
+from gradc.codegen.schedule import Nest, Root
+from gradc.ir.function import Equation
+from gradc.ir.loops import STATUS_INDEX_OUT_OF_RANGE, Ref
+from gradc.ir.lowering import Index, Scatter
+from gradc.ir.types import i64
+
+
+def lower_scatter(reader: Reader, equation: Equation, vector_bits: int) -> None:
+    """Write `base` to the result's buffer, then add or set the updates in row-major order."""
+    base, indices, updates = equation.inputs
+    (result,) = equation.outputs
+    axes = tuple(range(base.type.rank))
+    copy = Root(result, base.shape, axes, (base,), (axes,))
+    lower_nest(reader, Nest(base.shape, axes, [copy], size=2), vector_bits)
+    axis, rank = equation.attrs["axis"], indices.type.rank
+    assert isinstance(equation.op.lower, Scatter)
+    mode = equation.op.lower.kind
+    k = reader.k
+    reader.begin(())
+    with ExitStack() as stack:
+        at: list[Ref] = []
+        last = updates.type.rank - 1
+        for position, extent in enumerate(updates.shape):
+            in_row = position == last and position >= axis + rank
+            lanes = vector_bits // (8 * base.dtype.itemsize) if in_row else 1
+            at.append(stack.enter_context(k.loop(k.size(extent), lanes=lanes)))
+        own = at[axis : axis + rank]
+        row = k.cast(reader.at(indices, Index(k, indices.shape, own)), i64)
+        length = k.size(base.shape[axis])
+        valid = k.binary("and", k.compare("ge", row, k.index(0)), k.compare("lt", row, length))
+        k.require(valid, STATUS_INDEX_OUT_OF_RANGE)
+        value = reader.at(updates, Index(k, updates.shape, at))
+        target = Index(k, base.shape, [*at[:axis], row, *at[axis + rank :]])
+        with k.masked(valid):
+            k.store(reader.buffers[result], target.flat, value, mode)

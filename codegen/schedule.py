@@ -1,0 +1,393 @@
+"""Cut a graph into passes over memory: what is stored, what is inlined, and which loops are shared.
+
+Every value is either *stored* in a buffer or *inlined* into whoever reads it. A stored value is
+the `Root` of a loop nest over its iteration space; roots over the same space share one `Nest`
+unless one needs the other's finished result. Matrix products and scatters are steps of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gradc.ir.dims import Dim, Shape
+from gradc.ir.function import Equation, Function, Value
+from gradc.ir.lowering import (
+    Contraction,
+    IndexMap,
+    Literal,
+    Pointwise,
+    Reduction,
+    Scatter,
+)
+
+# Costs are in floating-point operations an element; a load or store counts as about four.
+_REPEATED_COST = 4  # store a value of this cost rather than compute it once for every copy of it
+_SHARED_COST = 8  # store a value of this cost rather than compute it in two nests
+_CONE_LIMIT = 200  # instructions inlined into one value
+_NEST_LIMIT = 600  # instructions in one nest
+_VIEW_LIMIT = 40  # index maps inlined into one another
+
+_KINDS = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Root:
+    """A stored value and the loop that computes it.
+
+    `space` is the iteration space. Result axis i runs along space axis `placement[i]`; the axes not
+    in the placement are reduced with `kind`. `operands` are read at each point, operand j's axis a
+    at space axis `reads[j][a]`; the value at a point is the operand (one) or their product (two).
+    A pointwise root has one operand: the value itself, computed at the point.
+    """
+
+    value: Value
+    space: Shape
+    placement: tuple[int, ...]
+    operands: tuple[Value, ...]
+    reads: tuple[tuple[int, ...], ...]
+    kind: str | None = None
+
+    @property
+    def reduced(self) -> tuple[int, ...]:
+        """The space axes that the result does not have."""
+        return tuple(a for a in range(len(self.space)) if a not in self.placement)
+
+
+@dataclass(slots=True, eq=False)
+class Nest:
+    """Roots that share one loop nest over `space`, its axes in the order they are looped over."""
+
+    space: Shape
+    order: tuple[int, ...]
+    roots: list[Root] = field(default_factory=list)
+    size: int = 0  # instructions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProductStep:
+    """A matrix product by the packed kernel."""
+
+    equation: Equation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScatterStep:
+    """A copy of the base and a serial loop over the updates."""
+
+    equation: Equation
+
+
+Step: TypeAlias = "Nest | ProductStep | ScatterStep"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schedule:
+    """Steps in the order they run, and the values that they store."""
+
+    steps: tuple[Step, ...]
+    stored: frozenset[Value]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cone:
+    """What inlining a value costs: operations, instructions, and index maps on the way."""
+
+    cost: int = 0
+    size: int = 0
+    views: int = 0
+
+
+def schedule(fn: Function) -> Schedule:
+    """Decide what is stored and which loops run, for a function without composite ops."""
+    stored, cones = _choose_stored(fn, frozenset())
+    steps = _form_steps(fn, stored, cones)
+    shared = _shared_between_nests(steps, stored, cones)
+    if shared:
+        stored, cones = _choose_stored(fn, shared)
+        steps = _form_steps(fn, stored, cones)
+    return Schedule(tuple(steps), stored)
+
+
+def is_product(equation: Equation) -> bool:
+    """Whether a contraction is a product for the packed kernel: both sides have free axes."""
+    lhs, rhs, out = (set(equation.attrs[name]) for name in ("lhs", "rhs", "out"))
+    if not (lhs & rhs) - out or not (lhs & out) - rhs or not (rhs & out) - lhs:
+        return False
+    a, b = equation.inputs
+    extents = dict(zip(equation.attrs["lhs"], a.shape, strict=True))
+    extents |= dict(zip(equation.attrs["rhs"], b.shape, strict=True))
+    work: Dim = 1
+    for extent in extents.values():
+        work = work * extent
+    return a.dtype.is_float and not (isinstance(work, int) and work <= 512)
+
+
+def is_inlined_contraction(equation: Equation) -> bool:
+    """Whether a contraction sums over nothing: a product of entries, inlined as index maps are."""
+    return set(equation.attrs["lhs"]) | set(equation.attrs["rhs"]) <= set(equation.attrs["out"])
+
+
+def _choose_stored(
+    fn: Function, forced: Collection[Value]
+) -> tuple[frozenset[Value], dict[Value, _Cone]]:
+    """The values that get a buffer, and what it costs to inline each of the others."""
+    stored: set[Value] = {*forced, *fn.results} - set(fn.parameters)
+    cones: dict[Value, _Cone] = {}
+    for equation in fn.equations:
+        rule = equation.op.lower
+        for value in _needed_in_memory(equation, cones):
+            if value.owner is not None:
+                stored.add(value)
+        parts = [cones[v] for v in dict.fromkeys(equation.inputs) if v in cones and v not in stored]
+        cost = sum(p.cost for p in parts)
+        size = 1 + sum(p.size for p in parts)
+        views = max((p.views for p in parts), default=0)
+        if isinstance(rule, Pointwise):
+            cone = _Cone(cost + rule.cost, size, views)
+        elif isinstance(rule, IndexMap | Literal):
+            cone = _Cone(cost, size, views + 1)
+        else:
+            cone = _Cone(cost + 2, size, views + 1)
+        (result,) = equation.outputs
+        if not _can_inline(equation) or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
+            stored.add(result)
+        cones[result] = cone
+    return frozenset(stored), cones
+
+
+def _can_inline(equation: Equation) -> bool:
+    rule = equation.op.lower
+    if isinstance(rule, Contraction):
+        return is_inlined_contraction(equation)
+    return isinstance(rule, Pointwise | IndexMap | Literal)
+
+
+def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator[Value]:
+    """The operands that an equation reads often, or through pointers."""
+    rule = equation.op.lower
+    if isinstance(rule, IndexMap):
+        for value in equation.inputs:
+            if rule.repeats and value in cones and cones[value].cost >= _REPEATED_COST:
+                yield value
+    elif isinstance(rule, Contraction):
+        product = is_product(equation)
+        labels = set(equation.attrs["lhs"]) | set(equation.attrs["rhs"])
+        for value, own in zip(
+            equation.inputs, (equation.attrs["lhs"], equation.attrs["rhs"]), strict=True
+        ):
+            repeated = bool(labels - set(own))
+            if product or (repeated and value in cones and cones[value].cost >= _REPEATED_COST):
+                yield value
+
+
+def _shared_between_nests(
+    steps: Sequence[Step], stored: Collection[Value], cones: dict[Value, _Cone]
+) -> frozenset[Value]:
+    """Costly values that are inlined into more than one step."""
+    seen_in: dict[Value, int] = {}
+    shared: set[Value] = set()
+    for number, step in enumerate(steps):
+        if not isinstance(step, Nest):
+            continue
+        own = {root.value for root in step.roots}
+        for value in _inlined_values(step, stored, own):
+            if seen_in.setdefault(value, number) != number and cones[value].cost >= _SHARED_COST:
+                shared.add(value)
+    # Storing the last one of a chain is enough: those it is made of are then read by one nest.
+    return frozenset(shared)
+
+
+def _inlined_values(nest: Nest, stored: Collection[Value], own: Collection[Value]) -> set[Value]:
+    found: set[Value] = set()
+    stack = [v for root in nest.roots for v in _first_operands(root)]
+    while stack:
+        value = stack.pop()
+        if value.owner is None or value in found or (value in stored and value not in own):
+            continue
+        if value not in own:
+            found.add(value)
+        if value not in own or _can_inline(value.owner):
+            stack.extend(value.owner.inputs)
+    return found
+
+
+def _first_operands(root: Root) -> Sequence[Value]:
+    """What a root reads to start with: for a pointwise root the inputs of the value itself."""
+    if root.operands == (root.value,) and root.value.owner is not None:
+        return root.value.owner.inputs
+    return root.operands
+
+
+# --- nests -------------------------------------------------------------------------------------
+
+
+def _form_steps(fn: Function, stored: Collection[Value], cones: dict[Value, _Cone]) -> list[Step]:
+    steps: list[Step] = []
+    producer: dict[Value, int] = {}
+    nests_of: dict[tuple[Shape, tuple[int, ...]], int] = {}
+    for equation in fn.equations:
+        (value,) = equation.outputs
+        if value not in stored:
+            continue
+        rule = equation.op.lower
+        if isinstance(rule, Scatter) or (isinstance(rule, Contraction) and is_product(equation)):
+            kind = ScatterStep if isinstance(rule, Scatter) else ProductStep
+            producer[value] = len(steps)
+            steps.append(kind(equation))
+            continue
+        root = root_of(equation)
+        order = _loop_order(root)
+        earliest = _earliest_step(root, stored, producer, steps)
+        key = (root.space, order)
+        size = cones[value].size
+        place = nests_of.get(key, -1)
+        nest = steps[place] if place >= earliest else None
+        if not isinstance(nest, Nest) or nest.size + size > _NEST_LIMIT:
+            nest, place = Nest(root.space, order), len(steps)
+            steps.append(nest)
+            nests_of[key] = place
+        nest.roots.append(root)
+        nest.size += size
+        producer[value] = place
+    return steps
+
+
+def root_of(equation: Equation) -> Root:
+    """The iteration space of a stored value, and how it is computed there."""
+    (value,) = equation.outputs
+    rule = equation.op.lower
+    if isinstance(rule, Reduction):
+        (operand,) = equation.inputs
+        axes = range(operand.type.rank)
+        kept = tuple(a for a in axes if a not in equation.attrs["axes"])
+        return Root(value, operand.shape, kept, (operand,), (tuple(axes),), _KINDS[rule.kind])
+    if isinstance(rule, Contraction) and not is_inlined_contraction(equation):
+        return _contraction_root(equation)
+    axes = tuple(range(value.type.rank))
+    return Root(value, value.shape, axes, (value,), (axes,))
+
+
+def _contraction_root(equation: Equation) -> Root:
+    """A contraction as a sum of products: looped in the order of the operand that has most axes."""
+    (value,) = equation.outputs
+    a, b = equation.inputs
+    lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
+    extents = dict(zip(lhs, a.shape, strict=True)) | dict(zip(rhs, b.shape, strict=True))
+    first, second = (lhs, rhs) if len(lhs) >= len(rhs) else (rhs, lhs)
+    labels = [*first, *(label for label in second if label not in first)]
+    if len(labels) > len(first):  # a small product: sums innermost
+        labels = [*out, *(label for label in labels if label not in out)]
+    at = {label: i for i, label in enumerate(labels)}
+    return Root(
+        value,
+        tuple(extents[label] for label in labels),
+        tuple(at[label] for label in out),
+        (a, b),
+        (tuple(at[label] for label in lhs), tuple(at[label] for label in rhs)),
+        "or" if value.dtype.kind == "b" else "add",
+    )
+
+
+def _loop_order(root: Root) -> tuple[int, ...]:
+    """The axes in loop order: as in memory, but reduced axes innermost unless it is a sum."""
+    axes = range(len(root.space))
+    if root.kind in (None, "add") and not _has_short_result(root):
+        return tuple(axes)
+    return (*(a for a in axes if a in root.placement), *root.reduced)
+
+
+def _has_short_result(root: Root) -> bool:
+    """Whether a sum over leading axes has so few results that they fit in registers."""
+    if not root.reduced or not root.placement or max(root.placement) < min(root.reduced):
+        return False
+    trailing = [root.space[a] for a in root.placement if a > min(root.reduced)]
+    return all(isinstance(d, int) and d <= 4 for d in trailing)
+
+
+def _earliest_step(
+    root: Root, stored: Collection[Value], producer: dict[Value, int], steps: Sequence[Step]
+) -> int:
+    """The first step that may compute `root`: after those whose finished results it reads."""
+    earliest = 0
+    identity = tuple(range(len(root.space)))
+    for value, aligned in reads(root, stored):
+        place = producer.get(value)
+        if place is None:
+            continue
+        step = steps[place]
+        in_nest = isinstance(step, Nest) and step.space == root.space and aligned == identity
+        pointwise = in_nest and any(r.value is value and r.kind is None for r in step.roots)
+        earliest = max(earliest, place if pointwise else place + 1)
+    return earliest
+
+
+def reads(root: Root, stored: Collection[Value]) -> set[tuple[Value, tuple[int | None, ...]]]:
+    """The stored values and parameters a root reads, each with the space axis of each of its axes.
+
+    None stands for an axis that is read at some other coordinate.
+    """
+    found: set[tuple[Value, tuple[int | None, ...]]] = set()
+    seen: set[tuple[Value, tuple[int | None, ...]]] = set()
+    stack: list[tuple[Value, tuple[int | None, ...]]] = []
+    for operand, axes in zip(root.operands, root.reads, strict=True):
+        if operand is root.value and operand.owner is not None:
+            stack.extend(_operand_reads(operand.owner, axes))
+        else:
+            stack.append((operand, axes))
+    while stack:
+        item = stack.pop()
+        if item in seen:
+            continue
+        seen.add(item)
+        value, axes = item
+        if value.owner is None or value in stored:
+            found.add(item)
+        else:
+            stack.extend(_operand_reads(value.owner, axes))
+    return found
+
+
+def _operand_reads(
+    equation: Equation, axes: tuple[int | None, ...]
+) -> list[tuple[Value, tuple[int | None, ...]]]:
+    """The operands of an inlined equation whose result's axes lie on these space axes."""
+    rule = equation.op.lower
+    if isinstance(rule, IndexMap):
+        types = (value.type for value in equation.inputs)
+        alignments = rule.align(*types, **equation.attrs)
+        return [
+            (value, tuple(None if a is None else axes[a] for a in alignment))
+            for value, alignment in zip(equation.inputs, alignments, strict=True)
+        ]
+    if isinstance(rule, Contraction):
+        at = dict(zip(equation.attrs["out"], axes, strict=True))
+        labels = (equation.attrs["lhs"], equation.attrs["rhs"])
+        return [
+            (value, tuple(at[label] for label in own))
+            for value, own in zip(equation.inputs, labels, strict=True)
+        ]
+    return [(value, axes) for value in equation.inputs]
+
+
+def inlined_reads(step: Step, stored: Collection[Value]) -> set[Value]:
+    """The stored values that a step reads, directly or through what is inlined into it."""
+    if isinstance(step, Nest):
+        own = {root.value for root in step.roots}
+        stack = [v for root in step.roots for v in _first_operands(root)]
+    else:
+        own = set()
+        stack = list(step.equation.inputs)
+    found: set[Value] = set()
+    seen: set[Value] = set()
+    while stack:
+        value = stack.pop()
+        if value in seen or value.owner is None:
+            continue
+        seen.add(value)
+        if value in stored and value not in own:
+            found.add(value)
+        elif value not in own or _can_inline(value.owner):
+            stack.extend(value.owner.inputs)
+    return found
