@@ -38,16 +38,16 @@ def lower_product(reader: Reader, equation: Equation) -> None:
         at: dict[int, Ref] = {}
         for label in (*batch[0], *rows[0], *columns[0], *sums[0]):
             at[label] = stack.enter_context(k.loop(k.size(extents[label])))
-        operands = tuple(
-            _operand(k, reader.buffers[value], value, labels, at, (batch[1], first, second))
-            for (labels, value), first, second in zip(
+        first, second, target = (
+            _operand(k, reader.buffers[value], value, labels, at, (batch[1], along, across))
+            for (labels, value), along, across in zip(
                 where, (rows[1], sums[1], rows[1]), (sums[1], columns[1], columns[1]), strict=True
             )
         )
         m, n, depth, count = (
             k.size(product(extents[x] for x in part[1])) for part in (rows, columns, sums, batch)
         )
-        k.append(MatMul(count, m, n, depth, *operands, accumulate=bool(sums[0])))
+        k.append(MatMul(count, m, n, depth, first, second, target, accumulate=bool(sums[0])))
 
 
 def _split(labels: Labels, operands: Sequence[Labels]) -> tuple[list[int], list[int]]:

@@ -80,6 +80,8 @@ class ScatterStep:
 
 
 Step: TypeAlias = "Nest | ProductStep | ScatterStep"
+Axes: TypeAlias = "tuple[int | None, ...]"  # the space axis that each axis of a value is read along
+Read: TypeAlias = "tuple[Value, Axes]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -260,9 +262,9 @@ def root_of(equation: Equation) -> Root:
     rule = equation.op.lower
     if isinstance(rule, Reduction):
         (operand,) = equation.inputs
-        axes = range(operand.type.rank)
-        kept = tuple(a for a in axes if a not in equation.attrs["axes"])
-        return Root(value, operand.shape, kept, (operand,), (tuple(axes),), _KINDS[rule.kind])
+        every = tuple(range(operand.type.rank))
+        kept = tuple(a for a in every if a not in equation.attrs["axes"])
+        return Root(value, operand.shape, kept, (operand,), (every,), _KINDS[rule.kind])
     if isinstance(rule, Contraction) and not is_inlined_contraction(equation):
         return _contraction_root(equation)
     axes = tuple(range(value.type.rank))
@@ -317,25 +319,29 @@ def _earliest_step(
         if place is None:
             continue
         step = steps[place]
-        in_nest = isinstance(step, Nest) and step.space == root.space and aligned == identity
-        pointwise = in_nest and any(r.value is value and r.kind is None for r in step.roots)
+        pointwise = (
+            isinstance(step, Nest)
+            and step.space == root.space
+            and aligned == identity
+            and any(r.value is value and r.kind is None for r in step.roots)
+        )
         earliest = max(earliest, place if pointwise else place + 1)
     return earliest
 
 
-def reads(root: Root, stored: Collection[Value]) -> set[tuple[Value, tuple[int | None, ...]]]:
+def reads(root: Root, stored: Collection[Value]) -> set[Read]:
     """The stored values and parameters a root reads, each with the space axis of each of its axes.
 
     None stands for an axis that is read at some other coordinate.
     """
-    found: set[tuple[Value, tuple[int | None, ...]]] = set()
-    seen: set[tuple[Value, tuple[int | None, ...]]] = set()
-    stack: list[tuple[Value, tuple[int | None, ...]]] = []
-    for operand, axes in zip(root.operands, root.reads, strict=True):
+    found: set[Read] = set()
+    seen: set[Read] = set()
+    stack: list[Read] = []
+    for operand, along in zip(root.operands, root.reads, strict=True):
         if operand is root.value and operand.owner is not None:
-            stack.extend(_operand_reads(operand.owner, axes))
+            stack.extend(_operand_reads(operand.owner, along))
         else:
-            stack.append((operand, axes))
+            stack.append((operand, along))
     while stack:
         item = stack.pop()
         if item in seen:
@@ -349,9 +355,7 @@ def reads(root: Root, stored: Collection[Value]) -> set[tuple[Value, tuple[int |
     return found
 
 
-def _operand_reads(
-    equation: Equation, axes: tuple[int | None, ...]
-) -> list[tuple[Value, tuple[int | None, ...]]]:
+def _operand_reads(equation: Equation, axes: Axes) -> list[Read]:
     """The operands of an inlined equation whose result's axes lie on these space axes."""
     rule = equation.op.lower
     if isinstance(rule, IndexMap):

@@ -42,31 +42,31 @@ class Value:
         return f"<{self.name or (self.owner.op.name if self.owner else 'parameter')}: {self.type}>"
 
     def __add__(self, other: Value | float) -> Value:
-        return _arithmetic().add(self, other)
+        return _operate("add", self, other)
 
     def __radd__(self, other: float) -> Value:
-        return _arithmetic().add(other, self)
+        return _operate("add", other, self)
 
     def __sub__(self, other: Value | float) -> Value:
-        return _arithmetic().sub(self, other)
+        return _operate("sub", self, other)
 
     def __rsub__(self, other: float) -> Value:
-        return _arithmetic().sub(other, self)
+        return _operate("sub", other, self)
 
     def __mul__(self, other: Value | float) -> Value:
-        return _arithmetic().mul(self, other)
+        return _operate("mul", self, other)
 
     def __rmul__(self, other: float) -> Value:
-        return _arithmetic().mul(other, self)
+        return _operate("mul", other, self)
 
     def __truediv__(self, other: Value | float) -> Value:
-        return _arithmetic().div(self, other)
+        return _operate("div", self, other)
 
     def __rtruediv__(self, other: float) -> Value:
-        return _arithmetic().div(other, self)
+        return _operate("div", other, self)
 
     def __neg__(self) -> Value:
-        return _arithmetic().neg(self)
+        return _operate("neg", self)
 
 
 @dataclass(eq=False, slots=True, repr=False)
@@ -227,8 +227,9 @@ def sorted_equations(results: Iterable[Value], stop: Iterable[Value] = ()) -> tu
     return tuple(order)
 
 
-def _arithmetic() -> Any:
-    """The arithmetic ops. They are built on values, so values can reach them only when used."""
+def _operate(name: str, *operands: Value | float) -> Value:
+    """Apply an arithmetic op. Ops are built on values, so values reach them only when used."""
     from gradc.ir.ops import arithmetic
 
-    return arithmetic
+    result: Value = getattr(arithmetic, name)(*operands)
+    return result

@@ -102,8 +102,8 @@ class ConstantData:
     @property
     def array(self) -> np.ndarray[Any, Any]:
         """The array, read-only."""
-        shape = tuple(int(dim) for dim in self.type.shape)  # type: ignore[call-overload]
-        return np.frombuffer(self.data, self.type.dtype.numpy).reshape(shape)
+        assert is_static(self.type.shape)
+        return np.frombuffer(self.data, self.type.dtype.numpy).reshape(self.type.shape)
 
     def __str__(self) -> str:
         return str(self.array.tolist())
