@@ -51,6 +51,11 @@ class LoopBuilder:
         key = (repr(value), type(value))  # tells -0.0 from 0.0, and one nan from none
         return self._emit("const", (), dtype, value=value, key=key)
 
+    def known(self, a: Ref) -> int | float | None:
+        """The number that a `const` holds; None for a ref that is computed."""
+        value = self._constants.get(a)
+        return value if isinstance(value, int | float) else None
+
     def index(self, value: int) -> Ref:
         """An integer as an index (i64)."""
         return self.const(value, i64)
