@@ -1,0 +1,68 @@
+"""Every op there is: what tests, the text form and front ends know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from gradc.ir.op import Op
+from gradc.ir.ops import arithmetic, cast, constants, elementwise, logic, structural
+
+ALL_OPS: tuple[Op, ...] = (
+    constants.constant,
+    constants.iota,
+    constants.size_value,
+    # arithmetic
+    arithmetic.add,
+    arithmetic.sub,
+    arithmetic.mul,
+    arithmetic.div,
+    arithmetic.neg,
+    arithmetic.abs_,
+    arithmetic.sign,
+    arithmetic.pow_,
+    arithmetic.floor_divide,
+    arithmetic.remainder,
+    arithmetic.maximum,
+    arithmetic.minimum,
+    arithmetic.clip,
+    # functions
+    elementwise.exp,
+    elementwise.log,
+    elementwise.log1p,
+    elementwise.expm1,
+    elementwise.sqrt,
+    elementwise.tanh,
+    elementwise.sigmoid,
+    elementwise.softplus,
+    elementwise.sin,
+    elementwise.cos,
+    elementwise.arctan2,
+    elementwise.erf,
+    elementwise.floor,
+    elementwise.ceil,
+    # comparisons and logic
+    logic.eq,
+    logic.ne,
+    logic.lt,
+    logic.le,
+    logic.gt,
+    logic.ge,
+    logic.logical_and,
+    logic.logical_or,
+    logic.logical_xor,
+    logic.logical_not,
+    logic.isnan,
+    logic.where,
+    cast.cast,
+    # axes
+    structural.broadcast,
+    structural.transpose,
+    structural.reshape,
+    structural.reversed_,
+    structural.assume_shape,
+    # reductions
+    structural.sum_,
+)
+
+OPS_BY_NAME: Mapping[str, Op] = MappingProxyType({op.name: op for op in ALL_OPS})
