@@ -1,0 +1,87 @@
+"""Forward mode: tangents are pushed through a graph from its inputs to its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gradc.ir.function import Equation, Function, Value, function, parameter, sorted_equations
+from gradc.ir.ops.arithmetic import add
+from gradc.ir.span import at
+from gradc.ir.transforms.rebuild import unused_name
+from gradc.ir.transforms.zeros import check_cotangent, cotangent_type, zeros
+
+
+def push_tangents(
+    outputs: Sequence[Value], tangents: Mapping[Value, Value]
+) -> list[Value | None]:
+    """The tangents of `outputs`: the sum over all x in `tangents` of (d output / d x) tangent(x).
+
+    None is a symbolic zero: the output does not vary with any x, or only through values that are
+    not floats. An x may be an intermediate value; if it depends on another x, what flows into it
+    and its own tangent add up, so that this is the adjoint of `pull_cotangents`. The tangent of a
+    float has its type, of any other value its shape and the default float.
+
+    Raises TypeError where a tangent's type does not fit its value.
+    """
+    for value, tangent in tangents.items():
+        check_cotangent(value, tangent)
+    moving: dict[Value, Value] = dict(tangents)
+    for made in sorted_equations(outputs):
+        if not any(output.dtype.is_float for output in made.outputs):
+            continue
+        if all(value not in moving for value in made.inputs):
+            continue
+        pushed = _push(made, moving)
+        for output, tangent in zip(made.outputs, pushed, strict=True):
+            if tangent is None or not output.dtype.is_float:
+                continue
+            own = tangents.get(output)
+            with at(made.span):
+                moving[output] = tangent if own is None else add(own, tangent)
+    return [moving.get(output) for output in outputs]
+
+
+def pushforward(fn: Function, wrt: Sequence[int]) -> Function:
+    """The function (primals..., tangents of `wrt`...) -> (results..., tangents of the results...).
+
+    `wrt` are positions of parameters. Tangents of a result that does not vary are zeros.
+    """
+    taken = set(fn.parameter_names)
+    moving = [fn.parameters[i] for i in wrt]
+    tangents = [
+        parameter(cotangent_type(fn.parameters[i]), unused_name(_tangent_of(fn, i), taken))
+        for i in wrt
+    ]
+    pushed = push_tangents(fn.results, dict(zip(moving, tangents, strict=True)))
+    results = [
+        zeros(cotangent_type(primal)) if tangent is None else tangent
+        for primal, tangent in zip(fn.results, pushed, strict=True)
+    ]
+    taken = set(fn.result_names)
+    names = [unused_name(f"{name}_tangent", taken) for name in fn.result_names]
+    return function(
+        f"{fn.name}_pushforward",
+        (*fn.parameters, *tangents),
+        (*fn.results, *results),
+        fn.requires,
+        (*fn.result_names, *names),
+    )
+
+
+def _push(made: Equation, moving: Mapping[Value, Value]) -> tuple[Value | None, ...]:
+    """The tangents of an equation's outputs."""
+    tangents = tuple(moving.get(value) for value in made.inputs)
+    with at(made.span):
+        pushed = made.op.jvp(made.inputs, made.result, tangents, **made.attrs)
+    many = pushed if isinstance(pushed, tuple) else (pushed,)
+    for output, tangent in zip(made.outputs, many, strict=True):
+        if tangent is not None and output.dtype.is_float and tangent.type != output.type:
+            raise TypeError(
+                f"the forward rule of {made.op.name} returned a tangent of type {tangent.type} "
+                f"for a result of type {output.type}"
+            )
+    return many
+
+
+def _tangent_of(fn: Function, position: int) -> str:
+    return f"{fn.parameter_names[position]}_tangent"
