@@ -1,0 +1,1 @@
+"""The runtime: loads compiled libraries and calls them. Needs NumPy, and nothing else of gradc."""

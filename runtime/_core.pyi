@@ -1,0 +1,40 @@
+"""The C extension: native functions and the libraries they live in."""
+
+import inspect
+from os import PathLike
+from typing import Any
+
+from gradc.runtime.manifest import ArrayEntry, FunctionEntry
+
+ABI_VERSION: int
+
+class NativeFunction:
+    """A compiled function: call it with arrays by position or name, `out=` to write in place."""
+
+    def __new__(
+        cls, call: int, workspace: int, entry: FunctionEntry, keep: object = None
+    ) -> NativeFunction: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __signature__(self) -> inspect.Signature: ...
+    @property
+    def entry(self) -> FunctionEntry: ...
+    @property
+    def sizes(self) -> tuple[str, ...]: ...
+    @property
+    def inputs(self) -> tuple[ArrayEntry, ...]: ...
+    @property
+    def outputs(self) -> tuple[ArrayEntry, ...]: ...
+
+class Library:
+    """A shared library, open while this object lives; OSError where it cannot be opened.
+
+    A file `descriptor` that is given is closed together with the library.
+    """
+
+    def __new__(cls, path: str | PathLike[str], descriptor: int = -1) -> Library: ...
+    def symbol(self, name: str) -> int: ...

@@ -1,0 +1,133 @@
+/* What the files of gradc.runtime._core share. See docs/c_abi.md for the calling convention. */
+#ifndef GRADC_CORE_H
+#define GRADC_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#define NPY_NO_DEPRECATED_API NPY_1_22_API_VERSION
+#define PY_ARRAY_UNIQUE_SYMBOL gradc_ARRAY_API
+#ifndef GRADC_IMPORTS_NUMPY
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+#include <numpy/arrayscalars.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gradc.h"
+
+/* ---- plans: what a call checks and computes before the native code runs (plan.c) ---- */
+
+typedef enum { F64, F32, I64, I32, BOOL } Element;
+
+/* One instruction of a dimension's postfix program; the numbers are those of manifest.py. */
+typedef enum { PUSH, SIZE, ADD, SUB, MUL, FLOORDIV, NEG } DimOp;
+
+enum { MAX_STACK = 32, MAX_RANK = 32 };
+
+typedef struct {
+    int64_t op;
+    int64_t value; /* PUSH: the number; SIZE: which size */
+} DimCode;
+
+typedef struct {
+    Py_ssize_t count;
+    DimCode *code;
+} Dim;
+
+typedef struct {
+    Element element;
+    int type_number; /* NumPy's */
+    int itemsize;
+    int rank;
+    Dim *shape; /* outputs only: inputs are checked by steps */
+} Array;
+
+/* One axis of one input: it gives a size its value, or has to agree with known sizes. */
+typedef struct {
+    int input;
+    int axis;
+    int solve; /* the size that is solved for, or -1 */
+    Dim dim;
+} Step;
+
+typedef struct {
+    Dim dim;
+    bool is_zero; /* the dimension must be 0; else it must not be negative */
+} Requirement;
+
+typedef struct {
+    Py_ssize_t sizes, inputs, outputs, steps, requires;
+    Array *input;
+    Array *output;
+    Step *step;
+    Requirement *requirement;
+} Plan;
+
+int plan_read(Plan *plan, PyObject *tuple);
+void plan_free(Plan *plan);
+bool dim_value(const Dim *dim, const int64_t *sizes, int64_t *value);
+
+/* ---- workspaces (workspace.c) ---- */
+
+enum { KEPT_WORKSPACES = 4 };
+
+typedef struct {
+    void *block[KEPT_WORKSPACES];
+    size_t bytes[KEPT_WORKSPACES];
+    int count;
+} WorkspaceList;
+
+void *workspace_take(WorkspaceList *list, size_t bytes, size_t *taken);
+void workspace_give(WorkspaceList *list, void *block, size_t bytes);
+void workspace_free_all(WorkspaceList *list);
+
+/* ---- native functions (native_function.c, call.c) ---- */
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    gradc_call call;
+    gradc_workspace workspace;
+    Plan plan;
+    WorkspaceList workspaces;
+    PyObject *entry;      /* the FunctionEntry of the manifest */
+    PyObject *keep;       /* what the addresses live in */
+    PyObject *parameters; /* interned names of the inputs, a tuple */
+    PyObject *weakrefs;
+    uint64_t calls;
+    bool is_slow; /* a sampled run took long enough to be worth releasing the GIL */
+} NativeFunction;
+
+/* The state of one call; all arrays live in one block of words. */
+typedef struct {
+    int64_t *sizes;
+    const void **inputs;
+    void **outputs;
+    int64_t *input_scalars;
+    int64_t *output_scalars;
+    PyObject **arguments;     /* borrowed, one an input */
+    PyArrayObject **arrays;   /* one an input, or NULL for a scalar: borrowed or in `owned` */
+    PyObject **owned;         /* converted inputs */
+    PyArrayObject **results;  /* one an output: owned; NULL for a scalar that becomes a NumPy scalar */
+    PyArrayObject **targets;  /* one an output: borrowed from `out=`, or NULL */
+    size_t bytes;             /* of all inputs and outputs */
+} Frame;
+
+extern PyType_Spec native_function_spec;
+extern PyType_Spec library_spec;
+
+PyObject *native_function_call(PyObject *self, PyObject *const *args, size_t nargsf,
+                               PyObject *kwnames);
+int input_read(NativeFunction *self, Frame *frame, Py_ssize_t i);
+int outputs_prepare(NativeFunction *self, Frame *frame, PyObject *out);
+PyObject *outputs_finish(NativeFunction *self, Frame *frame);
+
+/* Raise what `gradc.runtime.errors.<name>(entry, ...)` returns; the format is Py_BuildValue's. */
+void raise_error(NativeFunction *self, const char *name, const char *format, ...);
+void raise_sizes(NativeFunction *self, const Frame *frame, const char *name, Py_ssize_t i);
+
+#endif
