@@ -1,0 +1,210 @@
+"""Conversion, promotion, broadcasting: what operands undergo before the strict graph IR sees them.
+
+Promotion is NumPy 2's: a Python number (and a size, as in `x / x.shape[0]`) is weak and takes the
+type of the array beside it; arrays and NumPy scalars are strong. Broadcasting stretches only an
+axis whose length is statically 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gradc.errors import GradcTypeError, GradcValueError, OperandNote
+from gradc.ir.dims import Dim, Shape, SizeExpr
+from gradc.ir.function import Value
+from gradc.ir.op import Op
+from gradc.ir.ops.table import ALL_OPS
+from gradc.ir.types import ALL_DTYPES, DTYPES_BY_NAME, DType, constant_data, dtype_of, f64, i64
+from gradc.tensor.sizes import display, has_anonymous
+from gradc.tensor.variable import Tensor
+
+ArrayLike: TypeAlias = Any  # a Tensor, a number, a size, or what `numpy.asarray` takes
+OPS = MappingProxyType({op.name: op for op in ALL_OPS})
+
+
+def op(name: str) -> Op:
+    """The graph op called `name`."""
+    return OPS[name]
+
+
+def build(name: str, *inputs: Tensor, **attrs: Any) -> Tensor:
+    """The array made by the graph op `name`."""
+    return Tensor(OPS[name](*(tensor.value for tensor in inputs), **attrs))
+
+
+def is_weak(x: object) -> bool:
+    """Whether `x` is a Python number or a size, which take the type of the array beside them."""
+    return isinstance(x, int | float | SizeExpr) and not isinstance(x, np.generic | bool)
+
+
+def as_dtype(dtype: object) -> DType:
+    """The element type for gradc's, NumPy's or Python's name or object of it."""
+    if isinstance(dtype, DType):
+        return dtype
+    if isinstance(dtype, str) and dtype in DTYPES_BY_NAME:
+        return DTYPES_BY_NAME[dtype]
+    try:
+        return dtype_of(dtype)
+    except TypeError as error:
+        have = ", ".join(known.name for known in ALL_DTYPES)
+        raise GradcTypeError(f"{dtype!r} is no element type; gradc has {have}") from error
+
+
+def asarray(x: ArrayLike, dtype: object = None) -> Tensor:
+    """`x` as a symbolic array: itself, a constant, or a size's value; cast to `dtype` if given.
+
+    A Python int becomes i64, a float f64.
+    """
+    wanted = None if dtype is None else as_dtype(dtype)
+    if isinstance(x, Tensor | Value):
+        return cast(x if isinstance(x, Tensor) else Tensor(x), wanted)
+    if isinstance(x, SizeExpr):
+        return cast(build("size_value", dim=x), wanted)
+    return build("constant", value=constant_data(_numpy(x, wanted)))
+
+
+def cast(x: Tensor, dtype: DType | None) -> Tensor:
+    """`x` with elements of `dtype`; itself where they are that already."""
+    return x if dtype is None or x.dtype == dtype else build("cast", x, dtype=dtype)
+
+
+def result_type(operands: Sequence[ArrayLike]) -> DType:
+    """The common element type of operands, as NumPy 2 finds it."""
+    kinds: list[Any] = []
+    for x in operands:
+        if isinstance(x, SizeExpr):
+            kinds.append(1)
+        elif is_weak(x):
+            kinds.append(type(x)(1))
+        else:
+            kinds.append(asarray(x).dtype.numpy if not isinstance(x, bool) else np.dtype("?"))
+    if all(isinstance(kind, int | float) for kind in kinds):
+        return f64 if any(isinstance(kind, float) for kind in kinds) else i64
+    return dtype_of(np.result_type(*kinds))
+
+
+def promote(*operands: ArrayLike, dtype: DType | None = None) -> list[Tensor]:
+    """The operands with one element type: `dtype`, or their common type."""
+    converted = [x if is_weak(x) else asarray(x) for x in operands]
+    common = dtype or result_type(converted)
+    return [_converted(x, common) for x in converted]
+
+
+def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
+    """The arrays stretched to their common shape; GradcValueError says what does not fit."""
+    if all(x.shape == arrays[0].shape for x in arrays):
+        return list(arrays)
+    shape = broadcast_shapes(*arrays)
+    return [stretch(x, shape) for x in arrays]
+
+
+def broadcast_shapes(*arrays: Tensor) -> Shape:
+    """The shape that arrays have after broadcasting."""
+    rank = max(x.ndim for x in arrays)
+    padded = [(1,) * (rank - x.ndim) + x.shape for x in arrays]
+    return tuple(_common_length(lengths, arrays) for lengths in zip(*padded, strict=True))
+
+
+def stretch(x: Tensor, shape: Shape) -> Tensor:
+    """`x` broadcast to `shape`, which must be what broadcasting gives.
+
+    A length without a name that meets another length is assumed to equal it: the call checks it.
+    """
+    if x.shape == shape:
+        return x
+    offset = len(shape) - x.ndim
+    kept = [axis for axis in range(x.ndim) if x.shape[axis] != 1 or shape[axis + offset] == 1]
+    x = reshape_to(x, tuple(x.shape[axis] for axis in kept))
+    x = assume_shape(x, tuple(shape[axis + offset] for axis in kept))
+    if x.shape == shape:
+        return x
+    return build("broadcast", x, shape=shape, axes=tuple(axis + offset for axis in kept))
+
+
+def assume_shape(x: Tensor, shape: Shape) -> Tensor:
+    """`x`, of whose shape the call is to check that it is `shape`."""
+    return x if x.shape == shape else build("assume_shape", x, shape=shape)
+
+
+def reshape_to(x: Tensor, shape: Shape) -> Tensor:
+    """`x` with another shape of the same size."""
+    return x if x.shape == shape else build("reshape", x, shape=shape)
+
+
+def same_length(a: Dim, b: Dim) -> Dim | None:
+    """The length that `a` and `b` both have, or may turn out to have; None where they differ."""
+    if a == b:
+        return a
+    if has_anonymous(a):
+        return b
+    return a if has_anonymous(b) else None
+
+
+def note(position: int | str, x: Tensor) -> OperandNote:
+    """What an operand is, for an error."""
+    what = x.name or (f"operand {position + 1}" if isinstance(position, int) else position)
+    if not x.shape:
+        return OperandNote(position, f"{what} is a scalar of type {x.dtype}")
+    axes = "axis" if x.ndim == 1 else "axes"
+    return OperandNote(position, f"{what} has {x.ndim} {axes}: {display(x.shape)}")
+
+
+def notes(arrays: Iterable[Tensor]) -> tuple[OperandNote, ...]:
+    """What the operands are, for an error."""
+    return tuple(note(i, x) for i, x in enumerate(arrays))
+
+
+def _common_length(lengths: Sequence[Dim], arrays: Sequence[Tensor]) -> Dim:
+    found: Dim = 1
+    for length in lengths:
+        if length == 1:
+            continue
+        common = length if found == 1 else same_length(found, length)
+        if common is None:
+            raise GradcValueError(
+                "these shapes cannot be broadcast together",
+                label=f"{found} against {length}",
+                operands=notes(arrays),
+                hint="only an axis whose length is 1 when compiled is stretched; sizes with "
+                "different names are different, so give equal sizes the same name",
+            )
+        found = common
+    return found
+
+
+def _converted(x: ArrayLike, dtype: DType) -> Tensor:
+    if isinstance(x, Tensor):
+        return cast(x, dtype)
+    if isinstance(x, SizeExpr):
+        return asarray(x, dtype)
+    if dtype.kind == "i" and isinstance(x, int):
+        limits = np.iinfo(dtype.numpy)
+        if not limits.min <= x <= limits.max:
+            raise GradcValueError(
+                f"the number {x} does not fit in {dtype}",
+                hint="cast the array to i64 or to a float",
+            )
+    return asarray(np.asarray(x, dtype.numpy))
+
+
+def _numpy(x: object, dtype: DType | None) -> np.ndarray[Any, Any]:
+    try:
+        array = np.asarray(x)
+    except (ValueError, TypeError) as error:
+        raise GradcTypeError(f"cannot make an array of {type(x).__name__}: {error}") from error
+    if array.dtype == object:
+        raise GradcTypeError(
+            f"cannot make an array of {type(x).__name__}",
+            hint="to join symbolic arrays use gt.stack or gt.concat",
+        )
+    if array.size == 0 and dtype is None and isinstance(x, list | tuple):
+        array = array.astype(np.float64)
+    try:
+        dtype_of(array.dtype)
+    except TypeError as error:
+        raise GradcTypeError(str(error)) from error
+    return array if dtype is None else array.astype(dtype.numpy)

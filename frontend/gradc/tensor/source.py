@@ -1,0 +1,47 @@
+"""Where in the user's program an operation was called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from gradc.errors import GradcTypeError
+from gradc.ir.span import Span, at, current_span
+from gradc.ir.types import TypeRuleError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def users_line() -> Span | None:
+    """The file and line of the innermost frame outside the gradc package."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module != "gradc" and not module.startswith("gradc."):
+            return Span(frame.f_code.co_filename, frame.f_lineno)
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return None
+
+
+def located(operation: Callable[P, R]) -> Callable[P, R]:
+    """Give the equations that `operation` builds the user's line, unless a span is set already.
+
+    What the strict graph IR still refuses becomes a GradcTypeError.
+    """
+
+    @wraps(operation)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if current_span() is not None:
+            return operation(*args, **kwargs)
+        with at(users_line()):
+            try:
+                return operation(*args, **kwargs)
+            except TypeRuleError as error:
+                raise GradcTypeError(str(error)) from error
+
+    return call
