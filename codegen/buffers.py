@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gradc.ir.dims import Dim
 from gradc.ir.function import Value
 from gradc.ir.loops import Buffer
+from gradc.ir.types import ArrayType
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,18 @@ class Arena:
     slots: tuple[Dim, ...]
 
 
-def plan(values: Sequence[tuple[Value, int, int]]) -> Arena:
-    """Buffers for values given with the first and the last step in which they are alive.
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """A value, the type it is stored with, and the first and last step in which it is alive."""
+
+    value: Value
+    type: ArrayType
+    first: int
+    last: int
+
+
+def plan(lifetimes: Sequence[Lifetime]) -> Arena:
+    """Buffers for values that are stored for some steps.
 
     A slot is used again by a value of the same size in bytes once its holder is dead; among values
     of static size, by any that fits.
@@ -27,15 +38,15 @@ def plan(values: Sequence[tuple[Value, int, int]]) -> Arena:
     slots: list[Dim] = []
     free_after: list[int] = []
     buffers: dict[Value, Buffer] = {}
-    for number, (value, first, last) in enumerate(sorted(values, key=lambda item: item[1])):
-        size = value.type.size * value.dtype.itemsize
-        slot = _free_slot(slots, free_after, size, first)
+    for number, life in enumerate(sorted(lifetimes, key=lambda life: life.first)):
+        size = life.type.size * life.type.dtype.itemsize
+        slot = _free_slot(slots, free_after, size, life.first)
         if slot is None:
             slot = len(slots)
             slots.append(size)
-            free_after.append(last)
-        free_after[slot] = last
-        buffers[value] = Buffer(f"t{number}", value.type, "temporary", slot)
+            free_after.append(life.last)
+        free_after[slot] = life.last
+        buffers[life.value] = Buffer(f"t{number}", life.type, "temporary", slot)
     return Arena(buffers, tuple(slots))
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from gradc.codegen.buffers import plan
-from gradc.codegen.nest import lower_nest
+from gradc.codegen.buffers import Lifetime, plan
+from gradc.codegen.nest import lower_nest, lower_rows
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import lower_product
 from gradc.codegen.reader import Reader
+from gradc.codegen.rows import RowGroup, group_rows
 from gradc.codegen.scatter import lower_scatter
 from gradc.codegen.schedule import (
     Nest,
     ProductStep,
-    Schedule,
     Step,
     inlined_reads,
     schedule,
@@ -22,6 +22,7 @@ from gradc.ir.dims import names_of
 from gradc.ir.function import Function, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Kernel, Program
+from gradc.ir.types import ArrayType
 
 
 class UnknownSizeError(ValueError):
@@ -38,11 +39,12 @@ def lower(function: Function, name: str, vector_bits: int = 512) -> Program:
     cut = schedule(fn)
     inputs = {p: Buffer(_name(p, i), p.type, "input") for i, p in enumerate(fn.parameters)}
     outputs = {r: Buffer(f"out{i}", r.type, "output") for i, r in enumerate(fn.results)}
-    arena = plan(_lifetimes(cut, outputs))
+    steps = group_rows(cut, fn.results)
+    arena = plan(_lifetimes(steps, cut.stored, outputs))
     buffers = {**inputs, **outputs, **arena.buffers}
     constants: dict[object, Buffer] = {}
     kernels = []
-    for number, step in enumerate(cut.steps):
+    for number, step in enumerate(steps):
         k = LoopBuilder()
         reader = Reader(k, buffers, cut.stored, constants)
         _lower_step(reader, step, vector_bits)
@@ -60,34 +62,49 @@ def lower(function: Function, name: str, vector_bits: int = 512) -> Program:
     )
 
 
-def _lower_step(reader: Reader, step: Step, vector_bits: int) -> None:
+def _lower_step(reader: Reader, step: Step | RowGroup, vector_bits: int) -> None:
     if isinstance(step, Nest):
         lower_nest(reader, step, vector_bits)
+    elif isinstance(step, RowGroup):
+        lower_rows(reader, step, vector_bits)
     elif isinstance(step, ProductStep):
         lower_product(reader, step.equation)
     else:
         lower_scatter(reader, step.equation, vector_bits)
 
 
-def _lifetimes(cut: Schedule, outputs: dict[Value, Buffer]) -> list[tuple[Value, int, int]]:
+def _lifetimes(
+    steps: Sequence[Step | RowGroup], stored: Collection[Value], outputs: Collection[Value]
+) -> list[Lifetime]:
     """The stored values that are no results, with the first and last step that touch them."""
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
-    for number, step in enumerate(cut.steps):
+    types: dict[Value, ArrayType] = {}
+    for number, step in enumerate(steps):
         for value in _written(step):
             first[value] = last[value] = number
-        for value in inlined_reads(step, cut.stored):
-            last[value] = number
-    return [(v, first[v], last[v]) for v in first if v not in outputs]
+            types[value] = _stored_type(value, step)
+        for part in step.nests if isinstance(step, RowGroup) else (step,):
+            for value in inlined_reads(part, stored):
+                last[value] = number
+    return [Lifetime(v, types[v], first[v], last[v]) for v in first if v not in outputs]
 
 
-def _written(step: Step) -> Sequence[Value]:
+def _stored_type(value: Value, step: Step | RowGroup) -> ArrayType:
+    if isinstance(step, RowGroup) and value in step.local:
+        return value.type.with_shape((step.block, *value.shape[1:]))
+    return value.type
+
+
+def _written(step: Step | RowGroup) -> Sequence[Value]:
+    if isinstance(step, RowGroup):
+        return [root.value for nest in step.nests for root in nest.roots]
     if isinstance(step, Nest):
         return [root.value for root in step.roots]
     return step.equation.outputs
 
 
-def _note(step: Step) -> str:
+def _note(step: Step | RowGroup) -> str:
     return ", ".join(
         f"{value.owner.op.name if value.owner else 'copy'}: {value.type}"
         for value in _written(step)

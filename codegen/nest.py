@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from gradc.codegen.reader import Reader
+from gradc.codegen.reader import Block, Reader
+from gradc.codegen.rows import RowGroup
 from gradc.codegen.schedule import Nest, Root
 from gradc.ir.dims import Dim, product
 from gradc.ir.loop_builder import LoopBuilder
@@ -25,19 +26,48 @@ class _Loop:
 
 def lower_nest(reader: Reader, nest: Nest, vector_bits: int) -> None:
     """Write the loops of a nest."""
-    for root in nest.roots:
-        if _accumulates_in_memory(root, nest.order):
-            reader.k.append(Fill(reader.buffers[root.value]))
-    lanes = _lanes(nest, reader, vector_bits)
+    _clear(reader, nest)
+    lanes = _lanes(nest, vector_bits)
     flat = _flat_loop(nest, lanes)
     if flat is not None and _reads_flat(reader, nest, flat):
         loops = [flat]
     else:
         loops = _plan_loops(nest, lanes)
-    _write(reader, nest, loops)
+    _store_rest(reader, _write(reader, nest, loops))
 
 
-def _lanes(nest: Nest, reader: Reader, vector_bits: int) -> int:
+def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
+    """Write a loop over blocks of rows, and inside it the loops of each nest over the block."""
+    k = reader.k
+    for nest in group.nests:
+        _clear(reader, nest)
+    written = frozenset(root.value for nest in group.nests for root in nest.roots)
+    reader.block = Block(group.local, written)
+    total = k.size(group.extent)
+    sums: dict[Root, Ref] = {}
+    with k.loop(total, step=group.block) as start:
+        count = k.binary("min", k.index(group.block), k.sub(total, start))
+        for nest in group.nests:
+            loops = _plan_loops(nest, _lanes(nest, vector_bits))
+            for root, partial in _write(reader, nest, loops, (start, count)).items():
+                assert root.kind is not None
+                sums[root] = k.reduce(root.kind, partial)
+    _store_rest(reader, sums)
+
+
+def _clear(reader: Reader, nest: Nest) -> None:
+    for root in nest.roots:
+        if _accumulates_in_memory(root, nest.order):
+            reader.k.append(Fill(reader.buffers[root.value]))
+
+
+def _store_rest(reader: Reader, partials: dict[Root, Ref]) -> None:
+    """Store what is left when all loops are closed: the reductions to a scalar."""
+    for root, partial in partials.items():
+        reader.k.store(reader.buffers[root.value], reader.k.index(0), partial)
+
+
+def _lanes(nest: Nest, vector_bits: int) -> int:
     """As many lanes as the widest element of the roots and their operands allows."""
     widest = max(v.dtype.itemsize for r in nest.roots for v in (r.value, *r.operands))
     return max(1, vector_bits // (8 * widest))
@@ -119,8 +149,14 @@ def _accumulates_in_memory(root: Root, order: tuple[int, ...]) -> bool:
     return min(position[a] for a in root.reduced) < max(position[a] for a in root.placement)
 
 
-def _write(reader: Reader, nest: Nest, loops: list[_Loop]) -> None:
-    """Write the loops, outermost first; each root's partial result leaves them from the inside."""
+def _write(
+    reader: Reader, nest: Nest, loops: list[_Loop], rows: tuple[Ref, Ref] | None = None
+) -> dict[Root, Ref]:
+    """Write the loops, outermost first; each root's partial result leaves them from the inside.
+
+    `rows` are the first row and the number of rows of a block. Gives the results that are left when
+    all loops are closed.
+    """
     k = reader.k
     reader.begin([root.value for root in nest.roots if root.kind is None])
     coordinates: dict[int, Ref] = {}
@@ -128,11 +164,15 @@ def _write(reader: Reader, nest: Nest, loops: list[_Loop]) -> None:
     flat: Ref | None = None
     for loop in loops:
         stack = ExitStack()
-        extent = k.size(loop.extent)
+        in_block = rows is not None and loop.axes == (0,)
+        extent = rows[1] if rows is not None and in_block else k.size(loop.extent)
         variable = stack.enter_context(k.loop(extent, lanes=loop.lanes, copies=loop.copies))
         open_loops.append(stack)
         if len(loop.axes) > 1:
             flat = variable
+        elif rows is not None and reader.block is not None and in_block:
+            coordinates[0] = k.add(rows[0], variable)
+            reader.block.rows[coordinates[0]] = variable
         else:
             coordinates[loop.axes[0]] = variable
     partials = {root: _value_at(reader, root, coordinates, flat) for root in nest.roots}
@@ -145,8 +185,7 @@ def _write(reader: Reader, nest: Nest, loops: list[_Loop]) -> None:
                 assert root.kind is not None
                 partials[root] = k.reduce(root.kind, partial)
         stack.close()
-    for root, partial in partials.items():
-        k.store(reader.buffers[root.value], k.index(0), partial)
+    return partials
 
 
 def _value_at(reader: Reader, root: Root, coordinates: dict[int, Ref], flat: Ref | None) -> Ref:
@@ -172,10 +211,7 @@ def _store(
     flat: Ref | None,
 ) -> None:
     k = reader.k
-    at = (
-        flat
-        if flat is not None
-        else Index(k, root.value.shape, [coordinates[a] for a in root.placement]).flat
-    )
+    at = [] if flat is not None else [coordinates[a] for a in root.placement]
+    index = Index(k, root.value.shape, at if flat is None else None, flat)
     mode = "add" if _accumulates_in_memory(root, nest.order) else "set"
-    k.store(reader.buffers[root.value], at, value, mode)
+    k.store(*reader.place(root.value, index), value, mode)

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping
+from dataclasses import dataclass, field
 
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Ref
 from gradc.ir.lowering import Contraction, Index, IndexMap, Literal, Operand, Pointwise
 from gradc.ir.types import ConstantData, bool_
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of rows that is being written: `local` values have a buffer for one block.
+
+    `rows` maps a row's coordinate to its number in the block; `written` values change from block to
+    block, so that loads of them stay where they stand.
+    """
+
+    local: frozenset[Value]
+    written: frozenset[Value]
+    rows: dict[Ref, Ref] = field(default_factory=dict)
 
 
 class Reader:
@@ -25,6 +39,7 @@ class Reader:
         self._constants = constants
         self._known: dict[object, Ref] = {}
         self._computed: frozenset[Value] = frozenset()
+        self.block: Block | None = None
 
     def begin(self, computed: Collection[Value]) -> None:
         """Start a nest whose stored values `computed` are code there, not yet memory."""
@@ -34,6 +49,15 @@ class Reader:
     def with_builder(self, k: LoopBuilder) -> Reader:
         """The same with another builder."""
         return Reader(k, self.buffers, self.stored, self._constants)
+
+    def place(self, value: Value, index: Index) -> tuple[Buffer, Ref]:
+        """The buffer of a stored value and the flat position of an index in it."""
+        buffer = self.buffers[value]
+        if self.block is None or value not in self.block.local:
+            return buffer, index.flat
+        row, *rest = index.coordinates
+        own = Index(self.k, buffer.type.shape, [self.block.rows[row], *rest])
+        return buffer, own.flat
 
     def operand(self, value: Value) -> Operand:
         """The value as an operand of an op's read rule."""
@@ -51,7 +75,7 @@ class Reader:
                 continue
             equation = current.owner
             if equation is None or not self._is_inlined(current):
-                self._known[key] = self.k.load(self.buffers[current], index.flat)
+                self._known[key] = self._load(current, index)
             elif isinstance(equation.op.lower, Pointwise):
                 keys = [(v, place, self.k.mask) for v in equation.inputs]
                 waiting = [
@@ -67,6 +91,12 @@ class Reader:
                 self._known[key] = self._read(equation, index)
             stack.pop()
         return self._known[value, place, self.k.mask]
+
+    def _load(self, value: Value, index: Index) -> Ref:
+        buffer, flat = self.place(value, index)
+        return self.k.load(
+            buffer, flat, stable=self.block is None or value not in self.block.written
+        )
 
     def _is_inlined(self, value: Value) -> bool:
         return value not in self.stored or value in self._computed
