@@ -1,0 +1,128 @@
+"""exp, expm1, tanh, sigmoid: x = n ln 2 + r, |r| <= ln 2 / 2, and e^r = 1 + r + r^2 P(r).
+
+P is minimax for the relative error of e^r - 1 (`benchmarks/fit_polynomials.py`). ln 2 is split in two
+(Cody and Waite): the upper part has 11 zero bits at the end, so that n times it is exact without fma.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gradc.codegen.math_ir import Code, Term
+
+LOG2_E = 1.4426950408889634
+LN2_HIGH = float.fromhex("0x1.62e42fefa3800p-1")
+LN2_LOW = float.fromhex("0x1.ef35793c76730p-45")
+ROUND = 1.5 * 2.0**52  # x + ROUND - ROUND is x rounded to an integer, which stands in the low bits of x + ROUND
+BIAS = 1023.0
+OVERFLOW = 709.782712893384  # e^x rounds to infinity above it
+
+EXP_P = (
+    0.5000000000000006,
+    0.16666666666666685,
+    0.041666666666573794,
+    0.008333333333314557,
+    0.0013888888932362536,
+    0.00019841269903081272,
+    2.4801504434661683e-05,
+    2.7557227910343094e-06,
+    2.7626339951578346e-07,
+    2.5114489633877208e-08,
+)
+
+
+def reduce_by_ln2(code: Code, x: Term) -> tuple[Term, Term, Term, Term]:
+    """(n, biased, r, r_low): x = n ln 2 + r + r_low; the low 11 bits of `biased` are n + 1023."""
+    biased = code.fma(x, LOG2_E, ROUND + BIAS)
+    n = biased - (ROUND + BIAS)
+    high = code.fma(n, -LN2_HIGH, x)
+    r = code.fma(n, -LN2_LOW, high)
+    return n, biased, r, code.fma(n, -LN2_LOW, high - r)
+
+
+def power_of_two(code: Code, biased: Term) -> Term:
+    """2^n from the low bits of n + 1023 + 1.5 * 2^52."""
+    return code.from_bits(code.bits(biased) << 52)
+
+
+def expm1_reduced(code: Code, r: Term, r_low: Term) -> tuple[Term, Term]:
+    """(q, q_low): e^(r + r_low) - 1 with about 60 bits."""
+    tail = code.fma(r * r, code.polynomial(EXP_P, r), r_low)
+    return code.fast_two_sum(r, tail)
+
+
+def exp(code: Code, x: Term) -> Term:
+    """e^x; the rounding error of r is let go: it adds 0.1 ULP."""
+    bounded = code.maximum(-750.0, x)
+    biased = code.fma(bounded, LOG2_E, ROUND + BIAS)
+    n = biased - (ROUND + BIAS)
+    r = code.fma(n, -LN2_LOW, code.fma(n, -LN2_HIGH, bounded))
+    p = 1.0 + code.fma(r * r, code.polynomial(EXP_P, r), r)
+    return scale_to_range(code, x, p, biased)
+
+
+def exp_of_sum(code: Code, x: Term, x_low: Term) -> Term:
+    """e^(x + x_low), rounded nearly right."""
+    bounded = code.minimum(750.0, code.maximum(-750.0, x))
+    _, biased, r, r_low = reduce_by_ln2(code, bounded)
+    q, q_low = expm1_reduced(code, r, r_low + x_low)
+    p, p_low = code.fast_two_sum(code.constant(1.0, "double"), q)
+    return scale_to_range(code, x, p + (p_low + q_low), biased)
+
+
+def scale_to_range(code: Code, x: Term, p: Term, biased: Term) -> Term:
+    """p 2^n for e^x. Where that is subnormal n moves by 64 and a product with 2^-64 rounds once."""
+    small = x < -708.0
+    bias = code.select(small, code.constant(64 - 1023 << 52, "i64"), -1023 << 52)
+    shifted = code.from_bits(code.bits(p) + (code.bits(biased) << 52) + bias)
+    scaled = shifted * code.select(small, code.constant(2.0**-64, "double"), 1.0)
+    return code.select(code.compare("ugt", x, OVERFLOW), x + math.inf, scaled)
+
+
+def expm1(code: Code, x: Term) -> Term:
+    """e^x - 1 = 2 (2^(n-1) q + (2^(n-1) - 1/2)), x itself near 0."""
+    x_bounded = code.minimum(710.0, code.maximum(-40.0, x))
+    _, biased, r, r_low = reduce_by_ln2(code, x_bounded)
+    q, q_low = expm1_reduced(code, r, r_low)
+    half = power_of_two(code, biased - 1.0)
+    sum_high, sum_low = code.two_sum(half - 0.5, half * q)
+    result = 2.0 * (sum_high + (sum_low + half * q_low))
+    return code.select(code.compare("ugt", code.fabs(x), 2.0**-54), result, x)
+
+
+def tanh(code: Code, x: Term) -> Term:
+    """tanh |x| = (E - 1) / (E + 1), E = e^(2|x|); the quotient is corrected by its residual."""
+    magnitude = code.minimum(20.0, code.fabs(x))
+    _, biased, r, r_low = reduce_by_ln2(code, magnitude + magnitude)
+    q, q_low = expm1_reduced(code, r, r_low)
+    scale = power_of_two(code, biased)
+    sq = scale * q
+    above, below = scale - 1.0, scale + 1.0
+    numerator = above + sq
+    denominator, denominator_low = code.fast_two_sum(below, sq)
+    numerator_low = code.fma(scale, q_low, sq - (numerator - above))
+    denominator_low = code.fma(scale, q_low, denominator_low)
+    high, low = quotient_pair(code, numerator, numerator_low, denominator, denominator_low)
+    return code.copysign(high + low, x)
+
+
+def quotient_pair(
+    code: Code, a: Term, a_low: Term | None, b: Term, b_low: Term
+) -> tuple[Term, Term]:
+    """(q, q_low): (a + a_low) / (b + b_low), by one reciprocal and one step on the residual."""
+    reciprocal = 1.0 / b
+    q = a * reciprocal
+    residual = code.product_difference(a, q, b)
+    if a_low is not None:
+        residual = residual + a_low
+    return q, code.fma(-q, b_low, residual) * reciprocal
+
+
+def sigmoid(code: Code, x: Term) -> Term:
+    """1 / (1 + e^-x) = (x < 0 ? E : 1) / (1 + E), E = e^-|x|."""
+    negative = -code.fabs(x)
+    e = exp(code, negative)
+    numerator = code.select(x < 0.0, e, 1.0)
+    denominator, denominator_low = code.fast_two_sum(code.constant(1.0, "double"), e)
+    high, low = quotient_pair(code, numerator, None, denominator, denominator_low)
+    return high + low

@@ -1,0 +1,267 @@
+"""Writing a vector function as LLVM text: terms with Python's operators, one instruction an operation.
+
+Only instructions and intrinsics that every target lowers to instructions are used: no call into libm. Rounding to
+an integer is the addition of 1.5 * 2^52, not `llvm.roundeven`, which is a call on x86-64 before SSE4.1.
+Where the machine has no fused multiply-add, `fma` is a product and a sum, rounded twice: an algorithm that needs the
+exact product asks for `exact_product`, which then splits the factors (Dekker 1971).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gradc.ir.types import DType
+
+
+
+@dataclass(frozen=True, slots=True)
+class MathFunction:
+    """An internal LLVM function: its symbol with the @, its text, and what the text calls.
+
+    `dependencies` are other math functions (name, dtype, lanes); `declarations` are lines for intrinsics.
+    """
+
+    symbol: str
+    text: str
+    dependencies: tuple[tuple[str, DType, int], ...] = ()
+    declarations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A value of the function that `code` writes: an SSA name or a constant, of an element type."""
+
+    code: Code
+    text: str
+    element: str  # "double", "float", "i64", "i32" or "i1"
+
+    def __add__(self, other: Term | float) -> Term:
+        return self.code.binary("add", self, other)
+
+    def __radd__(self, other: float) -> Term:
+        return self.code.binary("add", self.code.constant(other, self.element), self)
+
+    def __sub__(self, other: Term | float) -> Term:
+        return self.code.binary("sub", self, other)
+
+    def __rsub__(self, other: float) -> Term:
+        return self.code.binary("sub", self.code.constant(other, self.element), self)
+
+    def __mul__(self, other: Term | float) -> Term:
+        return self.code.binary("mul", self, other)
+
+    def __rmul__(self, other: float) -> Term:
+        return self.code.binary("mul", self, other)
+
+    def __truediv__(self, other: Term | float) -> Term:
+        return self.code.binary("div", self, other)
+
+    def __rtruediv__(self, other: float) -> Term:
+        return self.code.binary("div", self.code.constant(other, self.element), self)
+
+    def __neg__(self) -> Term:
+        return self.code.emit(f"fneg {self.code.type_of(self.element)} {self.text}", self.element)
+
+    def __and__(self, other: Term | int) -> Term:
+        return self.code.bitwise("and", self, other)
+
+    def __or__(self, other: Term | int) -> Term:
+        return self.code.bitwise("or", self, other)
+
+    def __xor__(self, other: Term | int) -> Term:
+        return self.code.bitwise("xor", self, other)
+
+    def __lshift__(self, count: int) -> Term:
+        return self.code.bitwise("shl", self, count)
+
+    def __rshift__(self, count: int) -> Term:
+        return self.code.bitwise("lshr", self, count)
+
+    def __lt__(self, other: Term | float) -> Term:
+        return self.code.compare("olt", self, other)
+
+    def __le__(self, other: Term | float) -> Term:
+        return self.code.compare("ole", self, other)
+
+    def __gt__(self, other: Term | float) -> Term:
+        return self.code.compare("ogt", self, other)
+
+    def __ge__(self, other: Term | float) -> Term:
+        return self.code.compare("oge", self, other)
+
+
+@dataclass(slots=True)
+class Code:
+    """The body of one function over `lanes` elements, as it grows."""
+
+    lanes: int
+    fma_is_fast: bool
+    lines: list[str] = field(default_factory=list)
+    declarations: set[str] = field(default_factory=set)
+    dependencies: list[tuple[str, DType, int]] = field(default_factory=list)
+    block: str = "entry"  # the label of the basic block that grows
+
+    def type_of(self, element: str) -> str:
+        """The LLVM type of `lanes` elements."""
+        return element if self.lanes == 1 else f"<{self.lanes} x {element}>"
+
+    def mangled(self, element: str) -> str:
+        """The suffix of an intrinsic's name: f64, v8f64."""
+        scalar = {"double": "f64", "float": "f32"}.get(element, element)
+        return scalar if self.lanes == 1 else f"v{self.lanes}{scalar}"
+
+    def emit(self, instruction: str, element: str) -> Term:
+        """Append an instruction whose result has this element type."""
+        name = f"%t{len(self.lines)}"
+        self.lines.append(f"  {name} = {instruction}")
+        return Term(self, name, element)
+
+    def constant(self, value: float | int, element: str) -> Term:
+        """The same number in every lane; a float is written exactly, by its bits."""
+        if element in ("double", "float"):
+            text = float_text(value)
+        else:
+            text = str(int(value))
+        return Term(self, text if self.lanes == 1 else f"splat ({element} {text})", element)
+
+    def term(self, value: Term | float, element: str) -> Term:
+        return value if isinstance(value, Term) else self.constant(value, element)
+
+    def binary(self, name: str, left: Term, right: Term | float) -> Term:
+        """fadd, fsub, fmul, fdiv of floats; add, sub, mul of integers."""
+        op = f"f{name}" if left.element in ("double", "float") else name
+        right = self.term(right, left.element)
+        return self.emit(f"{op} {self.type_of(left.element)} {left.text}, {right.text}", left.element)
+
+    def bitwise(self, op: str, left: Term, right: Term | int) -> Term:
+        right = self.term(right, left.element)
+        return self.emit(f"{op} {self.type_of(left.element)} {left.text}, {right.text}", left.element)
+
+    def compare(self, predicate: str, left: Term, right: Term | float) -> Term:
+        """fcmp of floats (ordered unless the predicate begins with u), icmp of integers."""
+        op = "fcmp" if left.element in ("double", "float") else "icmp"
+        right = self.term(right, left.element)
+        text = f"{op} {predicate} {self.type_of(left.element)} {left.text}, {right.text}"
+        return self.emit(text, "i1")
+
+    def select(self, condition: Term, yes: Term | float, no: Term | float) -> Term:
+        """Lane by lane: yes where the condition holds."""
+        element = yes.element if isinstance(yes, Term) else no.element  # type: ignore[union-attr]
+        yes, no = self.term(yes, element), self.term(no, element)
+        kind = self.type_of(element)
+        mask = f"{self.type_of('i1')} {condition.text}"
+        return self.emit(f"select {mask}, {kind} {yes.text}, {kind} {no.text}", element)
+
+    def minimum(self, bound: float, x: Term) -> Term:
+        """min(x, bound), NaN where x is NaN: one `minpd` on x86."""
+        return self.select(self.compare("ogt", x, bound), bound, x)
+
+    def maximum(self, bound: float, x: Term) -> Term:
+        """max(x, bound), NaN where x is NaN."""
+        return self.select(self.compare("olt", x, bound), bound, x)
+
+    def intrinsic(self, name: str, *terms: Term) -> Term:
+        """A call of @llvm.<name> on terms of one type."""
+        element = terms[0].element
+        kind, symbol = self.type_of(element), f"@llvm.{name}.{self.mangled(element)}"
+        self.declarations.add(f"declare {kind} {symbol}({', '.join([kind] * len(terms))})")
+        arguments = ", ".join(f"{kind} {term.text}" for term in terms)
+        return self.emit(f"call {kind} {symbol}({arguments})", element)
+
+    def fma(self, a: Term, b: Term | float, c: Term | float) -> Term:
+        """a * b + c, rounded once where that is one instruction, twice elsewhere."""
+        b, c = self.term(b, a.element), self.term(c, a.element)
+        return self.intrinsic("fma", a, b, c) if self.fma_is_fast else a * b + c
+
+    def fabs(self, x: Term) -> Term:
+        return self.intrinsic("fabs", x)
+
+    def copysign(self, magnitude: Term, sign: Term) -> Term:
+        return self.intrinsic("copysign", magnitude, sign)
+
+    def cast(self, op: str, x: Term, element: str) -> Term:
+        """bitcast, fpext, fptrunc, sitofp, sext, zext, trunc ... to another element type."""
+        text = f"{op} {self.type_of(x.element)} {x.text} to {self.type_of(element)}"
+        return self.emit(text, element)
+
+    def bits(self, x: Term) -> Term:
+        """The bits of a float, as an integer of its width."""
+        return self.cast("bitcast", x, {"double": "i64", "float": "i32"}[x.element])
+
+    def from_bits(self, x: Term) -> Term:
+        return self.cast("bitcast", x, {"i64": "double", "i32": "float"}[x.element])
+
+    def polynomial(self, coefficients: Sequence[float], x: Term) -> Term:
+        """sum_i coefficients[i] x^i: the even and the odd part by Horner's rule in x^2, for a shorter chain."""
+        if len(coefficients) < 5:
+            return self.horner(coefficients, x)
+        square = x * x
+        even, odd = self.horner(coefficients[::2], square), self.horner(coefficients[1::2], square)
+        return self.fma(odd, x, even)
+
+    def horner(self, coefficients: Sequence[float], x: Term) -> Term:
+        *lower, highest = coefficients
+        value = self.constant(highest, x.element)
+        for coefficient in reversed(lower):
+            value = self.fma(value, x, coefficient)
+        return value
+
+    def exact_product(self, a: Term, b: Term) -> tuple[Term, Term]:
+        """(high, low) with high + low = a * b exactly, if nothing under- or overflows."""
+        high = a * b
+        if self.fma_is_fast:
+            return high, self.intrinsic("fma", a, b, -high)
+        (a_high, a_low), (b_high, b_low) = self.halves(a), self.halves(b)
+        low = ((a_high * b_high - high) + a_high * b_low + a_low * b_high) + a_low * b_low
+        return high, low
+
+    def product_difference(self, a: Term, b: Term, c: Term) -> Term:
+        """a - b c for b c close to a, rounded once."""
+        if self.fma_is_fast:
+            return self.intrinsic("fma", -b, c, a)
+        high, low = self.exact_product(b, c)
+        return (a - high) - low
+
+    def halves(self, a: Term) -> tuple[Term, Term]:
+        """a = high + low, where high has the upper 26 bits of the significand."""
+        high = self.from_bits(self.bits(a) & -(1 << 27))
+        return high, a - high
+
+    def fast_two_sum(self, a: Term, b: Term) -> tuple[Term, Term]:
+        """(high, low) with high + low = a + b exactly, for |a| >= |b|."""
+        high = a + b
+        return high, b - (high - a)
+
+    def two_sum(self, a: Term, b: Term) -> tuple[Term, Term]:
+        """(high, low) with high + low = a + b exactly (Knuth)."""
+        high = a + b
+        b_part = high - a
+        return high, (a - (high - b_part)) + (b - b_part)
+
+    def aggregate(self, kind: str, terms: Sequence[Term]) -> str:
+        """The name of a structure of type `kind` with these fields."""
+        text = "poison"
+        for i, term in enumerate(terms):
+            field_text = f"{self.type_of(term.element)} {term.text}"
+            text = self.emit(f"insertvalue {kind} {text}, {field_text}, {i}", kind).text
+        return text
+
+    def call(self, name: str, dtype: DType, *terms: Term) -> Term:
+        """A call of another math function of as many lanes."""
+        self.dependencies.append((name, dtype, self.lanes))
+        element = terms[0].element
+        kind = self.type_of(element)
+        arguments = ", ".join(f"{kind} {term.text}" for term in terms)
+        return self.emit(f"call {kind} {symbol_of(name, dtype, self.lanes)}({arguments})", element)
+
+
+def float_text(value: float) -> str:
+    """A double as LLVM's hexadecimal constant; a `float` is written as the double of equal value."""
+    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
+
+
+def symbol_of(name: str, dtype: DType, lanes: int) -> str:
+    """@gradc.exp.f64 for one lane, @gradc.exp.v8f64 for eight."""
+    return f"@gradc.{name}.{'' if lanes == 1 else f'v{lanes}'}{dtype.name}"

@@ -1,0 +1,89 @@
+"""log, log1p, softplus: x = 2^k m, sqrt(1/2) <= m < sqrt 2, f = m - 1, s = f / (2 + f), log m = 2 atanh s.
+
+2 atanh s = 2 s + s^3 L(s^2), written as f - (f^2/2 - s (f^2/2 + s^2 L)), which keeps f exact
+(the form of W. Kahan's and K. C. Ng's libraries). L is minimax on s^2 <= 0.0295.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gradc.codegen.math_exp import LN2_HIGH, LN2_LOW, exp
+from gradc.codegen.math_ir import Code, Term
+
+LOG_L = (
+    0.6666666666666726,
+    0.3999999999945841,
+    0.2857142873406533,
+    0.22222199330881925,
+    0.18183528579399957,
+    0.15314893948149247,
+    0.14788078054248152,
+)
+SQRT_HALF_BITS = 0x3FE6A09E00000000
+ONE_BITS = 0x3FF0000000000000
+TWO_52_BITS = 0x4330000000000000
+
+
+def split_power(code: Code, x: Term) -> tuple[Term, Term, Term]:
+    """(k, m, k * 2^52 as an integer): x = 2^k m with sqrt(1/2) <= m < sqrt 2, for positive normal x."""
+    shifted = code.bits(x) - SQRT_HALF_BITS
+    exponent = shifted & (-1 << 52)
+    lifted = (shifted + (1024 << 52)) >> 52  # k + 1024, positive: the low bits of the double 2^52 + k + 1024
+    k = code.from_bits(lifted | TWO_52_BITS) - (2.0**52 + 1024.0)
+    return k, code.from_bits(code.bits(x) - exponent), exponent
+
+
+def log_sum(code: Code, k: Term, f: Term, f_low: Term | None) -> Term:
+    """k ln 2 + log(1 + f), plus f_low, a last small summand."""
+    s = f / (f + 2.0)
+    z = s * s
+    half_square = (0.5 * f) * f
+    inner = s * code.fma(z, code.polynomial(LOG_L, z), half_square)
+    low = code.fma(k, LN2_LOW, inner)
+    if f_low is not None:
+        low = low + f_low
+    return code.fma(k, LN2_HIGH, f - (half_square - low))
+
+
+def log(code: Code, x: Term) -> Term:
+    """log x; a subnormal x is first multiplied by 2^54."""
+    tiny = x < 2.0**-1022
+    normal = code.select(tiny, x * 2.0**54, x)
+    k, m, _ = split_power(code, normal)
+    k = k - code.select(tiny, code.constant(54.0, "double"), 0.0)
+    return log_specials(code, x, log_sum(code, k, m - 1.0, None))
+
+
+def log_specials(code: Code, x: Term, result: Term) -> Term:
+    """log at 0 (-inf), below (NaN), at inf and NaN."""
+    result = code.select(code.compare("ult", x, math.inf), result, x)
+    special = code.select(code.compare("oeq", x, 0.0), code.constant(-math.inf, "double"), math.nan)
+    return code.select(code.compare("ule", x, 0.0), special, result)
+
+
+def log1p_core(code: Code, x: Term) -> Term:
+    """log(1 + x) for x > -1, finite: 1 + x is rounded to u, and what u misses joins f = u / 2^k - 1."""
+    u, u_low = code.two_sum(code.constant(1.0, "double"), x)
+    k, m, exponent = split_power(code, u)
+    scale = code.from_bits(code.constant(ONE_BITS, "i64") - exponent)
+    rest = u_low * scale
+    f, f_low = code.two_sum(m - 1.0, rest)
+    return log_sum(code, k, f, f_low)
+
+
+def log1p(code: Code, x: Term) -> Term:
+    """log(1 + x); x itself for |x| < 2^-54."""
+    bounded = code.minimum(2.0**1000, x)
+    result = log1p_core(code, bounded)
+    result = code.select(x > 2.0**60, log(code, x), result)
+    shifted_zero = code.select(code.compare("oeq", x, -1.0), code.constant(-math.inf, "double"), math.nan)
+    result = code.select(code.compare("ule", x, -1.0), shifted_zero, result)
+    return code.select(code.fabs(x) < 2.0**-54, x, result)
+
+
+def softplus(code: Code, x: Term) -> Term:
+    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), without overflow."""
+    e = exp(code, -code.fabs(x))
+    tail = code.select(e < 2.0**-54, e, log1p_core(code, e))
+    return code.select(code.compare("ule", x, 0.0), 0.0 + tail, x + tail)

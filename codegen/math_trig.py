@@ -1,0 +1,112 @@
+"""sin, cos: x = n pi/2 + r, |r| <= pi/4, with pi/2 in three doubles for |x| < 2^28, and 1280 bits of 2/pi beyond.
+
+Then sin r = r + r^3 S(r^2) and cos r = 1 - r^2/2 + r^4 C(r^2), minimax; the quadrant n mod 4 selects and signs.
+"""
+
+from __future__ import annotations
+
+from gradc.codegen.math_exp import ROUND
+from gradc.codegen.math_ir import Code, Term, symbol_of
+from gradc.ir.types import f64
+
+TWO_OVER_PI = 0.6366197723675814
+PI_2_PARTS = (  # pi/2 as a sum of doubles
+    float.fromhex("0x1.921fb54442d18p+0"),
+    float.fromhex("0x1.1a62633145c07p-54"),
+    float.fromhex("-0x1.f1976b7ed8fbcp-110"),
+)
+MODERATE = 2.0**28
+SIN_S = (
+    -0.16666666666666632,
+    0.008333333333322457,
+    -0.00019841269829816858,
+    2.7557313689118322e-06,
+    -2.5050756978556027e-08,
+    1.589669757656597e-10,
+)
+COS_C = (
+    0.041666666666666616,
+    -0.0013888888888876,
+    2.4801587290486857e-05,
+    -2.7557314607001453e-07,
+    2.0875754152133066e-09,
+    -1.136109165448928e-11,
+)
+
+
+def sin(code: Code, x: Term) -> Term:
+    """sin |x| with the sign of x."""
+    sign = code.bits(x) & (-1 << 63)
+    return sine_of_quadrant(code, *reduce_by_half_pi(code, code.fabs(x)), sign)
+
+
+def cos(code: Code, x: Term) -> Term:
+    """cos |x| = sin(|x| + pi/2)."""
+    r, r_low, quadrant = reduce_by_half_pi(code, code.fabs(x))
+    return sine_of_quadrant(code, r, r_low, quadrant + 1, None)
+
+
+def sine_of_quadrant(code: Code, r: Term, r_low: Term, quadrant: Term, sign: Term | None) -> Term:
+    """sin(r + r_low + quadrant pi/2), its sign flipped by the bit of `sign`."""
+    z = r * r
+    sine = r + code.fma(r * z, code.polynomial(SIN_S, z), r_low)
+    half_z = 0.5 * z
+    near = 1.0 - half_z
+    rest = code.fma(z * z, code.polynomial(COS_C, z), -(r * r_low))
+    cosine = near + (((1.0 - near) - half_z) + rest)
+    is_even = code.compare("eq", quadrant & 1, 0)
+    flip = (quadrant & 2) << 62
+    if sign is not None:
+        flip = flip ^ sign
+    return code.from_bits(code.bits(code.select(is_even, sine, cosine)) ^ flip)
+
+
+def reduce_by_half_pi(code: Code, x: Term) -> tuple[Term, Term, Term]:
+    """(r, r_low, n): x = n pi/2 + r + r_low for x >= 0; only the low two bits of the integer n count."""
+    shifted = code.fma(x, TWO_OVER_PI, ROUND)
+    n = shifted - ROUND
+    first, first_low = code.exact_product(n, code.constant(PI_2_PARTS[0], "double"))
+    high = (x - first) - first_low
+    if code.fma_is_fast:
+        high = code.fma(n, -PI_2_PARTS[0], x)
+    second, second_low = code.exact_product(n, code.constant(PI_2_PARTS[1], "double"))
+    r = high - second
+    r_low = code.fma(n, -PI_2_PARTS[2], (high - r) - second) - second_low
+    return correct_large(code, x, (r, r_low, code.bits(shifted)))
+
+
+def correct_large(code: Code, x: Term, parts: tuple[Term, Term, Term]) -> tuple[Term, Term, Term]:
+    """Behind a branch taken if any lane is large: the parts, replaced in the large lanes."""
+    large = x >= MODERATE
+    if code.lanes > 1:
+        mask = f"i{code.lanes}"
+        packed = code.emit(f"bitcast {code.type_of('i1')} {large.text} to {mask}", mask)
+        large = code.emit(f"icmp ne {mask} {packed.text}, 0", "i1")
+    code.dependencies.append(("reduce_large", f64, code.lanes))
+    label = len(code.lines)
+    symbol, kind = symbol_of("reduce_large", f64, code.lanes), reduction_type(code)
+    arguments = ", ".join(f"{code.type_of(t.element)} {t.text}" for t in (x, *parts))
+    code.lines += [
+        f"  br i1 {large.text}, label %large{label}, label %reduced{label}",
+        f"large{label}:",
+        f"  %corrected{label} = call {kind} {symbol}({arguments})",
+    ]
+    corrected = [
+        code.emit(f"extractvalue {kind} %corrected{label}, {i}", part.element)
+        for i, part in enumerate(parts)
+    ]
+    before = code.block
+    code.lines += [f"  br label %reduced{label}", f"reduced{label}:"]
+    code.block = f"reduced{label}"
+    merged = [
+        code.emit(
+            f"phi {code.type_of(a.element)} [{a.text}, %{before}], [{b.text}, %large{label}]", a.element
+        )
+        for a, b in zip(parts, corrected, strict=True)
+    ]
+    return merged[0], merged[1], merged[2]
+
+
+def reduction_type(code: Code) -> str:
+    double = code.type_of("double")
+    return f"{{{double}, {double}, {code.type_of('i64')}}}"

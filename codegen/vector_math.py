@@ -1,0 +1,90 @@
+"""Mathematical functions of vectors, as LLVM text that calls nothing outside the module.
+
+A function of one lane is the same algorithm on scalars: results do not depend on the vector width. f32 functions
+compute in f64 and round once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from gradc.codegen.math_atan import atan2
+from gradc.codegen.math_erf import erf
+from gradc.codegen.math_exp import exp, expm1, sigmoid, tanh
+from gradc.codegen.math_ir import Code, MathFunction, Term, symbol_of
+from gradc.codegen.math_log import log, log1p, softplus
+from gradc.codegen.math_pow import pow_
+from gradc.codegen.math_reduce import reduce_large
+from gradc.codegen.math_trig import cos, sin
+from gradc.ir.types import DType, f64
+
+UNARY: tuple[tuple[str, Callable[[Code, Term], Term]], ...] = (
+    ("exp", exp),
+    ("expm1", expm1),
+    ("log", log),
+    ("log1p", log1p),
+    ("tanh", tanh),
+    ("sigmoid", sigmoid),
+    ("softplus", softplus),
+    ("sin", sin),
+    ("cos", cos),
+    ("erf", erf),
+)
+BINARY: tuple[tuple[str, Callable[[Code, Term, Term], Term]], ...] = (
+    ("atan2", atan2),
+    ("pow", pow_),
+)
+MATH_NAMES = tuple(name for name, _ in (*UNARY, *BINARY))
+LANES = (1, 2, 4, 8, 16)
+
+
+def math_function(name: str, dtype: DType, lanes: int, *, fma: bool = True) -> MathFunction:
+    """The function `name` of `lanes` elements, internal and alwaysinline.
+
+    `fma` says that the machine has a fused multiply-add instruction: where it has not, `llvm.fma` would be a call of
+    libm. ValueError for a name, an element type or a number of lanes there is none for.
+    """
+    if lanes not in LANES or not dtype.is_float:
+        raise ValueError(f"math function {name}: {lanes} x {dtype}; have f64, f32 and {LANES} lanes")
+    if name == "reduce_large":
+        return reduce_large(lanes, fma)
+    arity = 2 if name in dict(BINARY) else 1
+    code = Code(lanes, fma)
+    element = "double" if dtype == f64 else "float"
+    terms = [Term(code, f"%x{i}", element) for i in range(arity)]
+    result = body(code, name, terms)
+    kind = code.type_of(element)
+    parameters = ", ".join(f"{kind} {term.text}" for term in terms)
+    symbol = symbol_of(name, dtype, lanes)
+    lines = "\n".join(code.lines)
+    head = f"define internal {kind} {symbol}({parameters}) alwaysinline nounwind {{"
+    text = f"{head}\nentry:\n{lines}\n  ret {kind} {result.text}\n}}\n"
+    return MathFunction(symbol, text, tuple(code.dependencies), tuple(sorted(code.declarations)))
+
+
+def body(code: Code, name: str, terms: list[Term]) -> Term:
+    """The result of the function on `terms`; floats are widened, and the result is rounded."""
+    if terms[0].element == "float":
+        wide = [code.cast("fpext", term, "double") for term in terms]
+        return code.cast("fptrunc", code.call(name, f64, *wide), "float")
+    unary, binary = dict(UNARY), dict(BINARY)
+    if name in unary:
+        return unary[name](code, *terms)
+    if name in binary:
+        return binary[name](code, *terms)
+    raise ValueError(f"math function {name}: unknown; there are {', '.join(MATH_NAMES)}")
+
+
+def math_text(wanted: Iterable[tuple[str, DType, int]], *, fma: bool = True) -> str:
+    """The text of the wanted functions (name, dtype, lanes) and of all they call, each once."""
+    functions: dict[tuple[str, DType, int], MathFunction] = {}
+    pending = list(wanted)
+    while pending:
+        key = pending.pop()
+        if key in functions:
+            continue
+        functions[key] = math_function(*key, fma=fma)
+        pending += functions[key].dependencies
+    declarations = sorted({line for fn in functions.values() for line in fn.declarations})
+    texts = [fn.text for _, fn in sorted(functions.items(), key=lambda item: item[1].symbol)]
+    return "\n".join([*declarations, "", *texts])
