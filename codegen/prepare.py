@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from gradc.ir.function import Function, Value, function
 from gradc.ir.ops import structural
-from gradc.ir.transforms.expand import expand
+from gradc.ir.transforms.expand import expand_composites
 
 
 def prepare(fn: Function) -> Function:
     """The same function with composites expanded, and each result a value of its own."""
-    fn = expand(fn)
+    fn = expand_composites(fn)
     seen: set[Value] = set(fn.parameters)
     results: list[Value] = []
     for value in fn.results:

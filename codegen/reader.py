@@ -94,9 +94,8 @@ class Reader:
 
     def _load(self, value: Value, index: Index) -> Ref:
         buffer, flat = self.place(value, index)
-        return self.k.load(
-            buffer, flat, stable=self.block is None or value not in self.block.written
-        )
+        changing = self.block is not None and value in self.block.written
+        return self.k.load(buffer, flat, stable=not changing)
 
     def _is_inlined(self, value: Value) -> bool:
         return value not in self.stored or value in self._computed
