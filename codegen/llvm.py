@@ -1,0 +1,70 @@
+"""Programs of loop IR as one module of LLVM text, with the symbols that callers use.
+
+For a program `loss` the module exports `loss`, `loss_workspace`, `gradc_call_loss` and
+`gradc_workspace_loss`, and once `gradc_manifest`; see docs/architecture.md. All else is internal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gradc.codegen.llvm_entry import write_entries
+from gradc.codegen.llvm_kernel import write_kernel
+from gradc.codegen.llvm_text import Module
+from gradc.codegen.target import Target
+from gradc.ir.loops import Buffer, Program
+
+_RESERVED = frozenset({"malloc", "free", "memset", "memcpy", "memmove", "gradc_manifest"})
+# Branch weights of a check that hardly ever fails.
+_METADATA = '!0 = !{!"branch_weights", i32 1048575, i32 1}'
+
+
+def emit_module(programs: Sequence[Program], manifest: str, target: Target) -> str:
+    """The LLVM text of a module with all programs; ValueError for names that collide."""
+    _check_names(programs)
+    module = Module(target)
+    shared: dict[bytes, str] = {}
+    _define_bytes(module, "@gradc_manifest", manifest.encode() + b"\0", exported=True)
+    _define_bytes(module, "@gradc.zero", bytes(8))
+    for program in programs:
+        constants = _constants(module, program, shared)
+        kernels = [
+            write_kernel(module, f"gradc.{program.name}.{i}", kernel, constants)
+            for i, kernel in enumerate(program.kernels)
+        ]
+        write_entries(module, program, kernels)
+    head = f'target triple = "{target.triple}"\n'
+    return f"{head}{module.text()}\n{_METADATA}\n"
+
+
+def _check_names(programs: Sequence[Program]) -> None:
+    taken: dict[str, str] = {}
+    for program in programs:
+        name = program.name
+        symbols = (name, f"{name}_workspace", f"gradc_call_{name}", f"gradc_workspace_{name}")
+        for symbol in symbols:
+            if symbol in _RESERVED:
+                raise ValueError(f"{name!r} cannot be exported: the name {symbol!r} is taken")
+            if symbol in taken:
+                raise ValueError(
+                    f"{name!r} and {taken[symbol]!r} would both define the symbol {symbol!r}: "
+                    "rename one of them"
+                )
+            taken[symbol] = name
+
+
+def _constants(module: Module, program: Program, shared: dict[bytes, str]) -> Mapping[Buffer, str]:
+    """Symbols for the constant buffers; equal bytes are stored once."""
+    found = {}
+    for buffer in program.constants:
+        if buffer.data not in shared:
+            shared[buffer.data] = f"@gradc.constant.{len(shared)}"
+            _define_bytes(module, shared[buffer.data], buffer.data or b"\0")
+        found[buffer] = shared[buffer.data]
+    return found
+
+
+def _define_bytes(module: Module, symbol: str, data: bytes, *, exported: bool = False) -> None:
+    escaped = data.hex("\\").upper()
+    linkage = "constant" if exported else "internal unnamed_addr constant"
+    module.definitions[symbol] = f'{symbol} = {linkage} [{len(data)} x i8] c"\\{escaped}", align 64'

@@ -1,0 +1,231 @@
+"""The arithmetic instructions of the loop IR, on one scalar or one vector register each.
+
+Floating-point products and sums carry LLVM's `contract` flag, as C compilers do by default: a
+product that is added may be rounded once (fma) where the machine can. Nothing is reassociated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradc.codegen.llvm_text import Writer, literal, llvm_type, suffix
+from gradc.ir.types import DType, bool_, i64
+
+_FLOAT = {"add": "fadd contract", "sub": "fsub contract", "mul": "fmul contract", "div": "fdiv"}
+_INTEGER = {"add": "add", "sub": "sub", "mul": "mul"}
+_LOGIC = {
+    "and": "and",
+    "or": "or",
+    "xor": "xor",
+    "min": "and",
+    "max": "or",
+    "mul": "and",
+    "add": "or",
+}
+_FLOAT_ORDER = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+_INTEGER_ORDER = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
+_BOOL_ORDER = {"eq": "eq", "ne": "ne", "lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge"}
+_ROUNDING = {
+    "floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "roundeven", "sqrt": "sqrt",
+    "abs": "fabs", "copysign": "copysign", "fma": "fma",
+}  # fmt: skip
+
+
+def arithmetic(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
+    """`op` on operands that all have the type `dtype`: the result's register."""
+    if op in _FLOAT_ORDER:
+        return _compare(w, op, dtype, lanes, args)
+    if op == "isnan":
+        return w.let(f"fcmp uno {llvm_type(dtype, lanes)} {args[0]}, {args[0]}")
+    if dtype.kind == "b":
+        return _logic(w, op, lanes, args)
+    if dtype.is_float:
+        return _float(w, op, dtype, lanes, args)
+    return _integer(w, op, dtype, lanes, args)
+
+
+def select(w: Writer, dtype: DType, lanes: int, condition: str, args: Sequence[str]) -> str:
+    """`args[0]` where the condition (with as many lanes) holds, else `args[1]`."""
+    kind = llvm_type(dtype, lanes)
+    return w.let(
+        f"select {llvm_type(bool_, lanes)} {condition}, {kind} {args[0]}, {kind} {args[1]}"
+    )
+
+
+def call(w: Writer, name: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
+    """A mathematical function, whose text joins the module."""
+    from gradc.codegen.vector_math import math_function
+
+    function = math_function(name, dtype, lanes)
+    if function.symbol not in w.module.definitions:
+        for needed in function.dependencies:
+            w.module.definitions.setdefault(needed.symbol, needed.text)
+        w.module.definitions[function.symbol] = function.text
+    kind = llvm_type(dtype, lanes)
+    given = ", ".join(f"{kind} {a}" for a in args)
+    return w.let(f"call {kind} @{function.symbol.lstrip('@')}({given})")
+
+
+def cast(w: Writer, source: DType, target: DType, lanes: int, value: str) -> str:
+    """A conversion as in C; float to integer saturates, and NaN gives 0."""
+    if source is target:
+        return value
+    kind, result = llvm_type(source, lanes), llvm_type(target, lanes)
+    if target is bool_:
+        test = "fcmp une" if source.is_float else "icmp ne"
+        return w.let(f"{test} {kind} {value}, {literal(0, source, lanes)}")
+    if source is bool_:
+        one, zero = literal(1, target, lanes), literal(0, target, lanes)
+        return select(w, target, lanes, value, (one, zero))
+    if source.is_float and not target.is_float:
+        name = f"llvm.fptosi.sat.{suffix(target.name, lanes)}.{suffix(source.name, lanes)}"
+        return w.intrinsic(name, result, [(kind, value)])
+    if target.is_float and not source.is_float:
+        return w.let(f"sitofp {kind} {value} to {result}")
+    wider = target.itemsize > source.itemsize
+    change = (
+        ("fpext" if wider else "fptrunc") if source.is_float else ("sext" if wider else "trunc")
+    )
+    return w.let(f"{change} {kind} {value} to {result}")
+
+
+def identity(kind: str, dtype: DType) -> object:
+    """The number that a reduction starts from."""
+    if dtype.kind == "b":
+        return kind in ("and", "min", "mul")
+    if kind in ("add", "mul"):
+        return int(kind == "mul")
+    largest = float("inf") if dtype.is_float else (1 << 8 * dtype.itemsize - 1) - 1
+    return largest if kind == "min" else (-largest if dtype.is_float else -largest - 1)
+
+
+def fold_tree(w: Writer, kind: str, dtype: DType, lanes: int, values: Sequence[str]) -> str:
+    """Combine registers pairwise, first half with second half: always in the same order."""
+    rest = list(values)
+    while len(rest) > 1:
+        half = (len(rest) + 1) // 2
+        pairs = zip(rest[: len(rest) - half], rest[half:], strict=True)
+        rest = [
+            *(arithmetic(w, kind, dtype, lanes, pair) for pair in pairs),
+            *rest[len(rest) - half : half],
+        ]
+    return rest[0]
+
+
+def fold_lanes(w: Writer, kind: str, dtype: DType, lanes: int, value: str) -> str:
+    """Combine the lanes of a vector, low half with high half, down to one scalar."""
+    if dtype is bool_:
+        name = f"llvm.vector.reduce.{_LOGIC[kind]}.{suffix('bool', lanes)}"
+        return w.intrinsic(name, "i1", [(llvm_type(bool_, lanes), value)])
+    while lanes > 1:
+        half, vector = lanes // 2, llvm_type(dtype, lanes)
+        if half == 1:
+            low = w.let(f"extractelement {vector} {value}, i64 0")
+            high = w.let(f"extractelement {vector} {value}, i64 1")
+        else:
+            low = shuffle(w, vector, value, range(half))
+            high = shuffle(w, vector, value, range(half, lanes))
+        value, lanes = arithmetic(w, kind, dtype, half, (low, high)), half
+    return value
+
+
+def shuffle(w: Writer, vector: str, value: str, order: Sequence[int]) -> str:
+    """The lanes of a vector in another order, or some of them."""
+    picks = ", ".join(f"i32 {i}" for i in order)
+    return w.let(f"shufflevector {vector} {value}, {vector} poison, <{len(order)} x i32> <{picks}>")
+
+
+def _compare(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
+    if dtype.is_float:
+        test = f"fcmp {_FLOAT_ORDER[op]}"
+    else:
+        test = f"icmp {(_BOOL_ORDER if dtype is bool_ else _INTEGER_ORDER)[op]}"
+    return w.let(f"{test} {llvm_type(dtype, lanes)} {args[0]}, {args[1]}")
+
+
+def _logic(w: Writer, op: str, lanes: int, args: Sequence[str]) -> str:
+    kind = llvm_type(bool_, lanes)
+    if op == "not":
+        return w.let(f"xor {kind} {args[0]}, {literal(True, bool_, lanes)}")
+    return w.let(f"{_LOGIC[op]} {kind} {args[0]}, {args[1]}")
+
+
+def _float(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
+    kind = llvm_type(dtype, lanes)
+    if op in _FLOAT:
+        return w.let(f"{_FLOAT[op]} {kind} {args[0]}, {args[1]}")
+    if op == "neg":
+        return w.let(f"fneg {kind} {args[0]}")
+    if op in ("min", "max"):  # a NaN wins; which of -0.0 and 0.0 does is left open, as in NumPy
+        name = f"llvm.{op}imum.{suffix(dtype.name, lanes)}"
+        return w.intrinsic(name, kind, [(kind, a) for a in args], "nsz ")
+    if op in ("floordiv", "mod"):
+        return _float_division(w, op, dtype, lanes, args)
+    name = f"llvm.{_ROUNDING[op]}.{suffix(dtype.name, lanes)}"
+    return w.intrinsic(name, kind, [(kind, a) for a in args])
+
+
+def _float_division(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
+    """`floor(a / b)`, or `a - floor(a / b) * b` rounded once."""
+    quotient = _float(w, "div", dtype, lanes, args)
+    whole = _float(w, "floor", dtype, lanes, (quotient,))
+    if op == "floordiv":
+        return whole
+    return _float(
+        w, "fma", dtype, lanes, (_float(w, "neg", dtype, lanes, (whole,)), args[1], args[0])
+    )
+
+
+def _integer(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
+    kind = llvm_type(dtype, lanes)
+    if op in _INTEGER:
+        if kind == "i64":
+            return {"add": w.add, "sub": w.sub, "mul": w.mul}[op](*args)
+        return w.let(f"{_INTEGER[op]} {kind} {args[0]}, {args[1]}")
+    if op == "neg":
+        return w.let(f"sub {kind} {literal(0, dtype, lanes)}, {args[0]}")
+    if op == "abs":
+        name = f"llvm.abs.{suffix(dtype.name, lanes)}"
+        return w.intrinsic(name, kind, [(kind, args[0]), ("i1", "false")])
+    if op in ("min", "max"):
+        name = f"llvm.s{op}.{suffix(dtype.name, lanes)}"
+        return w.intrinsic(name, kind, [(kind, a) for a in args])
+    if op == "fma":
+        product = _integer(w, "mul", dtype, lanes, args[:2])
+        return _integer(w, "add", dtype, lanes, (product, args[2]))
+    return _integer_division(w, op, dtype, lanes, args)
+
+
+def _integer_division(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
+    """Rounds down. By zero: 0; the smallest integer by -1 wraps around. Never traps."""
+    (a, b), kind, flag = args, llvm_type(dtype, lanes), llvm_type(bool_, lanes)
+    if dtype is i64 and lanes == 1 and op == "floordiv":
+        return w.floor_divide(a, b)
+    zero, one = literal(0, dtype, lanes), literal(1, dtype, lanes)
+    is_zero = w.let(f"icmp eq {kind} {b}, {zero}")
+    is_minus = w.let(f"icmp eq {kind} {b}, {literal(-1, dtype, lanes)}")
+    unsafe = w.let(f"or {flag} {is_zero}, {is_minus}")
+    divisor = w.let(f"select {flag} {unsafe}, {kind} {one}, {kind} {b}")
+    quotient = w.let(f"sdiv {kind} {a}, {divisor}")
+    rest = w.let(f"sub {kind} {a}, {w.let(f'mul {kind} {quotient}, {divisor}')}")
+    differs = w.let(f"icmp slt {kind} {w.let(f'xor {kind} {rest}, {b}')}, {zero}")
+    lower = w.let(f"and {flag} {differs}, {w.let(f'icmp ne {kind} {rest}, {zero}')}")
+    if op == "mod":
+        shifted = w.let(f"add {kind} {rest}, {b}")
+        return w.let(f"select {flag} {lower}, {kind} {shifted}, {kind} {rest}")
+    rounded = w.let(f"add {kind} {quotient}, {w.let(f'sext {flag} {lower} to {kind}')}")
+    negated = w.let(f"sub {kind} {zero}, {a}")
+    defined = w.let(f"select {flag} {is_minus}, {kind} {negated}, {kind} {rounded}")
+    return w.let(f"select {flag} {is_zero}, {kind} {zero}, {kind} {defined}")
+
+
+def divide_naturals(w: Writer, op: str, a: str, b: str) -> str:
+    """`a // b` or `a mod b` of i64 scalars that are known to be >= 0; by zero: 0."""
+    if a.isdigit() and b.isdigit():
+        return str(int(a) // int(b) if op == "floordiv" else int(a) % int(b)) if int(b) else "0"
+    symbol = "udiv" if op == "floordiv" else "urem"
+    if b.isdigit() and b != "0":
+        return w.let(f"{symbol} i64 {a}, {b}")
+    is_zero = w.let(f"icmp eq i64 {b}, 0")
+    result = w.let(f"{symbol} i64 {a}, {w.let(f'select i1 {is_zero}, i64 1, i64 {b}')}")
+    return w.let(f"select i1 {is_zero}, i64 0, i64 {result}")

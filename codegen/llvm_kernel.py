@@ -1,0 +1,215 @@
+"""One kernel of loop IR as one LLVM function, written for lanes and copies as the loops say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gradc.codegen.llvm_arithmetic import (
+    arithmetic,
+    call,
+    cast,
+    divide_naturals,
+    fold_lanes,
+    select,
+)
+from gradc.codegen.llvm_loops import write_loop
+from gradc.codegen.llvm_memory import load
+from gradc.codegen.llvm_spread import Affine, Entry, KernelState, Spread, project, union
+from gradc.codegen.llvm_stores import store
+from gradc.codegen.llvm_text import Module, Writer, literal
+from gradc.ir.loops import (
+    Buffer,
+    Fill,
+    For,
+    If,
+    Instruction,
+    Kernel,
+    MatMul,
+    Ref,
+    Require,
+    Statement,
+    Store,
+)
+from gradc.ir.types import bool_, i64
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFunction:
+    """A kernel that was written: its symbol, and what to pass it, in order.
+
+    A source is a buffer (its address, or its value if it is a scalar input) or a size's name.
+    """
+
+    symbol: str
+    sources: tuple[Buffer | str, ...]
+
+
+def write_kernel(
+    module: Module, symbol: str, kernel: Kernel, constants: Mapping[Buffer, str]
+) -> KernelFunction:
+    """Add the function `i32 symbol(...)`, which returns a status, to the module."""
+    k = KernelState(module, Writer(module), constants)
+    _block(k, kernel.body)
+    parameters = ", ".join(f"{attributes} {name}" for name, attributes in k.parameters.items())
+    lines = [
+        f"; {kernel.name}: {kernel.note}".replace("\n", " "),
+        f"define internal i32 @{symbol}({parameters}) nounwind {{",
+        "entry:",
+        *k.entry,
+        *k.w.lines,
+        "  ret i32 0",
+        "}",
+    ]
+    module.definitions[symbol] = "\n".join(lines)
+    return KernelFunction(symbol, tuple(k.sources[name] for name in k.parameters))
+
+
+def _block(k: KernelState, statements: Sequence[Statement]) -> None:
+    for statement in statements:
+        match statement:
+            case Instruction():
+                k.values[statement.result] = _instruction(k, statement)
+            case Store():
+                store(k, statement)
+            case For():
+                write_loop(k, statement, _block)
+            case If():
+                _condition(k, statement)
+            case Require():
+                _require(k, statement)
+            case Fill():
+                _fill(k, statement)
+            case MatMul():
+                _matmul(k, statement)
+
+
+def _instruction(k: KernelState, instruction: Instruction) -> Spread:
+    op, result = instruction.op, instruction.result
+    if op == "const":
+        if result.dtype is i64 and int(instruction.value) >= 0:  # type: ignore[call-overload]
+            k.natural.add(result)
+        return Spread((), (literal(instruction.value, result.dtype),))
+    if op == "size":
+        if k.is_natural(instruction.value):  # type: ignore[arg-type]
+            k.natural.add(result)
+        return Spread((), (k.size(instruction.value),))  # type: ignore[arg-type]
+    if op == "load":
+        return load(k, instruction)
+    if result.dtype is i64 and op in _CLOSED and k.natural.issuperset(instruction.operands):
+        k.natural.add(result)
+    operands = [k.values[operand] for operand in instruction.operands]
+    axes = union(operands)
+    rows = list(zip(*(project(operand, axes) for operand in operands), strict=True))
+    if (
+        result.dtype is i64
+        and op in ("add", "sub", "mul")
+        and not any(o.is_vector for o in operands)
+    ):
+        entries = [_affine(k, op, *row) for row in rows]
+        if None not in entries:
+            return Spread(axes, tuple(entry for entry in entries if entry is not None))
+    wide = any(operand.varies_over_lanes for operand in operands)
+    registers = [
+        [
+            k.vector(ref.dtype, entry, operand.is_vector) if wide else str(entry)
+            for ref, operand, entry in zip(instruction.operands, operands, row, strict=True)
+        ]
+        for row in rows
+    ]
+    lanes = k.lanes if wide else 1
+    return Spread(axes, tuple(_compute(k, instruction, lanes, row) for row in registers), wide)
+
+
+_CLOSED = frozenset({"add", "mul", "floordiv", "mod", "min", "max"})  # of numbers >= 0
+
+
+def _affine(k: KernelState, op: str, a: Entry, b: Entry) -> Entry | None:
+    """Index arithmetic on `base + stride * lane`; None where the result is not of that form."""
+    w = k.w
+    if isinstance(a, str) and isinstance(b, str):
+        return {"add": w.add, "sub": w.sub, "mul": w.mul}[op](a, b)
+    if op == "mul":
+        if isinstance(a, Affine) and isinstance(b, Affine):
+            return None
+        ramp, factor = (a, b) if isinstance(a, Affine) else (b, a)
+        assert isinstance(ramp, Affine) and isinstance(factor, str)
+        return _ramp(w.mul(ramp.base, factor), w.mul(ramp.stride, factor))
+    left = a if isinstance(a, Affine) else Affine(a, "0")
+    right = b if isinstance(b, Affine) else Affine(b, "0")
+    combine = w.add if op == "add" else w.sub
+    return _ramp(combine(left.base, right.base), combine(left.stride, right.stride))
+
+
+def _ramp(base: str, stride: str) -> Entry:
+    return base if stride == "0" else Affine(base, stride)
+
+
+def _compute(k: KernelState, instruction: Instruction, lanes: int, args: list[str]) -> str:
+    op, result, operands = instruction.op, instruction.result, instruction.operands
+    if op == "select":
+        return select(k.w, result.dtype, lanes, args[0], args[1:])
+    if op == "cast":
+        return cast(k.w, operands[0].dtype, result.dtype, lanes, args[0])
+    if op == "call":
+        return call(k.w, str(instruction.value), result.dtype, lanes, args)
+    if op in ("floordiv", "mod") and lanes == 1 and _are_natural(k, operands):
+        return divide_naturals(k.w, op, args[0], args[1])
+    return arithmetic(k.w, op, operands[0].dtype, lanes, args)
+
+
+def _are_natural(k: KernelState, refs: Sequence[Ref]) -> bool:
+    return all(ref.dtype is i64 and ref in k.natural for ref in refs)
+
+
+def _condition(k: KernelState, statement: If) -> None:
+    condition = k.scalar(statement.condition, "the condition of an If")
+    inside, after = k.w.label("then"), k.w.label("end")
+    k.w.branch(condition, inside, after)
+    k.w.start(inside)
+    _block(k, statement.body)
+    k.w.jump(after)
+    k.w.start(after)
+
+
+def _require(k: KernelState, statement: Require) -> None:
+    """Return the status at once where the condition is false for an iteration that counts."""
+    given = [k.values[statement.condition]]
+    if statement.mask is not None:
+        given.append(k.values[statement.mask])
+    axes = union(given)
+    wide = any(spread.varies_over_lanes for spread in given)
+    lanes, w = k.lanes if wide else 1, k.w
+    columns = [
+        [k.vector(bool_, e, s.is_vector) if wide else str(e) for e in project(s, axes)]
+        for s in given
+    ]
+    good = columns[0]
+    if len(columns) > 1:  # or the iteration is masked
+        outside = [arithmetic(w, "not", bool_, lanes, (mask,)) for mask in columns[1]]
+        pairs = zip(good, outside, strict=True)
+        good = [arithmetic(w, "or", bool_, lanes, pair) for pair in pairs]
+    total = good[0]
+    for other in good[1:]:
+        total = arithmetic(w, "and", bool_, lanes, (total, other))
+    if wide:
+        if k.mask is not None:
+            outside_tail = arithmetic(w, "not", bool_, lanes, (k.mask,))
+            total = arithmetic(w, "or", bool_, lanes, (total, outside_tail))
+        total = fold_lanes(w, "and", bool_, lanes, total)
+    w.fail_unless(total, statement.status)
+
+
+def _fill(k: KernelState, statement: Fill) -> None:
+    buffer = statement.buffer
+    address, count = k.pointer(buffer), k.size(buffer.type.size)
+    size = k.w.mul(count, str(buffer.type.dtype.itemsize))
+    k.w.module.declare("llvm.memset.p0.i64", "void @llvm.memset.p0.i64(ptr, i8, i64, i1 immarg)")
+    k.w.do(
+        f"call void @llvm.memset.p0.i64(ptr align {buffer.type.dtype.itemsize} {address}, "
+        f"i8 0, i64 {size}, i1 false)"
+    )
+
+
+def _matmul(k: KernelState, statement: MatMul) -> None:
+    raise NotImplementedError

@@ -1,0 +1,169 @@
+"""The machine to compile for, and the way from LLVM text to an object or assembly.
+
+llvmlite is imported when it is first needed: loading it takes a tenth of a second, and a program
+that only runs compiled models never does.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llvmlite import binding
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A machine as LLVM names it; `vector_bits` is the width of its widest vector register."""
+
+    triple: str
+    cpu: str = ""
+    features: str = ""  # "+avx2,-fma"
+    vector_bits: int = 128
+
+    @property
+    def has_masked_memory(self) -> bool:
+        """Whether masked vector loads and stores cost no more than plain ones."""
+        return self.vector_bits >= 512
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.triple, self.cpu, self.features) if part)
+
+
+class CompileError(Exception):
+    """LLVM refused a module, or does not know a target: the message is LLVM's own."""
+
+
+@cache
+def host() -> Target:
+    """This machine, with all its features."""
+    llvm = _llvm()
+    flags = llvm.get_host_cpu_features()
+    triple = llvm.get_process_triple()
+    features = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(flags.items()))
+    enabled = {name for name, on in flags.items() if on}
+    return Target(triple, llvm.get_host_cpu_name(), features, _vector_bits(triple, enabled))
+
+
+def parse_target(text: str) -> Target:
+    """Read "native", a CPU of this machine's kind ("x86-64-v3"), or "triple[/cpu[/features]]".
+
+    "aarch64-linux-gnu/neoverse-n1", "x86_64-linux-gnu/x86-64-v4", "x86_64-linux-gnu//+avx2,+fma".
+    Raises ValueError for a target that LLVM does not know.
+    """
+    text = text.strip()
+    if text in ("", "native", "host"):
+        return host()
+    parts = text.split("/")
+    if len(parts) > 3:
+        raise ValueError(f"a target is triple/cpu/features, not {text!r}")
+    if len(parts) == 1 and (text.count("-") < 2 or text.startswith("x86-64")):
+        parts = [_llvm().get_process_triple(), text]
+    triple, cpu, features = (*parts, "", "")[:3]
+    enabled = _known_features(cpu) | {f[1:] for f in features.split(",") if f.startswith("+")}
+    target = Target(triple, cpu, features, _vector_bits(triple, enabled))
+    _check(target)
+    return target
+
+
+def compile_to_object(text: str, target: Target) -> bytes:
+    """The relocatable object of a module of LLVM text; CompileError with LLVM's reason."""
+    module, machine = _optimised(text, target)
+    return bytes(machine.emit_object(module))
+
+
+def compile_to_assembly(text: str, target: Target) -> str:
+    """The assembly of a module of LLVM text; CompileError with LLVM's reason."""
+    module, machine = _optimised(text, target)
+    return str(machine.emit_assembly(module))
+
+
+def optimise(text: str, target: Target) -> str:
+    """The module after the passes that `compile_to_object` runs, as text."""
+    return str(_optimised(text, target)[0])
+
+
+def _optimised(text: str, target: Target) -> tuple[binding.ModuleRef, binding.TargetMachine]:
+    llvm = _llvm()
+    machine = _machine(target)
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        raise CompileError(f"LLVM refuses the module: {error}") from error
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    options = llvm.create_pipeline_tuning_options(1)
+    builder = llvm.create_pass_builder(machine, options)
+    # Vector functions are inlined; the rest is written as it should run: only redundancy goes.
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    functions = llvm.create_new_function_pass_manager()
+    functions.add_sroa_pass()
+    functions.add_instruction_combine_pass()
+    functions.add_simplify_cfg_pass()
+    passes.run(module, builder)
+    for function in module.functions:
+        if not function.is_declaration:
+            functions.run(function, builder)
+    return module, machine
+
+
+def _machine(target: Target) -> binding.TargetMachine:
+    """A fresh machine: LLVM's own are not safe to share between threads."""
+    llvm = _llvm()
+    try:
+        found = llvm.Target.from_triple(target.triple)
+    except RuntimeError as error:
+        raise CompileError(f"LLVM knows no target {target.triple!r}: {error}") from error
+    return found.create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="default"
+    )
+
+
+def _check(target: Target) -> None:
+    try:
+        _machine(target)
+    except CompileError as error:
+        raise ValueError(f"{error}; a target is triple/cpu/features, as LLVM names them") from error
+
+
+@cache
+def _llvm() -> binding:
+    from llvmlite import binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+_LEVELS = {"x86-64-v3": {"avx2", "fma"}, "x86-64-v4": {"avx512f", "avx2", "fma"}}
+_AVX512 = ("znver4", "znver5", "skylake-avx512", "icelake", "sapphirerapids", "cascadelake")
+_AVX2 = ("znver", "haswell", "broadwell", "skylake", "alderlake", "core-avx2")
+
+
+def _known_features(cpu: str) -> set[str]:
+    """The features that decide the vector width of a CPU that is known by name."""
+    if cpu in _LEVELS:
+        return _LEVELS[cpu]
+    if cpu.startswith(_AVX512):
+        return {"avx512f", "avx2", "fma"}
+    return {"avx2", "fma"} if cpu.startswith(_AVX2) else set()
+
+
+def _vector_bits(triple: str, features: set[str]) -> int:
+    if "avx512f" in features:
+        return 512
+    return 256 if features & {"avx", "avx2"} else 128
+
+
+def is_native(target: Target) -> bool:
+    """Whether code for the target's kind of machine can run in this process."""
+    kind = target.triple.split("-")[0]
+    ours = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    return {"arm64": "aarch64"}.get(kind, kind) == ours and sys.maxsize > 2**32
