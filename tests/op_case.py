@@ -56,7 +56,7 @@ class Case:
 
     `expected(*arrays, **attrs)` is the value, computed in another way than the op's own; sizes in
     attrs arrive as integers. `sizes` are the lengths to test with, `empty` those of the test with
-    arrays of no elements (None: the op has no such case). `tolerance` is relative, in units of the
+    arrays of no elements (None: the case has none). `tolerance` is relative, in units of the
     dtype's rounding error.
     """
 

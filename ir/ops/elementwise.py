@@ -46,7 +46,9 @@ def _softplus(x: np.ndarray[Any, Any]) -> Any:
 
 
 def _erf(x: np.ndarray[Any, Any]) -> Any:
-    return np.frompyfunc(math.erf, 1, 1)(x.astype("f8")).astype(x.dtype)
+    """`math.erf` of each entry, in double precision."""
+    entries = [math.erf(entry) for entry in x.ravel().tolist()]
+    return np.array(entries, x.dtype).reshape(x.shape)
 
 
 exp = _function("exp", evaluate=np.exp, partial=lambda y, x: y)
