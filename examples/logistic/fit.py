@@ -31,7 +31,8 @@ def newton_cg(
     """The minimiser of a convex function: Newton steps solved by conjugate gradients.
 
     Stops when the gradient's largest entry is below `tolerance`. Steps are halved until the value
-    falls by a tenth of what the gradient promises (Nocedal and Wright, Numerical Optimization, 7.1).
+    falls by a tenth of what the gradient promises (Nocedal and Wright, Numerical Optimization,
+    section 7.1).
     """
     for iteration in range(100):
         value, gradient = value_and_grad(w)

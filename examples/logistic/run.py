@@ -1,6 +1,6 @@
 """Build the model, fit it from Python and from C, and show what a newcomer wants to see.
 
-    python examples/logistic/run.py [--out DIRECTORY]
+python examples/logistic/run.py [--out DIRECTORY]
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import gradc
 import numpy as np
 from fit import DATA, L2, load_data, newton_cg
-
-import gradc
 
 HERE = Path(__file__).parent
 
@@ -52,7 +51,9 @@ def fit_from_python(library: Path) -> np.ndarray:
     return w
 
 
-def check_against_numpy(model: gradc.runtime.Module, w: np.ndarray, X: np.ndarray, y: np.ndarray) -> None:
+def check_against_numpy(
+    model: gradc.runtime.Module, w: np.ndarray, X: np.ndarray, y: np.ndarray
+) -> None:
     """Compare value, gradient and Hessian-vector product with the formulas in NumPy."""
     z, p = X @ w, np.linspace(-1, 1, len(w))
     sigma = 1 / (1 + np.exp(-z))
@@ -60,7 +61,9 @@ def check_against_numpy(model: gradc.runtime.Module, w: np.ndarray, X: np.ndarra
     gradient = X.T @ (sigma - y) / len(y) + L2 * w
     product = X.T @ (sigma * (1 - sigma) * (X @ p)) / len(y) + L2 * p
     native = (*model.loss_grad(w, X, y, L2), model.loss_hvp(w, X, y, L2, p))
-    worst = max(np.max(np.abs(a - b)) for a, b in zip(native, (value, gradient, product), strict=True))
+    worst = max(
+        np.max(np.abs(a - b)) for a, b in zip(native, (value, gradient, product), strict=True)
+    )
     print(f"NumPy     agrees to {worst:.1e}")
     if worst > 1e-10:
         raise SystemExit("the library and the NumPy formulas disagree")

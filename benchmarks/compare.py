@@ -1,0 +1,221 @@
+"""Compare gradc with what a user would pick instead, in one run on one core.
+
+    python benchmarks/compare.py [NAME ...]      names: build call chain logistic c_start
+
+Peers: C (gcc -O3 -march=native -ffast-math), NumPy, and JAX where it is installed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import gradc
+import gradc.tensor as gt
+import numpy as np
+from gradc import f64
+from harness import Run, check_equal, compile_c, pin_to_one_core, pointer, report, time_round_robin
+
+MODEL = Path(__file__).parents[1] / "examples" / "logistic" / "logistic.grad"
+HAS_JAX = importlib.util.find_spec("jax") is not None
+
+
+def build() -> None:
+    """Process time of `gradc build`, and the stages of the build itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "liblogistic.so"
+        command = [sys.executable, "-m", "gradc", "build", str(MODEL), "-o", str(library)]
+        wall, cpu = [], []
+        for _ in range(7):
+            before, start = os.times(), time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            after = os.times()
+            wall.append(time.perf_counter() - start)
+            cpu.append(
+                after.children_user
+                - before.children_user
+                + after.children_system
+                - before.children_system
+            )
+        size = library.stat().st_size
+    print("\nbuild of the logistic example")
+    print(f"  whole process: best {1e3 * min(wall):.0f} ms elapsed, {1e3 * min(cpu):.0f} ms of CPU")
+    print(f"  library: {size:,} bytes")
+    subprocess.run([*command[:-1], os.devnull, "--time-passes"], check=False)
+
+
+def call() -> None:
+    """A function of three scalars, against an empty C-extension call."""
+
+    @gradc.function
+    def f(x: f64, y: f64, z: f64):
+        return x * y + z
+
+    empty = _empty_extension()
+    runs = {"gradc": lambda: f(1.0, 2.0, 3.0), "empty call": lambda: empty(1.0, 2.0, 3.0)}
+    timings = time_round_robin(runs)
+    report("a call with three scalars", timings)
+    above = timings["gradc"].best - timings["empty call"].best
+    print(f"  above the empty call: {1e9 * above:.0f} ns")
+
+
+def _empty_extension() -> Callable[..., Any]:
+    import sysconfig
+
+    source = """
+    #include <Python.h>
+    static PyObject *empty(PyObject *s, PyObject *const *a, Py_ssize_t n) {
+        (void)s; (void)a; (void)n; Py_RETURN_NONE;
+    }
+    static PyMethodDef methods[] = {{"empty", (PyCFunction)(void *)empty, METH_FASTCALL, ""}, {0}};
+    static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "peer", "", -1, methods};
+    PyMODINIT_FUNC PyInit_peer(void) { return PyModule_Create(&module); }
+    """
+    library = compile_c(source, [f"-I{sysconfig.get_path('include')}"])
+    spec = importlib.util.spec_from_file_location("peer", library._name)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.empty
+
+
+def chain() -> None:
+    """y = x * exp(-x*x/2) + 1 and its sum over 1e6 doubles."""
+    n = 1_000_000
+    x = np.random.default_rng(0).normal(size=n)
+
+    @gradc.function
+    def f(x: f64["n"]):
+        y = x * gt.exp(-0.5 * x * x) + 1.0
+        return y, gt.sum(y)
+
+    out = np.empty(n)
+    peer = compile_c("""
+    #include <math.h>
+    #include <stdint.h>
+    double chain(int64_t n, const double *restrict x, double *restrict y) {
+        double total = 0;
+        for (int64_t i = 0; i < n; i++) {
+            y[i] = x[i] * exp(-0.5 * x[i] * x[i]) + 1.0;
+            total += y[i];
+        }
+        return total;
+    }""")
+    peer.chain.restype = ctypes.c_double
+    target, address, place = np.empty(n), pointer(x), pointer(out)
+
+    def in_numpy() -> tuple[Any, Any]:
+        y = x * np.exp(-0.5 * x * x) + 1.0
+        return y, y.sum()
+
+    runs: dict[str, Run] = {
+        "gradc": lambda: f(x, out=(target, None)),
+        "C": lambda: (out, peer.chain(ctypes.c_int64(n), address, place)),
+        "NumPy": in_numpy,
+    }
+    if HAS_JAX:
+        import jax
+        import jax.numpy as jnp
+
+        def body(x: Any) -> Any:
+            y = x * jnp.exp(-0.5 * x * x) + 1.0
+            return y, y.sum()
+
+        jitted, there = jax.jit(body), jnp.asarray(x)
+        runs["JAX jit"] = lambda: jax.block_until_ready(jitted(there))
+    check_equal(runs)
+    report("elementwise chain with exp, and its sum, 1e6 doubles", time_round_robin(runs, 0.4))
+
+
+def logistic() -> None:
+    """Value and gradient of the logistic loss, n = 100,000, d = 100."""
+    n, d = 100_000, 100
+    rng = np.random.default_rng(0)
+    X, w = rng.normal(size=(n, d)), rng.normal(size=d) / 10
+    y = (rng.random(n) < 0.5).astype(np.float64)
+
+    @gradc.function
+    def loss(w: f64["d"], X: f64["n", "d"], y: f64["n"]):
+        z = X @ w
+        return gt.mean(gt.softplus(z) - y * z)
+
+    value_and_grad = gradc.value_and_grad(loss, wrt="w")
+
+    def in_numpy() -> tuple[Any, Any]:
+        z = X @ w
+        value = np.mean(np.logaddexp(0, z) - y * z)
+        return value, X.T @ ((1 / (1 + np.exp(-z)) - y) / n)
+
+    residual = rng.normal(size=n)
+    runs: dict[str, Run] = {"gradc": lambda: value_and_grad(w, X, y), "NumPy": in_numpy}
+    if HAS_JAX:
+        import jax
+        import jax.numpy as jnp
+
+        def cost(w: Any, X: Any, y: Any) -> Any:
+            z = X @ w
+            return jnp.mean(jax.nn.softplus(z) - y * z)
+
+        jitted = jax.jit(jax.value_and_grad(cost))
+        there = [jnp.asarray(a) for a in (w, X, y)]
+        runs["JAX jit"] = lambda: jax.block_until_ready(jitted(*there))
+    check_equal(runs)
+    runs["two BLAS products alone"] = lambda: (X @ w, X.T @ residual)
+    report("logistic loss and gradient, n=100,000 d=100", time_round_robin(runs, 1.0))
+
+
+def c_start() -> None:
+    """From exec of a C program to its first gradient."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        print("\nno C compiler (cc): c_start skipped")
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        library = folder / "liblogistic.so"
+        command = [sys.executable, "-m", "gradc", "build", str(MODEL), "-o", str(library)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        (folder / "first.c").write_text("""
+        #include "liblogistic.h"
+        int main(void) {
+            double w[2] = {0, 0}, X[6] = {1, 2, 3, 4, 5, 6}, y[3] = {0, 1, 1}, value, gradient[2];
+            return loss_grad(3, 2, w, X, y, 1e-2, &value, gradient, 0) || !(gradient[0] != 0);
+        }""")
+        program = folder / "first"
+        source = [str(folder / "first.c"), f"-I{folder}", str(library), f"-Wl,-rpath,{folder}"]
+        subprocess.run([compiler, "-O2", *source, "-o", str(program)], check=True)
+        times = []
+        for _ in range(50):
+            start = time.perf_counter()
+            subprocess.run([program], check=True)
+            times.append(time.perf_counter() - start)
+    print("\nC program, from fork to the end after its first gradient")
+    print(f"  best {1e3 * min(times):.2f} ms, median {1e3 * sorted(times)[25]:.2f} ms")
+
+
+ALL = {f.__name__: f for f in (build, call, chain, logistic, c_start)}
+
+
+def main() -> None:
+    pin_to_one_core()
+    for name in sys.argv[1:] or ALL:
+        if name not in ALL:
+            raise SystemExit(f"no benchmark {name!r}; there are {', '.join(ALL)}")
+        ALL[name]()
+
+
+if __name__ == "__main__":
+    main()
