@@ -1,6 +1,7 @@
 """The text form of functions: `print_function` and `parse_function` are inverse to each other.
 
-    function    = "fn" NAME "(" [parameter {"," parameter}] ")" "{" {condition} {equation} results "}"
+    function    = "fn" NAME "(" [parameter {"," parameter}] ")"
+                  "{" {condition} {equation} results "}"
     parameter   = NAME ":" type
     condition   = "require" dim ("== 0" | ">= 0") STRING
     equation    = [target {"," target} "="] NAME "(" [item {"," item}] ")" [span]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ import numpy as np
 from gradc.ir.dims import Dim, SizeExpr, parse_dim
 from gradc.ir.function import Equation, Function, Requirement, Value, equation, parameter
 from gradc.ir.op import Op
-from gradc.ir.ops.table import ALL_OPS
+from gradc.ir.ops.table import OPS_BY_NAME
 from gradc.ir.span import Span
 from gradc.ir.text_numbers import parse_number
 from gradc.ir.types import DTYPES_BY_NAME, ArrayType, ConstantData, DType, TypeRuleError
@@ -44,12 +44,12 @@ class _Token:
     start: int  # offset in the text
 
 
-def parse_function(text: str, ops: Sequence[Op] = ALL_OPS) -> Function:
+def parse_function(text: str, ops: Mapping[str, Op] = OPS_BY_NAME) -> Function:
     """The function that `text` describes, its equations as they stand there.
 
     Raises TextFormError, with line and column, for what the grammar or an op's type rule refuses.
     """
-    parser = _Parser(text, {op.name: op for op in ops})
+    parser = _Parser(text, ops)
     fn = parser.function()
     parser.expect_end()
     return fn
@@ -316,14 +316,15 @@ class _Parser:
     def _scan(self) -> list[_Token]:
         tokens: list[_Token] = []
         position = 0
-        while position < len(self._text):
-            match = _TOKEN.match(self._text, position)
-            if match is None:
-                wrong = _Token("end", self._text[position], position)
-                raise self._error(f"{wrong.text!r} does not belong here", wrong)
-            if match.lastgroup != "space":
-                tokens.append(_Token(str(match.lastgroup), match.group(), position))
+        for match in _TOKEN.finditer(self._text):
+            if match.start() != position:
+                break
             position = match.end()
+            if match.lastgroup != "space":
+                tokens.append(_Token(str(match.lastgroup), match.group(), match.start()))
+        if position < len(self._text):
+            wrong = _Token("end", self._text[position], position)
+            raise self._error(f"{wrong.text!r} does not belong here", wrong)
         tokens.append(_Token("end", "", len(self._text)))
         return tokens
 
@@ -331,12 +332,13 @@ class _Parser:
         return self._tokens[min(self._position + ahead, len(self._tokens) - 1)]
 
     def _advance(self) -> _Token:
-        token = self._peek()
-        self._position = min(self._position + 1, len(self._tokens) - 1)
+        token = self._tokens[self._position]
+        if token.kind != "end":
+            self._position += 1
         return token
 
     def _next_is(self, text: str) -> bool:
-        token = self._peek()
+        token = self._tokens[self._position]
         return token.text == text and token.kind in ("mark", "name")
 
     def _take(self, text: str) -> _Token:

@@ -11,9 +11,7 @@ from gradc.ir.transforms.rebuild import unused_name
 from gradc.ir.transforms.zeros import check_cotangent, cotangent_type, zeros
 
 
-def push_tangents(
-    outputs: Sequence[Value], tangents: Mapping[Value, Value]
-) -> list[Value | None]:
+def push_tangents(outputs: Sequence[Value], tangents: Mapping[Value, Value]) -> list[Value | None]:
     """The tangents of `outputs`: the sum over all x in `tangents` of (d output / d x) tangent(x).
 
     None is a symbolic zero: the output does not vary with any x, or only through values that are
@@ -23,8 +21,8 @@ def push_tangents(
 
     Raises TypeError where a tangent's type does not fit its value.
     """
-    for value, tangent in tangents.items():
-        check_cotangent(value, tangent)
+    for value, seed in tangents.items():
+        check_cotangent(value, seed)
     moving: dict[Value, Value] = dict(tangents)
     for made in sorted_equations(outputs):
         if not any(output.dtype.is_float for output in made.outputs):

@@ -5,8 +5,8 @@ taken (sqrt at 0 under `where(x > 0, sqrt(x), 0)`). So the mask is not applied w
 travels with the cotangent, through pointwise rules and through sums and moves of elements, and is
 applied last: at the leaf, or before a rule that mixes elements in another way.
 
-While the sweep runs, a masked cotangent has one of two forms: `Masked` (its value off the mask is
-anything) and `Zeroed` (its value off the mask is zero already, so only multiplication can spoil it).
+While the sweep runs, a masked cotangent has one of two forms: `Masked` (its value off the mask may
+be anything) and `Zeroed` (its value off the mask is zero, until a multiplication spoils it).
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def _masked(mask: Value, answer: Cotangent) -> Cotangent:
     return answer
 
 
-def _moved(made: Equation, mask: Value, pulled: Sequence[Cotangent]) -> Sequence[Flow | Disconnected]:
+def _moved(
+    made: Equation, mask: Value, pulled: Sequence[Cotangent]
+) -> Sequence[Flow | Disconnected]:
     """What a rule that moves or sums elements answered, with the mask moved along."""
     if made.op.name == "broadcast":
         axes = other_axes(mask.type.rank, made.attrs["axes"])

@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from gradc.ir.function import Equation, Function, Value, function, parameter, sorted_equations
-from gradc.ir.lowering import IndexMap
 from gradc.ir.op import DISCONNECTED, Cotangent, Disconnected, Null
 from gradc.ir.ops.cast import cast
 from gradc.ir.span import at
@@ -39,7 +38,7 @@ def pull_cotangents(
     stop: Collection[Value] = (),
     known: Mapping[Value, Cotangent] | None = None,
 ) -> list[Cotangent]:
-    """The cotangent of each `wrt`: the sum over all (output, cotangent) of cotangent * d output/d wrt.
+    """The cotangent of each `wrt`: the sum over the outputs of cotangent * (d output / d wrt).
 
     outputs: values with the cotangents that enter at them. Those of a value that stands there
         twice, or that other outputs depend on, add up.
@@ -73,10 +72,10 @@ def pull_cotangents(
 
 
 def pullback(fn: Function, wrt: Sequence[int]) -> Function:
-    """The function (primals..., cotangents of the results...) -> (results..., cotangents of `wrt`...).
+    """The function (primals..., cotangents...) -> (results..., cotangents of `wrt`...).
 
-    `wrt` are positions of parameters. What is disconnected gets zeros. Raises NullGradientError,
-    naming the parameter, where a cotangent cannot be computed.
+    It takes one cotangent a result. `wrt` are positions of parameters; what is disconnected gets
+    zeros. Raises NullGradientError, naming the parameter, where a cotangent cannot be computed.
     """
     taken = set(fn.parameter_names)
     seeds = [
@@ -141,10 +140,10 @@ def _cotangents_of_inputs(made: Equation, entering: list[Flow]) -> Sequence[Flow
 def _connections(made: Equation) -> Sequence[Cotangent]:
     """What the reverse rule says of each input where the cotangent is a zero.
 
-    The rule is asked with a stand-in for the cotangent. Arithmetic rules are not written for
-    results that are not floats: there, every input counts as connected.
+    The rule is asked with a stand-in for the cotangent. Rules are not written for results that are
+    not floats: there, every input counts as connected.
     """
-    if not isinstance(made.op.lower, IndexMap) and not all(o.dtype.is_float for o in made.outputs):
+    if not all(output.dtype.is_float for output in made.outputs):
         return [None] * len(made.inputs)
     stand_ins = tuple(parameter(output.type) for output in made.outputs)
     cotangent = stand_ins[0] if len(stand_ins) == 1 else stand_ins

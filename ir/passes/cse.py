@@ -1,0 +1,43 @@
+"""Common subexpressions: of equations that compute the same, one is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+from gradc.ir.function import Equation, Function, Value
+from gradc.ir.transforms.rebuild import rebuild_equation, with_results
+
+_COMMUTATIVE = frozenset(
+    {"add", "mul", "maximum", "minimum", "eq", "ne", "logical_and", "logical_or", "logical_xor"}
+)
+_MIRRORED = {"gt": "lt", "ge": "le"}
+
+
+def share_common_subexpressions(fn: Function) -> Function:
+    """`fn` in which no two equations have the same op, inputs and attributes.
+
+    Operands of a commutative op may be swapped; a > b is b < a. The first of equals is kept.
+    """
+    kept: dict[Hashable, Equation] = {}
+    values: dict[Value, Value] = {}
+    for made in fn.equations:
+        inputs = [values.get(value, value) for value in made.inputs]
+        key = _key(made, inputs)
+        if key not in kept:
+            kept[key] = rebuild_equation(made, inputs)
+        values.update(zip(made.outputs, kept[key].outputs, strict=True))
+    if len(kept) == len(fn.equations):
+        return fn
+    return with_results(fn, [values.get(result, result) for result in fn.results])
+
+
+def _key(made: Equation, inputs: Sequence[Value]) -> Hashable:
+    """Equal for equations that compute the same."""
+    name, operands = made.op.name, list(inputs)
+    if name in _MIRRORED:
+        name, operands = _MIRRORED[name], operands[::-1]
+    if name in _COMMUTATIVE:
+        operands.sort(key=id)
+    attrs = tuple(sorted(made.attrs.items(), key=lambda item: item[0]))
+    kinds = tuple(type(value) for _, value in attrs)  # tells 1 from 1.0 and from True
+    return name, tuple(operands), attrs, kinds

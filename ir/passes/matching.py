@@ -1,0 +1,64 @@
+"""Patterns: what rewrite rules ask of values, and how they write numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gradc.ir.function import Value
+from gradc.ir.op import Op
+from gradc.ir.ops.cast import cast
+from gradc.ir.ops.constants import constant, constant_number, iota, size_value
+from gradc.ir.ops.structural import broadcast, reshape, transpose
+
+Inputs = tuple[Value, ...]
+
+
+def inputs_of(value: Value, op: Op) -> Inputs | None:
+    """The inputs of the equation that defines `value`, if that is of `op`."""
+    owner = value.owner
+    return owner.inputs if owner is not None and owner.op is op else None
+
+
+def input_of(value: Value, op: Op) -> Value | None:
+    """The input of the equation that defines `value`, if that is of `op`, which takes one."""
+    inputs = inputs_of(value, op)
+    return None if inputs is None else inputs[0]
+
+
+def attrs_of(value: Value) -> Any:
+    """The attributes of the equation that defines `value`."""
+    return {} if value.owner is None else value.owner.attrs
+
+
+def is_number(value: Value, number: float) -> bool:
+    """Whether `value` is known to hold `number` everywhere (the sign of a zero does not count)."""
+    return constant_number(value) == number and value.dtype.kind != "b"
+
+
+def other_operand(x: Value, y: Value, number: float) -> Value | None:
+    """The operand beside one that holds `number` everywhere."""
+    if is_number(y, number):
+        return x
+    return y if is_number(x, number) else None
+
+
+def is_finite(value: Value) -> bool:
+    """Whether `value` certainly holds neither a nan nor an infinity."""
+    while value.owner is not None and value.owner.op in (broadcast, transpose, reshape):
+        (value,) = value.owner.inputs
+    if not value.dtype.is_float:
+        return True
+    if value.owner is None:
+        return False
+    if value.owner.op is constant:
+        return bool(np.isfinite(value.owner.attrs["value"].array).all())
+    if value.owner.op is cast:
+        return not value.owner.inputs[0].dtype.is_float
+    return value.owner.op in (iota, size_value)
+
+
+def is_power_of_two(number: float) -> bool:
+    """Whether multiplying by `number` is exact, short of overflow and underflow."""
+    mantissa, exponent = np.frexp(number)
+    return bool(abs(mantissa) == 0.5 and -100 < exponent < 100)
