@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import gradc
 import numpy as np
@@ -51,9 +52,7 @@ def fit_from_python(library: Path) -> np.ndarray:
     return w
 
 
-def check_against_numpy(
-    model: gradc.runtime.Module, w: np.ndarray, X: np.ndarray, y: np.ndarray
-) -> None:
+def check_against_numpy(model: Any, w: np.ndarray, X: np.ndarray, y: np.ndarray) -> None:
     """Compare value, gradient and Hessian-vector product with the formulas in NumPy."""
     z, p = X @ w, np.linspace(-1, 1, len(w))
     sigma = 1 / (1 + np.exp(-z))
@@ -61,9 +60,8 @@ def check_against_numpy(
     gradient = X.T @ (sigma - y) / len(y) + L2 * w
     product = X.T @ (sigma * (1 - sigma) * (X @ p)) / len(y) + L2 * p
     native = (*model.loss_grad(w, X, y, L2), model.loss_hvp(w, X, y, L2, p))
-    worst = max(
-        np.max(np.abs(a - b)) for a, b in zip(native, (value, gradient, product), strict=True)
-    )
+    formulas = (value, gradient, product)
+    worst = max(np.max(np.abs(a - b)) for a, b in zip(native, formulas, strict=True))
     print(f"NumPy     agrees to {worst:.1e}")
     if worst > 1e-10:
         raise SystemExit("the library and the NumPy formulas disagree")
