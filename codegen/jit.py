@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llvmlite import binding
+    from llvmlite import binding  # type: ignore[import-untyped]
 
 
 @dataclass(frozen=True, slots=True)

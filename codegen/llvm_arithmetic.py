@@ -7,8 +7,11 @@ product that is added may be rounded once (fma) where the machine can. Nothing i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
-from gradc.codegen.llvm_text import Writer, literal, llvm_type, suffix
+from gradc.codegen.llvm_text import Module, Writer, literal, llvm_type, suffix
+from gradc.codegen.math_ir import MathFunction
+from gradc.codegen.vector_math import math_function
 from gradc.ir.types import DType, bool_, i64
 
 _FLOAT = {"add": "fadd contract", "sub": "fsub contract", "mul": "fmul contract", "div": "fdiv"}
@@ -54,16 +57,30 @@ def select(w: Writer, dtype: DType, lanes: int, condition: str, args: Sequence[s
 
 def call(w: Writer, name: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
     """A mathematical function, whose text joins the module."""
-    from gradc.codegen.vector_math import math_function
-
-    function = math_function(name, dtype, lanes)
-    if function.symbol not in w.module.definitions:
-        for needed in function.dependencies:
-            w.module.definitions.setdefault(needed.symbol, needed.text)
-        w.module.definitions[function.symbol] = function.text
+    function = _function(name, dtype, lanes, w.module.target.has_fma)
+    _define(w.module, function)
     kind = llvm_type(dtype, lanes)
     given = ", ".join(f"{kind} {a}" for a in args)
-    return w.let(f"call {kind} @{function.symbol.lstrip('@')}({given})")
+    return w.let(f"call {kind} {function.symbol}({given})")
+
+
+@cache
+def _function(name: str, dtype: DType, lanes: int, has_fma: bool) -> MathFunction:
+    return math_function(name, dtype, lanes, fma=has_fma)
+
+
+def _define(module: Module, function: MathFunction) -> None:
+    """Add a function and all that it calls to the module, once."""
+    pending = [function]
+    while pending:
+        found = pending.pop()
+        if found.symbol in module.definitions:
+            continue
+        module.definitions[found.symbol] = found.text
+        for line in found.declarations:
+            text = line.removeprefix("declare ")
+            module.declare(text[text.index("@") + 1 : text.index("(")], text)
+        pending.extend(_function(*key, module.target.has_fma) for key in found.dependencies)
 
 
 def cast(w: Writer, source: DType, target: DType, lanes: int, value: str) -> str:

@@ -1,4 +1,4 @@
-"""The functions that callers see: they check sizes, provide memory, and run the kernels in order."""
+"""The functions that callers see: they check sizes, provide memory, run the kernels in order."""
 
 from __future__ import annotations
 

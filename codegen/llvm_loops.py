@@ -127,7 +127,7 @@ def _is_plain(statement: For) -> bool:
 
 
 def _beginning(k: KernelState, statement: For, accumulator: Accumulator) -> Spread:
-    """What is accumulated before the first iteration; a plain loop begins with the initial value."""
+    """What is there before the first iteration; a plain loop begins with the initial value."""
     if accumulator.initial is not None and _is_plain(statement):
         return k.values[accumulator.initial]
     dtype = accumulator.value.dtype

@@ -183,7 +183,8 @@ class KernelState:
             return f"splat ({kind} {scalar})"
         single = self.w.let(f"insertelement {vector} poison, {kind} {scalar}, i64 0")
         return self.w.let(
-            f"shufflevector {vector} {single}, {vector} poison, <{self.lanes} x i32> zeroinitializer"
+            f"shufflevector {vector} {single}, {vector} poison, "
+            f"<{self.lanes} x i32> zeroinitializer"
         )
 
     def vector(self, dtype: DType, entry: Entry, is_vector: bool) -> str:

@@ -87,7 +87,7 @@ class Module:
 
 
 class Writer:
-    """The lines of one function, in the order they run; each method gives the name of its result."""
+    """The lines of one function, in the order they run; methods give the name of their result."""
 
     def __init__(self, module: Module) -> None:
         self.module = module

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llvmlite import binding
+    from llvmlite import binding  # type: ignore[import-untyped]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,14 @@ class Target:
     def has_masked_memory(self) -> bool:
         """Whether masked vector loads and stores cost no more than plain ones."""
         return self.vector_bits >= 512
+
+    @property
+    def has_fma(self) -> bool:
+        """Whether a fused multiply-add is an instruction, and no call of libm."""
+        if not self.triple.startswith(("x86_64", "i686", "i386", "amd64", "wasm")):
+            return True
+        listed = f",{self.features},"
+        return ",+fma," in listed or ("fma" in _known_features(self.cpu) and ",-fma," not in listed)
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.triple, self.cpu, self.features) if part)
