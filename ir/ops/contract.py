@@ -20,10 +20,13 @@ Labels = tuple[int, ...]
 
 
 def _infer(a: ArrayType, b: ArrayType, *, lhs: Labels, rhs: Labels, out: Labels) -> ArrayType:
-    """a[lhs], b[rhs] -> [out], with one length a label"""
+    """a[lhs], b[rhs] -> [out], with one length a label.
+
+    Of booleans the product is `and`, the sum `or`.
+    """
     _check_labels(a, b, lhs, rhs, out)
-    if a.dtype != b.dtype or a.dtype.kind == "b":
-        raise TypeRuleError(f"contract: numbers of one dtype were expected, not {a} and {b}")
+    if a.dtype != b.dtype:
+        raise TypeRuleError(f"contract: operands of one dtype were expected, not {a} and {b}")
     lengths: dict[int, Dim] = dict(zip(lhs, a.shape, strict=True))
     for axis, (label, length) in enumerate(zip(rhs, b.shape, strict=True)):
         if lengths.setdefault(label, length) != length:
@@ -161,8 +164,8 @@ def _check_matmul(a: ArrayType, b: ArrayType) -> None:
     if not a.rank or not b.rank:
         raise TypeRuleError(f"matmul: each operand has at least one axis, not {a} @ {b}")
     which = "last but one" if b.rank > 1 else "only"
-    if a.dtype != b.dtype or a.dtype.kind == "b":
-        raise TypeRuleError(f"matmul: numbers of one dtype were expected, not {a} @ {b}")
+    if a.dtype != b.dtype:
+        raise TypeRuleError(f"matmul: operands of one dtype were expected, not {a} @ {b}; cast one")
     if a.shape[-1] != b.shape[-min(b.rank, 2)]:
         raise TypeRuleError(
             f"matmul: cannot multiply {a} by {b}: the last axis of the left operand has the length "
