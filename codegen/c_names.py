@@ -22,7 +22,7 @@ KEYWORDS = _words(
 # Macros of the standard headers and of compilers: as bad for a parameter's name as a keyword.
 MACROS = _words(
     """NULL EOF NAN INFINITY HUGE_VAL I errno stdin stdout stderr assert complex imaginary linux
-    unix i386 near far"""
+    unix i386 near far int32_t int64_t"""
 )
 # Functions that a library must not export: it would replace them in the program that links it.
 LIBRARY_FUNCTIONS = _words(

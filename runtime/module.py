@@ -63,7 +63,7 @@ class Module:
         return name in self.functions
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self.functions]
+        return [*object.__dir__(self), *self.functions]
 
     def __repr__(self) -> str:
         return f"<gradc module {self.path!r}: {', '.join(self.functions)}>"
