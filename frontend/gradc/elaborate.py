@@ -1,0 +1,109 @@
+"""The syntax tree to functions of the graph IR, with every error of a run collected.
+
+Declarations are elaborated in the order in which they need one another. A statement with an error
+binds poison: what reads it is silent, so one mistake is reported once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from gradc import syntax
+from gradc.calls import evaluate_call, evaluate_function
+from gradc.diagnostics import Diagnostic, DiagnosticError, Refused
+from gradc.declarations import declare, dependency_order
+from gradc.elaborate_body import elaborate_function
+from gradc.expressions import POISON, Binding, Evaluated, Poison, Poisoned, Scope, evaluate
+from gradc.ir.function import Function
+from gradc.parser import parse_source
+
+
+@dataclass(frozen=True, slots=True)
+class ElaboratedModule:
+    """A module's functions by name, in the order of the text; those it exports, with their comments."""
+
+    functions: Mapping[str, Function]
+    exports: Mapping[str, Function]
+    documentation: Mapping[str, str]
+
+
+def compile_module(text: str, file: str) -> dict[str, Function]:
+    """The functions that a source text exports, in its order.
+
+    Raises DiagnosticError with every error found.
+    """
+    return dict(elaborate(parse_source(text, file)).exports)
+
+
+def elaborate(module: syntax.Module) -> ElaboratedModule:
+    """All functions of a module. Raises DiagnosticError with every error found."""
+    errors: list[Diagnostic] = []
+    declared = declare(module, errors)
+    order = dependency_order(declared, errors)
+    scope = Scope(module.file, module.text, evaluate_call)
+    for item in order.poisoned:
+        _bind(item, POISON, scope)
+    for item in order.items:
+        _elaborate_item(item, scope, errors)
+    exports = _exports(module, scope, errors)
+    if errors:
+        raise DiagnosticError(errors, {module.file: module.text})
+    return _elaborated(module, scope, exports)
+
+
+def _elaborate_item(item: syntax.Item, scope: Scope, errors: list[Diagnostic]) -> None:
+    value: Evaluated | Function | Poison = POISON
+    scope.equations = 0
+    try:
+        if isinstance(item, syntax.FunctionItem):
+            value = elaborate_function(item, scope, errors)
+        elif isinstance(item, syntax.Const):
+            value = evaluate(item.value, scope)
+        elif item.value is not None:
+            made = evaluate_function(item.value, scope)
+            value = replace(made, name=item.name.text)
+    except Refused as refused:
+        errors.append(refused.diagnostic)
+    except Poisoned:
+        pass
+    _bind(item, value, scope)
+
+
+def _bind(item: syntax.Item, value: Evaluated | Function | Poison, scope: Scope) -> None:
+    name = item.name
+    if isinstance(item, syntax.Const):
+        scope.values[name.text] = Binding(value, name.span, "constant")
+    else:
+        scope.functions[name.text] = Binding(value, name.span, "function")
+
+
+def _exports(
+    module: syntax.Module, scope: Scope, errors: list[Diagnostic]
+) -> dict[str, Function]:
+    exports: dict[str, Function] = {}
+    for item in module.items:
+        if not isinstance(item, syntax.Export):
+            continue
+        try:
+            value = scope.functions[item.name.text].value if item.value else None
+            exports[item.name.text] = value or evaluate_function(item.name, scope)
+        except Refused as refused:
+            errors.append(refused.diagnostic)
+        except Poisoned:
+            pass
+    return exports
+
+
+def _elaborated(
+    module: syntax.Module, scope: Scope, exports: dict[str, Function]
+) -> ElaboratedModule:
+    functions: dict[str, Function] = {}
+    documentation: dict[str, str] = {}
+    for item in module.items:
+        if isinstance(item, syntax.Const):
+            continue
+        functions[item.name.text] = scope.functions[item.name.text].value
+        text = "" if isinstance(item, syntax.Alias) else item.documentation
+        documentation[item.name.text] = text or documentation.get(item.name.text, "")
+    return ElaboratedModule(functions, exports, documentation)

@@ -1,0 +1,77 @@
+"""The functions of the language: which of `gradc.tensor`'s it has, and the derivative forms.
+
+The table is explicit: no text of the user's is ever looked up as an attribute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import Parameter, signature
+from types import MappingProxyType
+from typing import Any
+
+FUNCTIONS = (
+    # arithmetic
+    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "power", "negative",
+    "abs", "sign", "square", "reciprocal", "maximum", "minimum", "clip", "floor", "ceil",
+    # elementary functions
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "logaddexp", "sqrt", "sin", "cos",
+    "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh", "hypot", "sigmoid",
+    "softplus", "relu", "erf", "erfc", "xlogy",
+    # comparison, logic, choice
+    "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and",
+    "logical_or", "logical_xor", "logical_not", "isnan", "isinf", "isfinite", "where",
+    # reductions
+    "sum", "prod", "mean", "var", "std", "max", "min", "any", "all", "argmax", "argmin",
+    "count_nonzero", "logsumexp", "softmax", "log_softmax", "norm", "cumsum", "cumprod",
+    # products
+    "matmul", "dot", "inner", "outer", "tensordot", "vdot", "trace", "diagonal", "diag",
+    # shapes
+    "reshape", "ravel", "transpose", "permute_dims", "matrix_transpose", "swapaxes", "moveaxis",
+    "expand_dims", "squeeze", "broadcast_to", "concat", "concatenate", "stack", "hstack", "vstack",
+    "flip", "roll", "pad", "repeat", "tile", "take", "take_along_axis", "tril", "triu", "diff",
+    "sort", "argsort", "set_at", "add_at",
+    # making arrays
+    "zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "arange", "eye", "identity",
+    "linspace", "astype",
+    # gradients that are changed or cut
+    "disconnected_grad", "zero_grad", "grad_clip", "grad_scale", "undefined_grad",
+)  # fmt: skip
+FORMS = (
+    "grad", "value_and_grad", "jvp", "Rop", "vjp", "Lop", "jacobian", "hessian", "hvp",
+)  # fmt: skip
+# Parameters that take a tuple; an array literal given for one is read as a tuple.
+TUPLE_PARAMETERS = frozenset(
+    ("arrays", "axes", "axis", "destination", "pad_width", "repetitions", "reps", "shape", "source")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """A function of the language, with the names of its parameters and which of them must be given."""
+
+    name: str
+    function: Callable[..., Any]
+    parameters: tuple[str, ...]
+    required: tuple[str, ...]
+
+
+@cache
+def builtins() -> Mapping[str, Builtin]:
+    """The functions by name: those of the table that `gradc.tensor` has."""
+    from gradc import gradient, tensor
+
+    found: dict[str, Builtin] = {}
+    for name in FUNCTIONS:
+        function = getattr(tensor, name, None) or getattr(gradient, name, None)
+        if function is not None:
+            found[name] = _builtin(name, function)
+    return MappingProxyType(found)
+
+
+def _builtin(name: str, function: Callable[..., Any]) -> Builtin:
+    parameters = signature(function).parameters
+    required = tuple(key for key, p in parameters.items() if p.default is Parameter.empty)
+    return Builtin(name, function, tuple(parameters), required)
