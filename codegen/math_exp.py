@@ -65,7 +65,7 @@ def exp_of_sum(code: Code, x: Term, x_low: Term) -> Term:
     """e^(x + x_low), rounded nearly right."""
     bounded = code.minimum(750.0, code.maximum(-750.0, x))
     _, biased, r, r_low = reduce_by_ln2(code, bounded)
-    q, q_low = expm1_reduced(code, r, r_low + x_low)
+    q, q_low = expm1_reduced(code, *code.fast_two_sum(r, r_low + x_low))
     p, p_low = code.fast_two_sum(code.constant(1.0, "double"), q)
     return scale_to_range(code, x, p + (p_low + q_low), biased)
 
