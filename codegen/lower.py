@@ -37,8 +37,15 @@ def lower(function: Function, name: str, vector_bits: int = 512) -> Program:
     fn = prepare(function)
     _check_sizes(fn)
     cut = schedule(fn)
-    inputs = {p: Buffer(_name(p, i), p.type, "input") for i, p in enumerate(fn.parameters)}
-    outputs = {r: Buffer(f"out{i}", r.type, "output") for i, r in enumerate(fn.results)}
+    inputs = {
+        value: Buffer(own, value.type, "input")
+        for value, own in zip(fn.parameters, function.parameter_names, strict=True)
+    }
+    names = function.result_names or [f"out{i}" for i in range(len(fn.results))]
+    outputs = {
+        value: Buffer(own, value.type, "output")
+        for value, own in zip(fn.results, names, strict=True)
+    }
     steps = group_rows(cut, fn.results)
     arena = plan(_lifetimes(steps, cut.stored, outputs))
     buffers = {**inputs, **outputs, **arena.buffers}
@@ -109,10 +116,6 @@ def _note(step: Step | RowGroup) -> str:
         f"{value.owner.op.name if value.owner else 'copy'}: {value.type}"
         for value in _written(step)
     )
-
-
-def _name(value: Value, position: int) -> str:
-    return value.name or f"x{position}"
 
 
 def _check_sizes(fn: Function) -> None:

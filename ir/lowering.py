@@ -109,8 +109,7 @@ class IndexMap:
 class Reduction:
     """`kind` over the axes in the attribute `axes`, which the result does not have.
 
-    Kinds: sum, prod, max, min (a NaN wins), any, all; argmax, argmin (i64; the first of equals, a
-    NaN first of all; attribute `axis` instead, one axis).
+    Kinds: sum, prod, max, min (a NaN wins), any, all.
     """
 
     kind: str

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Requirement, Value
-from gradc.ir.lowering import Reduction
+from gradc.ir.lowering import Composite, Reduction
 from gradc.ir.op import Cotangent, Masked, Op
 from gradc.ir.ops.cast import converted
 from gradc.ir.ops.conditions import at_least
-from gradc.ir.ops.constants import full, iota, ones_like, zeros_like
+from gradc.ir.ops.constants import full, iota, ones_like, size_value, zeros_like
 from gradc.ir.ops.kinds import no_cotangents, no_tangent, quiet
 from gradc.ir.ops.logic import eq, isnan, logical_or, where
 from gradc.ir.ops.slicing import pad, slice_
@@ -269,7 +269,7 @@ all_: Op = _logical("all", np.all)
 # --- argmax, argmin ----------------------------------------------------------------------------
 
 
-def _position(name: str, evaluate: Callable[..., Any]) -> Op:
+def _position(name: str, evaluate: Callable[..., Any], reduce: Op) -> Op:
     """The first position of the extremum along one axis (of a nan, if there is one), as i64."""
 
     def requires(x: ArrayType, *, axis: int) -> Iterator[Requirement]:
@@ -285,6 +285,18 @@ def _position(name: str, evaluate: Callable[..., Any]) -> Op:
     def batch(inputs: Sequence[Value], batched: Sequence[bool], size: Dim, *, axis: int) -> Any:
         return op(*inputs, axis=axis + 1)
 
+    def expand(x: Value, *, axis: int) -> Value:
+        """The least position whose entry equals the extremum, or is nan where that is nan."""
+        length = x.shape[axis]
+        extremum = widened(reduce(x, axes=(axis,)), x, (axis,))
+        hit = eq(x, extremum)
+        if x.dtype.is_float:
+            hit = logical_or(hit, isnan(x))
+        position = broadcast(iota(size=length, dtype=i64), shape=x.shape, axes=(axis,))
+        beyond = broadcast(size_value(dim=length), shape=x.shape, axes=())
+        found: Value = min_(where(hit, position, beyond), axes=(axis,))
+        return found
+
     op = Op(
         name=name,
         infer=infer,
@@ -292,11 +304,11 @@ def _position(name: str, evaluate: Callable[..., Any]) -> Op:
         jvp=no_tangent,
         vjp=no_cotangents,
         batch=batch,
-        lower=Reduction(name),
+        lower=Composite(expand),
         requires=requires,
     )
     return op
 
 
-argmax: Op = _position("argmax", np.argmax)
-argmin: Op = _position("argmin", np.argmin)
+argmax: Op = _position("argmax", np.argmax, max_)
+argmin: Op = _position("argmin", np.argmin, min_)
