@@ -233,9 +233,11 @@ def _power_scalar(k: LoopBuilder, x: Ref, y: Ref) -> Ref:
     if exponent is None or exponent % 0.5 or abs(exponent) > _LARGEST_PRODUCT:
         return k.call("pow", x, y)
     one = k.const(1, x.dtype)
+    if exponent % 1:  # of -0.0 these powers are those of +0.0
+        x = k.add(x, k.const(0.0, x.dtype))
     result = _product(k, x, int(abs(exponent)))
     if exponent % 1:
-        root = k.unary("sqrt", k.add(x, k.const(0.0, x.dtype)))  # (-0.0)**0.5 is +0.0
+        root = k.unary("sqrt", x)
         result = root if result is None else k.mul(result, root)
     if result is None:
         return one

@@ -19,7 +19,7 @@ from gradc.ir.function import Value
 from gradc.ir.loops import Ref
 from gradc.ir.lowering import Lowering, Pointwise
 from gradc.ir.op import Cotangent, Masked, Op, no_requirements
-from gradc.ir.types import ArrayType, TypeRuleError, bool_
+from gradc.ir.types import ArrayType, DType, TypeRuleError, bool_
 
 _KINDS = {"f": "floats", "i": "integers", "b": "booleans"}
 
@@ -200,30 +200,31 @@ def lifted(name: str, x: Any, model: Value | None) -> Value:
     """
     if isinstance(x, Value):
         return x
-    if isinstance(x, np.ndarray) and x.ndim == 0:
-        x = x.item()
-    if not isinstance(x, Real | np.bool_) or model is None:
+    number = x.item() if isinstance(x, np.ndarray | np.generic) and x.ndim == 0 else x
+    if not isinstance(number, Real) or model is None:
         raise TypeRuleError(
             f"{name}: operands are values, or Python numbers beside a value; not {x!r} "
             f"({type(x).__name__})"
         )
-    if model.dtype.kind == "i" and not (isinstance(x, Real) and x == int_or_none(x)):
-        raise TypeRuleError(
-            f"{name}: {x!r} beside an operand of type {model.type}: "
-            "an integer is needed here, or cast the operand to a float"
-        )
-    if (model.dtype is bool_) != isinstance(x, bool | np.bool_):
-        raise TypeRuleError(
-            f"{name}: {x!r} beside an operand of type {model.type}: "
-            + ("write True or False" if model.dtype is bool_ else "write a number, not a boolean")
-        )
-    constant: Value = _late().constants.full_like(model, x)
+    advice = _refusal(number, model.dtype)
+    if advice:
+        raise TypeRuleError(f"{name}: {x!r} beside an operand of type {model.type}: {advice}")
+    constant: Value = _late().constants.full_like(model, number)
     return constant
 
 
-def int_or_none(x: Any) -> int | None:
-    """The integer nearest to zero of a finite number; None for infinities and nan."""
-    return int(x) if np.isfinite(x) else None
+def _refusal(number: Any, dtype: DType) -> str:
+    """What to do about a number that is none of this dtype; "" if it is one."""
+    if (dtype is bool_) != isinstance(number, bool):
+        return "write True or False" if dtype is bool_ else "write a number, not a boolean"
+    if dtype.kind != "i":
+        return ""
+    if not isinstance(number, int) and not float(number).is_integer():
+        return "an integer is needed here, or cast the operand to a float"
+    limits = np.iinfo(dtype.numpy)
+    if not limits.min <= number <= limits.max:
+        return f"{dtype} holds integers from {limits.min} to {limits.max}"
+    return ""
 
 
 def quiet(evaluate: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,6 @@ from gradc.ir.ops.kinds import (
     check_equal,
     elementwise,
     lift_numbers,
-    lifted,
     to_bool,
 )
 from gradc.ir.types import ArrayType, TypeRuleError, bool_
@@ -149,8 +148,9 @@ def _batch_where(inputs: Sequence[Value], batched: Sequence[bool], size: Dim) ->
 
 def _lift_where(name: str, inputs: tuple[Any, ...]) -> tuple[Value, ...]:
     condition, *operands = inputs
-    model = next((x for x in inputs if isinstance(x, Value)), None)
-    return lifted(name, condition, model), *lift_numbers(name, operands)
+    if not isinstance(condition, Value):
+        raise TypeRuleError(f"where: the condition is a boolean value, not {condition!r}")
+    return condition, *lift_numbers(name, operands)
 
 
 where = Op(

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gradc.ir.op import Op
-from gradc.ir.ops import arithmetic, cast, constants, elementwise, logic, structural
+from gradc.ir.ops import (
+    arithmetic,
+    cast,
+    composite,
+    constants,
+    contract,
+    elementwise,
+    indexing,
+    logic,
+    reductions,
+    slicing,
+    structural,
+)
 
 ALL_OPS: tuple[Op, ...] = (
     constants.constant,
@@ -61,8 +73,26 @@ ALL_OPS: tuple[Op, ...] = (
     structural.reshape,
     structural.reversed_,
     structural.assume_shape,
-    # reductions
+    # parts of arrays
+    slicing.slice_,
+    slicing.pad,
+    slicing.update_slice,
+    slicing.concat,
+    indexing.take,
+    indexing.scatter_add,
+    indexing.scatter_set,
+    # reductions and products
     structural.sum_,
+    reductions.prod,
+    reductions.max_,
+    reductions.min_,
+    reductions.any_,
+    reductions.all_,
+    reductions.argmax,
+    reductions.argmin,
+    contract.contract,
+    composite.logsumexp,
+    composite.softmax,
 )
 
 OPS_BY_NAME: Mapping[str, Op] = MappingProxyType({op.name: op for op in ALL_OPS})
