@@ -36,8 +36,9 @@ def is_number(value: Value, number: float) -> bool:
     return constant_number(value) == number and value.dtype.kind != "b"
 
 
-def other_operand(x: Value, y: Value, number: float) -> Value | None:
-    """The operand beside one that holds `number` everywhere."""
+def other_operand(operands: Inputs, number: float) -> Value | None:
+    """Of two operands the one beside one that holds `number` everywhere."""
+    x, y = operands
     if is_number(y, number):
         return x
     return y if is_number(x, number) else None

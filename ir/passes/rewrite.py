@@ -48,7 +48,7 @@ def rewrite(fn: Function, rules: Rules, everywhere: tuple[Rule, ...] = ()) -> Fu
 def _settle(
     root: Equation, final: dict[Value, Value], rules: Rules, everywhere: tuple[Rule, ...]
 ) -> None:
-    """Enter into `final` what replaces the outputs of `root`, and of all that rules build for it."""
+    """Enter into `final` what replaces the outputs of `root`, and of all that its rules build."""
     fuel = _FUEL
     work: list[Equation | _Alias] = [root]
     while work:

@@ -1,0 +1,189 @@
+"""Contractions: sums of products are recognised, and absorb what surrounds them.
+
+A contraction multiplies two operands over labelled axes and sums; a label stands in at least two of
+its left, right and result labels. All rules are identities of real numbers: the order in which
+terms are added changes, so the last bits may, and where infinities meet zeros, so may a nan.
+"""
+
+from __future__ import annotations
+
+from gradc.ir.function import Equation, Function, Value
+from gradc.ir.ops.arithmetic import mul, neg
+from gradc.ir.ops.constants import filled
+from gradc.ir.ops.contract import contract
+from gradc.ir.ops.structural import broadcast, other_axes, sum_, transpose
+from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of
+from gradc.ir.passes.rewrite import Rules, rewrite
+
+Labels = tuple[int, ...]
+
+
+def form_contractions(fn: Function) -> Function:
+    """`fn` with sums of broadcast products as contractions, and transposes absorbed in labels."""
+    return rewrite(fn, _RULES)
+
+
+def _sum_of_product(made: Equation) -> Value | None:
+    """sum(broadcast a * broadcast b, axes) -> contract(a, b), where not both have all axes."""
+    factors = inputs_of(made.inputs[0], mul)
+    if factors is None or not factors[0].dtype.is_float:
+        return None
+    rank, axes = made.inputs[0].type.rank, made.attrs["axes"]
+    (a, lhs), (b, rhs) = (_source(factor) for factor in factors)
+    if len(lhs) == rank and len(rhs) == rank:
+        return None
+    out = other_axes(rank, axes)
+    return _contracted((a, b), lhs, rhs, out)
+
+
+def _source(value: Value) -> tuple[Value, Labels]:
+    """What `value` is a broadcast of, and the axes where that lies; labels are axes."""
+    source = input_of(value, broadcast)
+    if source is None:
+        return value, tuple(range(value.type.rank))
+    return source, attrs_of(value)["axes"]
+
+
+def _contracted(operands: Inputs, lhs: Labels, rhs: Labels, out: Labels) -> Value | None:
+    """The contraction, if it is one that needs both operands and every label stands twice.
+
+    Labels of one operand alone that are not in the result are summed before.
+    """
+    if any(label not in lhs and label not in rhs for label in out):
+        return None
+    if not lhs or not rhs or not set(lhs) & set(rhs):
+        return None
+    if not (set(lhs) & set(rhs)) - set(out):
+        return None
+    a, b = operands
+    a, lhs = _without(a, lhs, {*rhs, *out})
+    b, rhs = _without(b, rhs, {*lhs, *out})
+    result: Value = contract(a, b, lhs=lhs, rhs=rhs, out=out)
+    return result
+
+
+def _without(x: Value, labels: Labels, wanted: set[int]) -> tuple[Value, Labels]:
+    """`x` summed over the axes whose labels are not wanted."""
+    alone = tuple(axis for axis, label in enumerate(labels) if label not in wanted)
+    if not alone:
+        return x, labels
+    return sum_(x, axes=alone), tuple(label for label in labels if label in wanted)
+
+
+def _pull_factor_out_of_sum(made: Equation) -> Value | None:
+    """sum(x * broadcast(s), axes) -> broadcast(s) * sum(x, axes), if s does not lie on `axes`."""
+    (product,), axes = made.inputs, made.attrs["axes"]
+    factors = inputs_of(product, mul)
+    if factors is None or not product.dtype.is_float:
+        return None
+    kept = other_axes(product.type.rank, axes)
+    for x, factor in (factors, factors[::-1]):
+        source = input_of(factor, broadcast)
+        if source is None or set(attrs_of(factor)["axes"]) & set(axes):
+            continue
+        summed: Value = sum_(x, axes=axes)
+        placed = tuple(kept.index(axis) for axis in attrs_of(factor)["axes"])
+        widened: Value = broadcast(source, shape=summed.shape, axes=placed)
+        return summed * widened
+    return None
+
+
+def _sum_of_negative(made: Equation) -> Value | None:
+    """sum(-x) -> -sum(x)."""
+    x = input_of(made.inputs[0], neg)
+    return None if x is None else -sum_(x, axes=made.attrs["axes"])
+
+
+def _sum_of_contraction(made: Equation) -> Value | None:
+    """sum(contract(a, b)) -> one contraction with fewer result labels."""
+    (product,) = made.inputs
+    operands = inputs_of(product, contract)
+    if operands is None:
+        return None
+    attrs = attrs_of(product)
+    out = tuple(label for axis, label in enumerate(attrs["out"]) if axis not in made.attrs["axes"])
+    return _contracted(operands, attrs["lhs"], attrs["rhs"], out)
+
+
+def _transpose_of_contraction(made: Equation) -> Value | None:
+    (product,) = made.inputs
+    operands = inputs_of(product, contract)
+    if operands is None:
+        return None
+    attrs = attrs_of(product)
+    out = tuple(attrs["out"][axis] for axis in made.attrs["permutation"])
+    result: Value = contract(*operands, lhs=attrs["lhs"], rhs=attrs["rhs"], out=out)
+    return result
+
+
+def _absorb_transpose(made: Equation) -> Value | None:
+    """A transpose of an operand only renames its labels."""
+    sides = [_untransposed(x, made.attrs[side]) for x, side in _sides(made)]
+    if all(x is old for (x, _), old in zip(sides, made.inputs, strict=True)):
+        return None
+    (a, lhs), (b, rhs) = sides
+    result: Value = contract(a, b, lhs=lhs, rhs=rhs, out=made.attrs["out"])
+    return result
+
+
+def _untransposed(x: Value, labels: Labels) -> tuple[Value, Labels]:
+    source = input_of(x, transpose)
+    if source is None:
+        return x, labels
+    permutation = attrs_of(x)["permutation"]
+    return source, tuple(labels[permutation.index(axis)] for axis in range(len(labels)))
+
+
+def _absorb_broadcast(made: Equation) -> Value | None:
+    """A broadcast of an operand only drops labels, where what is left is still a contraction."""
+    (a, lhs), (b, rhs) = ((x, made.attrs[side]) for x, side in _sides(made))
+    narrow_a, narrow_lhs = _unbroadcast(a, lhs)
+    narrow_b, narrow_rhs = _unbroadcast(b, rhs)
+    if narrow_a is a and narrow_b is b:
+        return None
+    return _contracted((narrow_a, narrow_b), narrow_lhs, narrow_rhs, made.attrs["out"])
+
+
+def _unbroadcast(x: Value, labels: Labels) -> tuple[Value, Labels]:
+    source = input_of(x, broadcast)
+    if source is None:
+        return x, labels
+    return source, tuple(labels[axis] for axis in attrs_of(x)["axes"])
+
+
+def _pull_factor_out(made: Equation) -> Value | None:
+    """contract(a * s, b) -> s * contract(a, b) for a broadcast scalar s.
+
+    Only where the result has no more axes than the operand, so that no more products are made.
+    """
+    for (x, side), position in zip(_sides(made), (0, 1), strict=True):
+        factors = inputs_of(x, mul)
+        found = None if factors is None else _scalar_factor(factors)
+        if found is None or not set(made.attrs["out"]) <= set(made.attrs[side]):
+            continue
+        rest, factor = found
+        operands = [rest if i == position else value for i, value in enumerate(made.inputs)]
+        product: Value = contract(*operands, **made.attrs)
+        return product * filled(product.shape, factor)
+    return None
+
+
+def _scalar_factor(factors: Inputs) -> tuple[Value, Value] | None:
+    """The other factor and the scalar, if one factor is a broadcast scalar."""
+    for rest, factor in (factors, factors[::-1]):
+        source = input_of(factor, broadcast)
+        if source is not None and not source.shape:
+            return rest, source
+    return None
+
+
+def _sides(made: Equation) -> tuple[tuple[Value, str], tuple[Value, str]]:
+    a, b = made.inputs
+    return (a, "lhs"), (b, "rhs")
+
+
+_RULES: Rules = {
+    sum_: (_sum_of_negative, _sum_of_product, _pull_factor_out_of_sum, _sum_of_contraction),
+    transpose: (_transpose_of_contraction,),
+    contract: (_absorb_transpose, _absorb_broadcast, _pull_factor_out),
+}

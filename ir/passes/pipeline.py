@@ -1,0 +1,77 @@
+"""Pipelines: tuples of passes, run in order; each is a function from functions to functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import TypeAlias
+
+from gradc.ir.function import Function
+from gradc.ir.passes.contractions import form_contractions
+from gradc.ir.passes.cse import share_common_subexpressions
+from gradc.ir.passes.dce import eliminate_dead_code
+from gradc.ir.passes.fold import fold_constants
+from gradc.ir.passes.shapes import simplify_shapes
+from gradc.ir.passes.simplify import simplify_algebra
+from gradc.ir.passes.stability import stabilize
+from gradc.ir.verify import InvalidFunctionError, verify
+
+Pass: TypeAlias = Callable[[Function], Function]
+Pipeline: TypeAlias = tuple[Pass, ...]
+Observer: TypeAlias = Callable[[str, Function, float, bool], None]
+
+BEFORE_DERIVATIVES: Pipeline = (
+    eliminate_dead_code,
+    fold_constants,
+    simplify_shapes,
+    share_common_subexpressions,
+    stabilize,
+    eliminate_dead_code,
+)
+
+DEFAULT: Pipeline = (
+    eliminate_dead_code,
+    fold_constants,
+    simplify_shapes,
+    simplify_algebra,
+    share_common_subexpressions,
+    stabilize,
+    form_contractions,
+    simplify_shapes,
+    fold_constants,
+    simplify_algebra,
+    share_common_subexpressions,
+    eliminate_dead_code,
+)
+
+
+def optimize(
+    fn: Function,
+    pipeline: Pipeline = DEFAULT,
+    *,
+    observe: Observer | None = None,
+    check: bool = False,
+) -> Function:
+    """`fn` after every pass of the pipeline.
+
+    After each pass `observe(name, fn, seconds, changed)` is told the pass' name, what it made, its
+    time, and whether that is anything new. With `check` the verifier runs after each pass; an
+    InvalidFunctionError then names the pass.
+    """
+    for work in pipeline:
+        start = perf_counter()
+        made = work(fn)
+        seconds = perf_counter() - start
+        if check and made is not fn:
+            _verify_after(work, made)
+        if observe is not None:
+            observe(work.__name__, made, seconds, made is not fn)
+        fn = made
+    return fn
+
+
+def _verify_after(work: Pass, made: Function) -> None:
+    try:
+        verify(made)
+    except InvalidFunctionError as error:
+        raise InvalidFunctionError(f"after the pass {work.__name__}: {error}") from error

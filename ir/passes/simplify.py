@@ -1,0 +1,330 @@
+"""Algebra: identities of arithmetic, of selection and of conversion.
+
+What may change, and what may not:
+
+* A result that is not a nan stays the same real number, up to the sign of a zero (x + 0 -> x) and
+  the rounding of the last bits (x ** 3 -> x * x * x, a sum of n equal terms -> n times the term).
+* A nan or an infinity is never made to vanish: x * 0 -> 0 and x - x -> 0 hold for integers, and for
+  floats that are known to be finite (constants, counters, converted integers), and nowhere else.
+* The sum over an axis along which a value is repeated is the value times the axis' length: for
+  values that are not finite over an axis of length 0, that is nan and not 0.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+
+import numpy as np
+from gradc.ir.function import Equation, Function, Value
+from gradc.ir.ops.arithmetic import abs_, add, div, maximum, minimum, mul, neg, pow_, sub
+from gradc.ir.ops.cast import cast, converted
+from gradc.ir.ops.constants import (
+    constant_number,
+    filled,
+    full_like,
+    ones_like,
+    size_value,
+    zeros_like,
+)
+from gradc.ir.ops.elementwise import sqrt
+from gradc.ir.ops.logic import logical_and, logical_not, logical_or, where
+from gradc.ir.ops.structural import broadcast, other_axes, sum_
+from gradc.ir.passes.matching import (
+    attrs_of,
+    input_of,
+    inputs_of,
+    is_finite,
+    is_number,
+    is_power_of_two,
+    other_operand,
+)
+from gradc.ir.passes.rewrite import Rules, rewrite
+from gradc.ir.types import DType
+
+
+def simplify_algebra(fn: Function) -> Function:
+    """`fn` with the identities of the tables below applied."""
+    return rewrite(fn, _RULES)
+
+
+# --- sums ----------------------------------------------------------------------------------------
+
+
+def _add_zero(made: Equation) -> Value | None:
+    return other_operand(made.inputs, 0)
+
+
+def _add_negative(made: Equation) -> Value | None:
+    """x + (-y) -> x - y."""
+    x, y = made.inputs
+    if (negated := input_of(y, neg)) is not None:
+        return x - negated
+    if (negated := input_of(x, neg)) is not None:
+        return y - negated
+    return None
+
+
+def _subtract_zero(made: Equation) -> Value | None:
+    x, y = made.inputs
+    if is_number(y, 0):
+        return x
+    return -y if is_number(x, 0) else None
+
+
+def _subtract_negative(made: Equation) -> Value | None:
+    """x - (-y) -> x + y."""
+    x, y = made.inputs
+    negated = input_of(y, neg)
+    return None if negated is None else x + negated
+
+
+def _subtract_itself(made: Equation) -> Value | None:
+    x, y = made.inputs
+    return zeros_like(x) if x is y and is_finite(x) else None
+
+
+# --- products ------------------------------------------------------------------------------------
+
+
+def _multiply_by_unit(made: Equation) -> Value | None:
+    x, y = made.inputs
+    if (other := other_operand((x, y), 1)) is not None:
+        return other
+    other = other_operand((x, y), -1)
+    return None if other is None else -other
+
+
+def _multiply_by_zero(made: Equation) -> Value | None:
+    other = other_operand(made.inputs, 0)
+    return zeros_like(other) if other is not None and is_finite(other) else None
+
+
+def _number_last(made: Equation) -> Value | None:
+    x, y = made.inputs
+    return y * x if constant_number(x) is not None and constant_number(y) is None else None
+
+
+def _multiply_negatives(made: Equation) -> Value | None:
+    """(-x) * (-y) -> x * y; (-x) * 3 -> x * -3; (-x) * y -> -(x * y)."""
+    x, y = made.inputs
+    minus_x, minus_y = input_of(x, neg), input_of(y, neg)
+    if minus_x is not None and minus_y is not None:
+        return minus_x * minus_y
+    if minus_x is not None:
+        number = constant_number(y)
+        return -(minus_x * y) if number is None else minus_x * full_like(y, -number)
+    return None if minus_y is None else -(x * minus_y)
+
+
+def _multiply_twice(made: Equation) -> Value | None:
+    """(x * a) * b -> x * (a * b), where a or b is a power of two, so that nothing is rounded."""
+    x, y = made.inputs
+    second, factors = constant_number(y), inputs_of(x, mul)
+    first = None if factors is None else constant_number(factors[1])
+    if factors is None or first is None or second is None or not x.dtype.is_float:
+        return None
+    exact = is_power_of_two(first) or is_power_of_two(second)
+    if not exact or not _is_normal(first * second, x.dtype):
+        return None
+    return factors[0] * full_like(x, first * second)
+
+
+def _divide_by_number(made: Equation) -> Value | None:
+    """x / 1 -> x; x / -1 -> -x; x / 4 -> x * 0.25 (exact for powers of two)."""
+    x, y = made.inputs
+    number = constant_number(y)
+    if number is None:
+        return None
+    if number == 1:
+        return x
+    if number == -1:
+        return -x
+    if is_power_of_two(number):
+        return x * full_like(x, 1 / number)
+    return None
+
+
+def _divide_negatives(made: Equation) -> Value | None:
+    x, y = made.inputs
+    minus_x, minus_y = input_of(x, neg), input_of(y, neg)
+    if minus_x is None or minus_y is None:
+        return None
+    quotient: Value = div(minus_x, minus_y)
+    return quotient
+
+
+def _is_normal(number: float, dtype: DType) -> bool:
+    limits = np.finfo(dtype.numpy)
+    return isfinite(number) and float(limits.tiny) <= abs(number) <= float(limits.max)
+
+
+def _negate(made: Equation) -> Value | None:
+    """-(-x) -> x; -(x - y) -> y - x; -(x * 3) -> x * -3."""
+    (x,) = made.inputs
+    if (inner := input_of(x, neg)) is not None:
+        return inner
+    if (terms := inputs_of(x, sub)) is not None:
+        return terms[1] - terms[0]
+    factors = inputs_of(x, mul)
+    number = None if factors is None else constant_number(factors[1])
+    if factors is None or number is None or not x.dtype.is_float:
+        return None
+    return factors[0] * full_like(x, -number)
+
+
+def _small_power(made: Equation) -> Value | None:
+    """x ** 0, 1, 2, 3, 4, -1 and 0.5 by multiplication, division and sqrt."""
+    x, y = made.inputs
+    exponent = constant_number(y)
+    if exponent == 0:
+        return ones_like(x)
+    if exponent == 1:
+        return x
+    if exponent in (2, 3, 4):
+        square = x * x
+        return square if exponent == 2 else square * (x if exponent == 3 else square)
+    if not x.dtype.is_float:
+        return None
+    result: Value | None = None
+    if exponent == -1:
+        result = div(ones_like(x), x)
+    elif exponent == 0.5:
+        result = sqrt(x)
+    return result
+
+
+# --- selection -----------------------------------------------------------------------------------
+
+
+def _choose(made: Equation) -> Value | None:
+    """A `where` whose branches are one value, or whose condition is known."""
+    condition, x, y = made.inputs
+    if x is y:
+        return x
+    known = constant_number(condition)
+    if known is None:
+        return None
+    return x if known else y
+
+
+def _choose_equal_numbers(made: Equation) -> Value | None:
+    _, x, y = made.inputs
+    a, b = constant_number(x), constant_number(y)
+    same = a is not None and a == b and repr(a) == repr(b)
+    return x if same else None
+
+
+def _choose_otherwise(made: Equation) -> Value | None:
+    """where(not c, x, y) -> where(c, y, x)."""
+    condition, x, y = made.inputs
+    opposite = input_of(condition, logical_not)
+    if opposite is None:
+        return None
+    result: Value = where(opposite, y, x)
+    return result
+
+
+def _choose_again(made: Equation) -> Value | None:
+    """where(c, where(c, x, y), z) -> where(c, x, z), and the same on the other side."""
+    condition, x, y = made.inputs
+    first, second = inputs_of(x, where), inputs_of(y, where)
+    if first is not None and first[0] is condition:
+        x = first[1]
+    if second is not None and second[0] is condition:
+        y = second[2]
+    if x is made.inputs[1] and y is made.inputs[2]:
+        return None
+    result: Value = where(condition, x, y)
+    return result
+
+
+def _same_operands(made: Equation) -> Value | None:
+    x, y = made.inputs
+    return x if x is y else None
+
+
+def _connective_with_constant(made: Equation) -> Value | None:
+    x, y = made.inputs
+    neutral = made.op is logical_and
+    for known, other in ((x, y), (y, x)):
+        number = constant_number(known)
+        if number is not None:
+            return other if bool(number) == neutral else known
+    return None
+
+
+def _not_not(made: Equation) -> Value | None:
+    return input_of(made.inputs[0], logical_not)
+
+
+def _absolute(made: Equation) -> Value | None:
+    """abs(-x) and abs(abs(x)) -> abs(x)."""
+    (x,) = made.inputs
+    inner = input_of(x, neg)
+    if inner is not None:
+        result: Value = abs_(inner)
+        return result
+    return x if input_of(x, abs_) is not None else None
+
+
+# --- conversion and reduction --------------------------------------------------------------------
+
+
+def _cast_of_cast(made: Equation) -> Value | None:
+    """A conversion to the type a value has; or after one that kept every number exactly."""
+    (x,), dtype = made.inputs, made.attrs["dtype"]
+    if x.dtype is dtype:
+        return x
+    source = input_of(x, cast)
+    if source is None or not np.can_cast(source.dtype.numpy, x.dtype.numpy, "safe"):
+        return None
+    exact = not (source.dtype.name == "i64" and x.dtype.is_float)
+    return converted(source, dtype) if exact else None
+
+
+def _sum_of_broadcast(made: Equation) -> Value | None:
+    """The sum over axes along which x is repeated -> x times their lengths."""
+    (x,), axes = made.inputs, made.attrs["axes"]
+    source = input_of(x, broadcast)
+    if source is None:
+        return None
+    own = attrs_of(x)["axes"]
+    repeated = tuple(axis for axis in axes if axis not in own)
+    if not repeated:
+        return None
+    kept = other_axes(x.type.rank, repeated)
+    shape = tuple(x.shape[axis] for axis in kept)
+    placed = tuple(kept.index(axis) for axis in own)
+    narrow: Value = broadcast(source, shape=shape, axes=placed)
+    rest = tuple(kept.index(axis) for axis in axes if axis in own)
+    summed: Value = sum_(narrow, axes=rest) if rest else narrow
+    count: Value = size_value(dim=1)
+    for axis in repeated:
+        length: Value = size_value(dim=x.shape[axis])
+        count = count * length
+    return summed * filled(summed.shape, converted(count, x.dtype))
+
+
+_RULES: Rules = {
+    add: (_add_zero, _add_negative),
+    sub: (_subtract_zero, _subtract_negative, _subtract_itself),
+    mul: (
+        _multiply_by_unit,
+        _multiply_by_zero,
+        _number_last,
+        _multiply_negatives,
+        _multiply_twice,
+    ),
+    div: (_divide_by_number, _divide_negatives),
+    neg: (_negate,),
+    pow_: (_small_power,),
+    abs_: (_absolute,),
+    maximum: (_same_operands,),
+    minimum: (_same_operands,),
+    where: (_choose, _choose_equal_numbers, _choose_otherwise, _choose_again),
+    logical_and: (_same_operands, _connective_with_constant),
+    logical_or: (_same_operands, _connective_with_constant),
+    logical_not: (_not_not,),
+    cast: (_cast_of_cast,),
+    sum_: (_sum_of_broadcast,),
+}
