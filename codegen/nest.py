@@ -42,10 +42,10 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     for nest in group.nests:
         _clear(reader, nest)
     written = frozenset(root.value for nest in group.nests for root in nest.roots)
-    reader.block = Block(group.local, written)
     total = k.size(group.extent)
     sums: dict[Root, Ref] = {}
     with k.loop(total, step=group.block) as start:
+        reader.block = Block(start, group.local, written)
         count = k.binary("min", k.index(group.block), k.sub(total, start))
         for nest in group.nests:
             loops = _plan_loops(nest, _lanes(nest, vector_bits))

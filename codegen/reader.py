@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
+from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Ref
@@ -16,10 +17,11 @@ from gradc.ir.types import ConstantData, bool_
 class Block:
     """A block of rows that is being written: `local` values have a buffer for one block.
 
-    `rows` maps a row's coordinate to its number in the block; `written` values change from block to
-    block, so that loads of them stay where they stand.
+    `start` is its first row, `rows` maps a row's coordinate to its number in the block; `written`
+    values change from block to block, so that loads of them stay where they stand.
     """
 
+    start: Ref
     local: frozenset[Value]
     written: frozenset[Value]
     rows: dict[Ref, Ref] = field(default_factory=dict)
@@ -55,9 +57,12 @@ class Reader:
         buffer = self.buffers[value]
         if self.block is None or value not in self.block.local:
             return buffer, index.flat
-        row, *rest = index.coordinates
-        own = Index(self.k, buffer.type.shape, [self.block.rows[row], *rest])
-        return buffer, own.flat
+        k, coordinates = self.k, index.__dict__.get("coordinates")
+        if coordinates is None or coordinates[0] not in self.block.rows:
+            before = k.mul(self.block.start, k.size(product(value.shape[1:])))
+            return buffer, k.sub(index.flat, before)
+        own = (self.block.rows[coordinates[0]], *coordinates[1:])
+        return buffer, Index(k, buffer.type.shape, own).flat
 
     def operand(self, value: Value) -> Operand:
         """The value as an operand of an op's read rule."""
