@@ -7,9 +7,10 @@ For a program `loss` the module exports `loss`, `loss_workspace`, `gradc_call_lo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gradc.codegen.llvm_entry import write_entries
-from gradc.codegen.llvm_kernel import write_kernel
+from gradc.codegen.llvm_kernel import product_scratch, write_kernel
 from gradc.codegen.llvm_text import Module
 from gradc.codegen.target import Target
 from gradc.ir.loops import Buffer, Program
@@ -28,11 +29,13 @@ def emit_module(programs: Sequence[Program], manifest: str, target: Target) -> s
     _define_bytes(module, "@gradc.zero", bytes(8))
     for program in programs:
         constants = _constants(module, program, shared)
+        scratch = product_scratch(program.kernels, target.vector_bits)
+        slots = (*program.slots, scratch) if scratch else program.slots
         kernels = [
-            write_kernel(module, f"gradc.{program.name}.{i}", kernel, constants)
+            write_kernel(module, f"gradc.{program.name}.{i}", kernel, constants, len(program.slots))
             for i, kernel in enumerate(program.kernels)
         ]
-        write_entries(module, program, kernels)
+        write_entries(module, replace(program, slots=slots), kernels)
     head = f'target triple = "{target.triple}"\n'
     return f"{head}{module.text()}\n{_METADATA}\n"
 

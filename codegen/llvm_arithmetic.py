@@ -76,10 +76,7 @@ def _define(module: Module, function: MathFunction) -> None:
         found = pending.pop()
         if found.symbol in module.definitions:
             continue
-        module.definitions[found.symbol] = found.text
-        for line in found.declarations:
-            text = line.removeprefix("declare ")
-            module.declare(text[text.index("@") + 1 : text.index("(")], text)
+        module.define_text(found.symbol, "\n".join((*found.declarations, found.text)))
         pending.extend(_function(*key, module.target.has_fma) for key in found.dependencies)
 
 

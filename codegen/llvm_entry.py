@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradc.codegen.llvm_kernel import KernelFunction
+from gradc.codegen.llvm_spread import Source
 from gradc.codegen.llvm_text import Module, Writer, memory_type
 from gradc.ir.dims import Dim, FloorDiv
 from gradc.ir.loops import STATUS_NEGATIVE_SIZE, STATUS_OUT_OF_MEMORY, Buffer, Program
@@ -187,7 +188,7 @@ def _write_run(
     for slot in program.slots:
         counter.reserve(slot)
     places, base, owned = _provide_memory(w, program, results, counter)
-    operands: dict[Buffer | str | int, str] = {name: f"i64 {v}" for name, v in named.items()}
+    operands: dict[Source, str] = {name: f"i64 {v}" for name, v in named.items()}
     for parameter in arrays:
         operands[parameter.source] = _argument(w, parameter)
     operands.update({b: f"ptr {p}" for b, p in zip(program.outputs, places, strict=True)})
@@ -294,13 +295,13 @@ def _aligned(w: Writer, pointer: str) -> str:
 def _run_kernels(
     w: Writer,
     kernels: Sequence[KernelFunction],
-    operands: Mapping[Buffer | str | int, str],
+    operands: Mapping[Source, str],
     owned: str,
 ) -> None:
     """Run the kernels until one fails; free what was allocated; return the status."""
     finish, sources = w.label("finish"), []
     for kernel in kernels:
-        given = ", ".join(operands[_key(source)] for source in kernel.sources)
+        given = ", ".join(operands[source] for source in kernel.sources)
         status = w.let(f"call i32 @{kernel.symbol}({given})")
         sources.append((status, w.block))
         following = w.label("next")
@@ -323,8 +324,3 @@ def _run_kernels(
         w.jump(leave)
         w.start(leave)
     w.do(f"ret i32 {result}")
-
-
-def _key(source: Buffer | str) -> Buffer | str | int:
-    """Buffers of the arena are found by their slot."""
-    return source.slot if isinstance(source, Buffer) and source.kind == "temporary" else source

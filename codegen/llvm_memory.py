@@ -86,9 +86,9 @@ def load_vector(k: KernelState, buffer: Buffer, at: str, mask: str | None) -> st
         return from_memory(k, dtype, lanes, load_element(k, dtype, lanes, address))
     kind, flags = memory_type(dtype, lanes), llvm_type(bool_, lanes)
     name = f"llvm.masked.load.{memory_suffix(dtype, lanes)}.p0"
-    k.w.module.declare(name, f"{kind} @{name}(ptr, {flags}, {kind})")
+    k.w.module.declare(name, f"{kind} @{name}(ptr, i32, {flags}, {kind})")
     raw = k.w.let(
-        f"call {kind} @{name}(ptr align {dtype.itemsize} {address}, {flags} {mask}, "
+        f"call {kind} @{name}(ptr {address}, i32 {dtype.itemsize}, {flags} {mask}, "
         f"{kind} zeroinitializer)"
     )
     return from_memory(k, dtype, lanes, raw)

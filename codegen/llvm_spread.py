@@ -34,6 +34,7 @@ class Affine:
 
 
 Entry = str | Affine
+Source = Buffer | str | int  # what is passed to a kernel: a buffer, a size, a slot of the arena
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,14 @@ class KernelState:
     module: Module
     w: Writer
     constants: Mapping[Buffer, str]  # global symbols
+    product_slot: int  # where matrix products pack their operands
     values: dict[Ref, Spread] = field(default_factory=dict)
     axes: Axes = ()  # of the loops with copies that are open
     lanes: int = 1  # of the loop with lanes that is open
     mask: str | None = None  # the lanes that count, where not all do
     natural: set[Ref] = field(default_factory=set)  # i64 refs that are certainly >= 0
     parameters: dict[str, str] = field(default_factory=dict)  # name -> "type attributes"
-    sources: dict[str, Buffer | str] = field(default_factory=dict)  # what to pass for them
+    sources: dict[str, Source] = field(default_factory=dict)  # what to pass for them
     numbers: dict[Buffer, int] = field(default_factory=dict)
     entry: list[str] = field(default_factory=list)  # lines of the entry block
     scratch: dict[Buffer, str] = field(default_factory=dict)
@@ -120,12 +122,18 @@ class KernelState:
         if buffer.kind == "input" and not buffer.type.shape:
             return self._spilled(buffer)
         if buffer.kind == "temporary":
-            parameter, attributes = f"%slot.{buffer.slot}", "ptr noalias align 64"
-        else:
-            parameter = f"%p.{self.numbers.setdefault(buffer, len(self.numbers))}"
-            attributes = "ptr noalias readonly" if buffer.kind == "input" else "ptr noalias"
+            return self.slot(buffer.slot)
+        parameter = f"%p.{self.numbers.setdefault(buffer, len(self.numbers))}"
+        attributes = "ptr noalias readonly" if buffer.kind == "input" else "ptr noalias"
         self.parameters[parameter] = attributes
-        self.sources.setdefault(parameter, buffer)
+        self.sources[parameter] = buffer
+        return parameter
+
+    def slot(self, number: int) -> str:
+        """The address of a part of the arena; buffers that share it share the pointer."""
+        parameter = f"%slot.{number}"
+        self.parameters[parameter] = "ptr noalias align 64"
+        self.sources[parameter] = number
         return parameter
 
     def scalar_input(self, buffer: Buffer) -> str:

@@ -145,10 +145,10 @@ def _store_vector(
         return
     kind, flags = memory_type(dtype, lanes), llvm_type(bool_, lanes)
     name = f"llvm.masked.store.{memory_suffix(dtype, lanes)}.p0"
-    k.w.module.declare(name, f"void @{name}({kind}, ptr, {flags})")
+    k.w.module.declare(name, f"void @{name}({kind}, ptr, i32, {flags})")
     value = _to_memory(k, dtype, lanes, value)
     k.w.do(
-        f"call void @{name}({kind} {value}, ptr align {dtype.itemsize} {address}, {flags} {mask})"
+        f"call void @{name}({kind} {value}, ptr {address}, i32 {dtype.itemsize}, {flags} {mask})"
     )
 
 

@@ -80,6 +80,16 @@ class Module:
         self.declarations.setdefault(symbol, f"declare {text}")
         return symbol
 
+    def define_text(self, symbol: str, text: str) -> None:
+        """Add functions written elsewhere, with the declarations that they need."""
+        lines = text.split("\n")
+        for line in lines:
+            if line.startswith("declare "):
+                start = line.index("@") + 1
+                self.declare(line[start : line.index("(", start)], line.removeprefix("declare "))
+        kept = [line for line in lines if not line.startswith("declare ")]
+        self.definitions[symbol] = "\n".join(kept)
+
     def text(self) -> str:
         """All declarations and definitions, joined."""
         missing = [t for s, t in self.declarations.items() if s not in self.definitions]
