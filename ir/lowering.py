@@ -6,7 +6,7 @@ what is inlined into it, and what is stored, without knowing any op by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -59,7 +59,54 @@ class Index:
 
     def reshaped(self, shape: Shape) -> Index:
         """The position with the same flat number in an array of another shape and equal size."""
+        if "coordinates" in self.__dict__ or isinstance(self, _Reshaped):
+            return _Reshaped(self._k, shape, self)
         return Index(self._k, shape, flat=self.flat)
+
+
+class _Reshaped(Index):
+    """A reshaped position, where the coordinates of axes that both shapes have stay what they are.
+
+    Both shapes are cut where equally many entries lie behind a cut, into groups of axes of equal
+    size: only within a group of several axes are coordinates made of a flat number. Axes of the
+    static length 1 do not count.
+    """
+
+    def __init__(self, k: LoopBuilder, shape: Shape, source: Index) -> None:
+        super().__init__(k, shape)
+        self._source = source
+
+    @cached_property
+    def flat(self) -> Ref:
+        return self._source.flat
+
+    @cached_property
+    def coordinates(self) -> tuple[Ref, ...]:
+        k, source = self._k, self._source
+        axes = zip(source.shape, source.coordinates, strict=True)
+        given = [(dim, coordinate) for dim, coordinate in axes if dim != 1]
+        old = tuple(dim for dim, _ in given)
+        new = tuple(dim for dim in self.shape if dim != 1)
+        found: list[Ref] = []
+        for own, others in _equal_groups(new, old):
+            at = Index(k, old[others], [coordinate for _, coordinate in given[others]])
+            same = len(new[own]) == len(at.shape) == 1
+            group = at if same else Index(k, new[own], flat=at.flat)
+            found.extend(group.coordinates)
+        rest = iter(found)
+        return tuple(k.index(0) if dim == 1 else next(rest) for dim in self.shape)
+
+
+def _equal_groups(a: Shape, b: Shape) -> Iterator[tuple[slice, slice]]:
+    """Cut two shapes of equal size into groups of axes of equal size, as many as is certain."""
+    behind = {product(a[axis:]): axis for axis in range(len(a) + 1)}
+    start_a = start_b = 0
+    for axis in range(1, len(b)):
+        cut = behind.get(product(b[axis:]), 0)
+        if cut > start_a:
+            yield slice(start_a, cut), slice(start_b, axis)
+            start_a, start_b = cut, axis
+    yield slice(start_a, len(a)), slice(start_b, len(b))
 
 
 @dataclass(frozen=True, slots=True)
