@@ -44,7 +44,8 @@ def wrong_dtype(entry: FunctionEntry, i: int, given: Any, original: object) -> T
     """A dtype that does not cast safely to the wanted one."""
     array = entry.inputs[i]
     wanted = _NUMPY_NAMES[array.dtype]
-    got = _describe(original if given.dtype == object else given)
+    is_array = isinstance(original, np.ndarray | np.generic | list | tuple)
+    got = _describe(given if is_array and given.dtype != object else original)
     if given.dtype.kind not in "biuf":
         return TypeError(f"{array.name}: expected {array.type}, got {got}")
     where = f"{array.name}.astype(np.{wanted})" if given.ndim else f"np.{wanted}({array.name})"
@@ -65,9 +66,9 @@ def wrong_rank(entry: FunctionEntry, i: int, given: Any) -> ValueError:
 
 
 def out_of_range(entry: FunctionEntry, i: int, given: object) -> OverflowError:
-    """A Python integer that the dtype cannot hold."""
+    """A Python integer, or a list with one, that the dtype cannot hold."""
     array = entry.inputs[i]
-    return OverflowError(f"{array.name}: {given} does not fit {array.dtype}")
+    return OverflowError(f"{array.name}: {given!r:.60} does not fit {array.dtype}")
 
 
 def wrong_size(entry: FunctionEntry, step: int, shapes: tuple[tuple[int, ...], ...]) -> ValueError:

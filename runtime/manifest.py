@@ -277,8 +277,8 @@ def _binding_steps(entry: FunctionEntry) -> tuple[Step, ...]:
         steps += _solving_steps(axes, known, is_plain)
     if missing := [name for i, name in enumerate(entry.sizes) if i not in known]:
         raise ManifestError(
-            f"{entry.name}: the sizes {', '.join(missing)} are not given by the inputs; "
-            f"every size has to stand in an axis that is linear in it ({entry})"
+            f"{entry.name}: the sizes {', '.join(missing)} are not given by the shapes of "
+            f"the inputs; every size has to stand in an axis that is linear in it ({entry})"
         )
     solved = {(i, axis) for i, axis, _, _ in steps}
     return (*steps, *((i, axis, -1, p) for i, axis, p in axes if (i, axis) not in solved))

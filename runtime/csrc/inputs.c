@@ -116,8 +116,10 @@ static PyObject *convert(NativeFunction *self, Py_ssize_t i, PyArrayObject *give
                           ? PyArray_FromAny(object, type, 0, 0, flags, NULL)
                           : PyArray_FromArray(given, type, flags | NPY_ARRAY_FORCECAST);
     Py_DECREF(given);
-    if (array == NULL)
-        raise_error(self, "not_an_array", "(nO)", i, object);
+    if (array == NULL) {
+        const bool is_overflow = PyErr_ExceptionMatches(PyExc_OverflowError);
+        raise_error(self, is_overflow ? "out_of_range" : "not_an_array", "(nO)", i, object);
+    }
     return array;
 }
 
