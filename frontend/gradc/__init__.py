@@ -1,5 +1,139 @@
-"""gradc: an ahead-of-time differentiating compiler for array programs."""
+"""gradc: an ahead-of-time differentiating compiler for array programs.
 
-from gradc.ir.types import bool_, f32, f64, i32, i64
+    import gradc, gradc.tensor as gt
+    from gradc import f64
 
-__all__ = ["bool_", "f32", "f64", "i32", "i64"]
+    @gradc.function
+    def loss(w: f64["d"], X: f64["n", "d"], y: f64["n"]):
+        return gt.mean((X @ w - y) ** 2)
+
+    gradient = gradc.grad(loss, wrt="w")
+
+Names are loaded when they are first used: a program that only loads a compiled library imports
+neither LLVM nor a parser.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gradc.errors import (
+    DisconnectedInputError,
+    GradcError,
+    GradcIndexError,
+    GradcTypeError,
+    GradcValueError,
+    GradientError,
+    NullTypeGradError,
+)
+from gradc.ir.types import DisconnectedType, NullType, bool_, f32, f64, i32, i64
+
+if TYPE_CHECKING:
+    from gradc import tensor
+    from gradc.differences import numeric_grad, verify_grad
+    from gradc.driver import CompiledFunction, function
+    from gradc.gradient import (
+        Lop,
+        Rop,
+        grad,
+        hessian,
+        hessian_vector_product,
+        hvp,
+        jacobian,
+        jvp,
+        pullback,
+        pushforward,
+        value_and_grad,
+        vjp,
+    )
+    from gradc.libraries import BuildReport, build
+    from gradc.null import NoGradient
+    from gradc.runtime.module import LoadError, Module, load
+    from gradc.tensor.variable import Tensor
+    from gradc.tracing import MissingInputError, RepeatedInputError
+
+__all__ = [
+    "BuildReport",
+    "CompiledFunction",
+    "DisconnectedInputError",
+    "DisconnectedType",
+    "GradcError",
+    "GradcIndexError",
+    "GradcTypeError",
+    "GradcValueError",
+    "GradientError",
+    "LoadError",
+    "Lop",
+    "MissingInputError",
+    "Module",
+    "NoGradient",
+    "NullType",
+    "NullTypeGradError",
+    "RepeatedInputError",
+    "Rop",
+    "Tensor",
+    "bool_",
+    "build",
+    "f32",
+    "f64",
+    "function",
+    "grad",
+    "hessian",
+    "hessian_vector_product",
+    "hvp",
+    "i32",
+    "i64",
+    "jacobian",
+    "jvp",
+    "load",
+    "numeric_grad",
+    "pullback",
+    "pushforward",
+    "tensor",
+    "value_and_grad",
+    "verify_grad",
+    "vjp",
+]
+
+_MODULES = (
+    ("gradc.differences", ("numeric_grad", "verify_grad")),
+    ("gradc.driver", ("CompiledFunction", "function")),
+    (
+        "gradc.gradient",
+        (
+            "Lop",
+            "Rop",
+            "grad",
+            "hessian",
+            "hessian_vector_product",
+            "hvp",
+            "jacobian",
+            "jvp",
+            "pullback",
+            "pushforward",
+            "value_and_grad",
+            "vjp",
+        ),
+    ),
+    ("gradc.libraries", ("BuildReport", "build")),
+    ("gradc.null", ("NoGradient",)),
+    ("gradc.runtime.module", ("LoadError", "Module", "load")),
+    ("gradc.tensor.variable", ("Tensor",)),
+    ("gradc.tracing", ("MissingInputError", "RepeatedInputError")),
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tensor":
+        return import_module("gradc.tensor")
+    for module, names in _MODULES:
+        if name in names:
+            found = getattr(import_module(module), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module 'gradc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,219 @@
+"""From a graph to native code: functions in this process, and libraries for others.
+
+graph IR -> optimized -> loops -> LLVM -> object -> LLVM's JIT (function) or a linker (build)
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, overload
+
+from gradc.codegen.cabi import manifest_of
+from gradc.codegen.jit import load_object
+from gradc.codegen.llvm import emit_module
+from gradc.codegen.lower import lower
+from gradc.codegen.target import compile_to_assembly, compile_to_object, host
+from gradc.errors import GradcTypeError, GradcValueError
+from gradc.ir.dims import Dim, SizeExpr, size, substitute
+from gradc.ir.function import Function, Value
+from gradc.ir.loops import Program
+from gradc.ir.passes.pipeline import optimize
+from gradc.ir.text import print_function
+from gradc.ir.transforms.inline import inline
+from gradc.runtime._core import NativeFunction
+from gradc.runtime.manifest import read_manifest
+from gradc.tensor.operands import asarray, assume_shape, is_weak, same_length
+from gradc.tensor.sizes import display, has_anonymous
+from gradc.tensor.source import located
+from gradc.tensor.variable import Tensor
+from gradc.tracing import make_function, trace
+
+STAGES = ("ir", "optimized", "loops", "llvm", "asm")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CompiledFunction:
+    """A function that is called with arrays (native code, compiled at the first call) or variables.
+
+    ir: the function's graph. single: whether a call gives an array, rather than a tuple of arrays.
+    Arguments go by position or name; `out=` takes the array(s) to write to.
+    """
+
+    ir: Function
+    single: bool = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(x, Tensor) for x in (*args, *kwargs.values())):
+            return self._inlined(args, kwargs)
+        result = self.native(*args, **kwargs)
+        return result if self.single or isinstance(result, tuple) else (result,)
+
+    @property
+    def __name__(self) -> str:
+        return self.ir.name
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        pairs = zip(self.ir.parameter_names, self.ir.parameters, strict=True)
+        return inspect.Signature(
+            [inspect.Parameter(name, kind, annotation=p.type) for name, p in pairs]
+        )
+
+    @cached_property
+    def optimized(self) -> Function:
+        """The graph after all passes."""
+        return optimize(self.ir)
+
+    @cached_property
+    def program(self) -> Program:
+        """The loops over buffers."""
+        return lower(self.optimized, _symbol(self.ir.name), host().vector_bits)
+
+    @cached_property
+    def native(self) -> NativeFunction:
+        """The compiled code, in this process."""
+        program, target = self.program, host()
+        manifest = manifest_of([program], target)
+        code = compile_to_object(emit_module([program], manifest, target), target)
+        call, workspace = f"gradc_call_{program.name}", f"gradc_workspace_{program.name}"
+        library = load_object(code, (call, workspace))
+        (entry,) = read_manifest(manifest).functions
+        entry = replace(entry, name=self.ir.name)
+        addresses = library.addresses
+        return NativeFunction(addresses[call], addresses[workspace], entry, library)
+
+    def compile(self) -> CompiledFunction:
+        """Compile now rather than at the first call."""
+        _ = self.native
+        return self
+
+    def stage(self, name: str) -> str:
+        """The function as text, at a stage: "ir", "optimized", "loops", "llvm" or "asm"."""
+        if name == "ir":
+            return print_function(self.ir)
+        if name == "optimized":
+            return print_function(self.optimized)
+        if name == "loops":
+            return str(self.program)
+        if name not in STAGES:
+            raise GradcValueError(f"no stage {name!r}", hint=f"the stages are {', '.join(STAGES)}")
+        target = host()
+        text = emit_module([self.program], manifest_of([self.program], target), target)
+        return text if name == "llvm" else compile_to_assembly(text, target)
+
+    def __str__(self) -> str:
+        return self.stage("ir")
+
+    def __repr__(self) -> str:
+        pairs = zip(self.ir.parameter_names, self.ir.parameters, strict=True)
+        inputs = ", ".join(f"{name}: {value.type}" for name, value in pairs)
+        results = ", ".join(str(value.type) for value in self.ir.results)
+        return f"<gradc function {self.ir.name}({inputs}) -> {results}>"
+
+    @located
+    def _inlined(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The function's graph at symbolic arguments."""
+        try:
+            bound = self.__signature__.bind(*args, **kwargs)
+        except TypeError as error:
+            raise GradcTypeError(f"{self.ir.name}: {error}") from error
+        values = _fitted(self.ir, list(bound.arguments.values()))
+        results = tuple(Tensor(value) for value in inline(self.ir, values))
+        return results[0] if self.single else results
+
+
+@overload
+def function(inputs: Callable[..., Any], /) -> CompiledFunction: ...
+@overload
+def function(
+    inputs: Sequence[Tensor], outputs: Any, /, *, name: str | None = None
+) -> CompiledFunction: ...
+@overload
+def function(*, name: str) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
+
+
+def function(inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> Any:
+    """A callable that computes `outputs` from `inputs`, as native code.
+
+        f = gradc.function([x, y], x @ y)            one array
+        f = gradc.function([x, y], [x @ y, x.sum()]) a tuple of arrays
+
+        @gradc.function
+        def loss(w: f64["d"], X: f64["n", "d"]): ...
+
+    Inputs that no output needs are allowed. Raises RepeatedInputError, MissingInputError,
+    GradcTypeError and GradcValueError, see `tracing.make_function`.
+    """
+    if isinstance(inputs, Function):
+        return CompiledFunction(inputs, len(inputs.results) == 1)
+    if inputs is None:
+        return lambda python: _traced(python, name)
+    if callable(inputs):
+        return _traced(inputs, name)
+    if isinstance(inputs, Tensor) or not isinstance(inputs, Sequence):
+        raise GradcTypeError(f"function: the inputs are a list of variables, not {inputs!r}")
+    several = isinstance(outputs, tuple | list)
+    if outputs is None or (several and not outputs):
+        raise GradcTypeError("function: there are no outputs")
+    made = make_function(inputs, outputs if several else [outputs], name or "function")
+    return CompiledFunction(made, not several)
+
+
+def _traced(python: Callable[..., Any], name: str | None) -> CompiledFunction:
+    made, single = trace(python, name)
+    return CompiledFunction(made, single)
+
+
+def _symbol(name: str) -> str:
+    """A symbol that is nobody else's: a function called `exp` must not replace libm's."""
+    return f"jit_{name}"
+
+
+def _fitted(fn: Function, arguments: Sequence[Any]) -> list[Value]:
+    """Arguments as values of the parameters' types; lengths without a name are assumed to fit."""
+    arrays = [
+        asarray(x, p.dtype if is_weak(x) else None)
+        for x, p in zip(arguments, fn.parameters, strict=True)
+    ]
+    for name, x, parameter in zip(fn.parameter_names, arrays, fn.parameters, strict=True):
+        if x.dtype != parameter.dtype or x.ndim != len(parameter.shape):
+            raise GradcTypeError(
+                f"{fn.name}: the argument {name} is to be {parameter.type}, "
+                f"but {display(x.type)} was given"
+            )
+    sizes = _bound(fn, arrays)
+    return [_assumed(fn, i, x, sizes).value for i, x in enumerate(arrays)]
+
+
+def _bound(fn: Function, arrays: Sequence[Tensor]) -> dict[str, Dim]:
+    """What plain sizes of the function are here: a length with a name rather than one without."""
+    sizes: dict[str, Dim] = {}
+    for x, parameter in zip(arrays, fn.parameters, strict=True):
+        for dim, length in zip(parameter.shape, x.shape, strict=True):
+            if not isinstance(dim, SizeExpr) or len(dim.names) != 1:
+                continue
+            (name,) = dim.names
+            if dim == size(name) and (name not in sizes or has_anonymous(sizes[name])):
+                sizes[name] = length
+    return sizes
+
+
+def _assumed(fn: Function, position: int, x: Tensor, sizes: Mapping[str, Dim]) -> Tensor:
+    shape = []
+    for dim, length in zip(fn.parameters[position].shape, x.shape, strict=True):
+        expected = substitute(dim, sizes)
+        common = same_length(expected, length)
+        if common is None and not isinstance(dim, SizeExpr):
+            common = None if length != dim else dim
+        if common is None and expected == substitute(expected, sizes):
+            raise GradcValueError(
+                f"{fn.name}: the argument {fn.parameter_names[position]} is to have the type "
+                f"{fn.parameters[position].type}, but {display(x.type)} was given",
+                label=f"the length {dim} is {display(expected)} here, not {display(length)}",
+            )
+        shape.append(common if common is not None else length)
+    return assume_shape(x, tuple(shape))

@@ -1,0 +1,261 @@
+"""Derivatives of whole functions: `ir.Function -> ir.Function`.
+
+    grad            (parameters) -> (grad_w, ...)
+    value_and_grad  (parameters) -> (value, grad_w, ...)
+    jvp             (parameters, w_tangent, ...) -> (results, <result>_tangent, ...)
+    vjp             (parameters, <result>_cotangent, ...) -> (results, w_cotangent, ...)
+    jacobian        (parameters) -> (jacobian_w, ...)           result.shape + w.shape
+    hessian         (parameters) -> (hessian_w, ...)            w.shape + w.shape
+    hvp             (parameters, p or p_w, ...) -> (hvp_w, ...) the Hessian times the direction p
+
+`wrt` names parameters, by name or position, one or several. The forms nest as wished. What a
+function does not depend on has derivative zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from gradc.errors import GradcTypeError, GradcValueError, NullTypeGradError
+from gradc.ir.dims import Dim
+from gradc.ir.function import Function, Value, parameter
+from gradc.ir.function import function as cut
+from gradc.ir.op import Cotangent, Null
+from gradc.ir.ops.cast import cast
+from gradc.ir.ops.constants import full, iota
+from gradc.ir.ops.logic import eq
+from gradc.ir.ops.structural import broadcast, reshape, transpose
+from gradc.ir.transforms.batch import batch_values
+from gradc.ir.transforms.forward import push_tangents, pushforward
+from gradc.ir.transforms.rebuild import unused_name
+from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents, pullback
+from gradc.ir.transforms.zeros import cotangent_type, zeros
+from gradc.ir.types import i64
+
+Wrt: TypeAlias = "str | int | Sequence[str | int] | None"
+
+
+def grad(fn: Function, wrt: Wrt = None) -> Function:
+    """The gradient of a function with one scalar result."""
+    gradients = _gradients(fn, _positions(fn, wrt))
+    return _derived(fn, "grad", (), gradients, _labels(fn, "grad", wrt))
+
+
+def value_and_grad(fn: Function, wrt: Wrt = None) -> Function:
+    """The scalar result and its gradient."""
+    gradients = _gradients(fn, _positions(fn, wrt))
+    names = [_value_name(fn), *_labels(fn, "grad", wrt)]
+    return _derived(fn, "value_and_grad", (), [fn.results[0], *gradients], names)
+
+
+def jvp(fn: Function, wrt: Wrt = None) -> Function:
+    """The results and their directional derivatives along the tangents of `wrt`."""
+    return pushforward(_with_result_names(fn), _positions(fn, wrt))
+
+
+def vjp(fn: Function, wrt: Wrt = None) -> Function:
+    """The results, and the cotangents of `wrt` for given cotangents of the results."""
+    try:
+        return pullback(_with_result_names(fn), _positions(fn, wrt))
+    except NullGradientError as error:
+        raise NullTypeGradError(str(error)) from error
+
+
+def jacobian(fn: Function, wrt: Wrt = None) -> Function:
+    """The Jacobian of every result by every `wrt`: result.shape + wrt.shape, result by result."""
+    targets = [fn.parameters[i] for i in _positions(fn, wrt)]
+    blocks = [block for result in fn.results for block in jacobian_of(result, targets)]
+    single = len(fn.results) == 1
+    names = [
+        label if single else f"{label}_of_{result}"
+        for result in _with_result_names(fn).result_names
+        for label in _labels(fn, "jacobian", wrt)
+    ]
+    return _derived(fn, "jacobian", (), blocks, names)
+
+
+def hessian(fn: Function, wrt: Wrt = None) -> Function:
+    """The second derivatives of a scalar result; of several wrt, all blocks, row by row."""
+    positions = _positions(fn, wrt)
+    targets = [fn.parameters[i] for i in positions]
+    gradients = _gradients(fn, positions)
+    blocks = [pushed_along(g, target) for g in gradients for target in targets]
+    labels = _labels(fn, "hessian", wrt)
+    if len(labels) > 1:
+        labels = [f"{label}_{fn.parameter_names[i]}" for label in labels for i in positions]
+    return _derived(fn, "hessian", (), blocks, labels)
+
+
+def hvp(fn: Function, wrt: Wrt = None) -> Function:
+    """The Hessian of a scalar result times a direction: forward over reverse, cross terms included.
+
+    The direction is one more parameter, `p`; of several wrt, `p_<name>` for each.
+    """
+    positions = _positions(fn, wrt)
+    gradients = _gradients(fn, positions)
+    taken = {*fn.parameter_names, *fn.sizes}
+    directions = []
+    for i in positions:
+        name = "p" if len(positions) == 1 else f"p_{fn.parameter_names[i]}"
+        kind = cotangent_type(fn.parameters[i])
+        directions.append(parameter(kind, unused_name(name, taken)))
+    along = dict(zip((fn.parameters[i] for i in positions), directions, strict=True))
+    pushed = push_tangents(gradients, along)
+    products = [
+        zeros(g.type) if tangent is None else tangent
+        for g, tangent in zip(gradients, pushed, strict=True)
+    ]
+    return _derived(fn, "hvp", directions, products, _labels(fn, "hvp", wrt))
+
+
+def jacobian_of(expression: Value, wrt: Sequence[Value], stop: Sequence[Value] = ()) -> list[Value]:
+    """The Jacobians of a value, of shape expression.shape + wrt.shape.
+
+    One pullback, batched over all rows; a pushforward over all columns where these are fewer.
+    Values in `stop` count as constants.
+    """
+    return [_jacobian_block(expression, target, stop) for target in wrt]
+
+
+def _jacobian_block(expression: Value, target: Value, stop: Sequence[Value]) -> Value:
+    if _is_smaller(target, expression) and not stop:
+        return pushed_along(expression, target)
+    kind = cotangent_type(expression)
+    seed = parameter(kind) if expression.shape else full((), 1, kind.dtype)
+    (row,) = pull_cotangents([(expression, seed)], [target], stop=stop)
+    shape = (*expression.shape, *target.shape)
+    if isinstance(row, Null):
+        raise NullTypeGradError(f"the Jacobian cannot be computed: {row.reason}")
+    if not isinstance(row, Value):
+        return zeros(cotangent_type(target).with_shape(shape))
+    if not expression.shape:
+        return row
+    (rows,) = batch_values([row], {seed: _basis(seed)}, expression.type.size)
+    return _reshaped(rows, shape)
+
+
+def pushed_along(expression: Value, target: Value) -> Value:
+    """The derivative of `expression` by every entry of `target`, from a batched pushforward."""
+    tangent = parameter(cotangent_type(target))
+    (column,) = push_tangents([expression], {target: tangent})
+    kind = cotangent_type(expression)
+    if column is None:
+        return zeros(kind.with_shape((*expression.shape, *target.shape)))
+    size: Dim = target.type.size
+    (columns,) = batch_values([column], {tangent: _basis(tangent)}, size)
+    rank = len(expression.shape)
+    if rank:
+        columns = transpose(columns, permutation=(*range(1, rank + 1), 0))
+    return _reshaped(columns, (*expression.shape, *target.shape))
+
+
+def _is_smaller(target: Value, expression: Value) -> bool:
+    """Whether forward mode certainly needs fewer passes."""
+    columns, rows = target.type.size, expression.type.size
+    if not isinstance(columns, int):
+        return False
+    return not isinstance(rows, int) or columns < rows
+
+
+def _basis(value: Value) -> Value:
+    """The unit arrays of a value's shape, one for each element: [size, *shape]."""
+    size = value.type.size
+    count = iota(size=size, dtype=i64)
+    rows = broadcast(count, shape=(size, size), axes=(0,))
+    columns = broadcast(count, shape=(size, size), axes=(1,))
+    unit = cast(eq(rows, columns), dtype=value.dtype)
+    return _reshaped(unit, (size, *value.shape))
+
+
+def _reshaped(value: Value, shape: tuple[Dim, ...]) -> Value:
+    result: Value = value if value.shape == shape else reshape(value, shape=shape)
+    return result
+
+
+def _positions(fn: Function, wrt: Wrt) -> list[int]:
+    """The positions of the parameters that `wrt` names."""
+    if wrt is None:
+        floats = [i for i, p in enumerate(fn.parameters) if p.dtype.is_float]
+        if len(floats) != 1:
+            raise GradcTypeError(
+                f"{fn.name}: with respect to which of its parameters?",
+                label=", ".join(fn.parameter_names),
+                hint='name them: wrt="w", or wrt=["w", "b"]',
+            )
+        return floats
+    several = [wrt] if isinstance(wrt, str | int) else list(wrt)
+    if not several:
+        raise GradcValueError(f"{fn.name}: wrt names no parameter")
+    return [_position(fn, which) for which in several]
+
+
+def _position(fn: Function, which: str | int) -> int:
+    if isinstance(which, str) and which in fn.parameter_names:
+        return fn.parameter_names.index(which)
+    count = len(fn.parameters)
+    if isinstance(which, int) and not isinstance(which, bool) and -count <= which < count:
+        return which % count
+    raise GradcValueError(
+        f"{fn.name} has no parameter {which!r}",
+        label=f"its parameters are {', '.join(fn.parameter_names)}",
+    )
+
+
+def _gradients(fn: Function, positions: Sequence[int]) -> list[Value]:
+    """The gradients of the scalar result; zeros where it does not depend on a parameter."""
+    if len(fn.results) != 1 or fn.results[0].shape:
+        found = ", ".join(str(result.type) for result in fn.results)
+        raise GradcTypeError(
+            f"{fn.name}: a gradient is that of one scalar result",
+            label=f"its results are {found}",
+            hint="reduce it with sum or mean, or use jacobian or vjp",
+        )
+    cost = fn.results[0]
+    one: Value = full((), 1, cotangent_type(cost).dtype)
+    targets = [fn.parameters[i] for i in positions]
+    pulled = pull_cotangents([(cost, one)], targets)
+    return [
+        _as_value(cotangent, fn.parameters[i], fn.parameter_names[i])
+        for cotangent, i in zip(pulled, positions, strict=True)
+    ]
+
+
+def _as_value(cotangent: Cotangent, target: Value, name: str) -> Value:
+    if isinstance(cotangent, Null):
+        raise NullTypeGradError(
+            f"the gradient with respect to {name} cannot be computed: {cotangent.reason}"
+        )
+    return cotangent if isinstance(cotangent, Value) else zeros(cotangent_type(target))
+
+
+def _labels(fn: Function, what: str, wrt: Wrt) -> list[str]:
+    return [f"{what}_{fn.parameter_names[i]}" for i in _positions(fn, wrt)]
+
+
+def _value_name(fn: Function) -> str:
+    name = fn.result_names[0] if fn.result_names else "result"
+    return "value" if name == "result" else name
+
+
+def _with_result_names(fn: Function) -> Function:
+    count = len(fn.results)
+    names = ("result",) if count == 1 else tuple(f"result{i}" for i in range(count))
+    return fn if fn.result_names else replace(fn, result_names=names)
+
+
+def _derived(
+    fn: Function,
+    what: str,
+    added: Sequence[Value],
+    results: Sequence[Value],
+    names: Sequence[str],
+) -> Function:
+    """The function of fn's parameters and the added ones; result names differ from all of these."""
+    parameter_names = (*fn.parameter_names, *(value.name or "p" for value in added))
+    taken = {*parameter_names, *fn.sizes}
+    distinct = [unused_name(name, taken) for name in names]
+    parameters = (*fn.parameters, *added)
+    made = cut(f"{fn.name}_{what}", parameters, results, fn.requires, distinct)
+    return replace(made, parameter_names=parameter_names)

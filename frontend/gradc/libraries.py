@@ -1,0 +1,118 @@
+"""Building shared libraries from functions."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+from gradc.codegen.cabi import exported_symbols, header, manifest_of
+from gradc.codegen.link import link
+from gradc.codegen.llvm import emit_module
+from gradc.codegen.lower import lower
+from gradc.codegen.target import Target, compile_to_object, parse_target
+from gradc.driver import CompiledFunction
+from gradc.errors import GradcTypeError, GradcValueError
+from gradc.ir.function import Function
+from gradc.ir.passes.pipeline import optimize
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What `build` wrote: files, their sizes in bytes, and the seconds of each stage."""
+
+    library: Path
+    header: Path
+    manifest: Path
+    bytes: Mapping[str, int]
+    seconds: Mapping[str, float]
+
+    def __str__(self) -> str:
+        files = ", ".join(f"{name} ({count:,} bytes)" for name, count in self.bytes.items())
+        stages = ", ".join(f"{name} {1e3 * s:.1f} ms" for name, s in self.seconds.items())
+        return f"{files}\n{stages}"
+
+
+def build(
+    path: str | os.PathLike[str],
+    functions: Mapping[str, CompiledFunction | Function] | None = None,
+    /,
+    *,
+    target: str | Target | None = None,
+    **named: CompiledFunction | Function,
+) -> BuildReport:
+    """Write a shared library with these functions, its C header and its manifest.
+
+        gradc.build("libmodel.so", loss=loss, loss_grad=gradc.value_and_grad(loss, wrt="w"))
+
+    writes `libmodel.so`, `model.h`, `model.json`: all three or none. `target` is as on the command
+    line ("native", "x86-64-v3", "aarch64-linux-gnu/neoverse-n1").
+
+    Raises ValueError for a name that C cannot use, LinkError where no linker works, OSError.
+    """
+    wanted = {**(functions or {}), **named}
+    if not wanted:
+        raise GradcValueError("build: there are no functions", hint="build(path, loss=loss)")
+    graphs = {name: _graph(name, function) for name, function in wanted.items()}
+    symbols = exported_symbols(graphs)
+    machine = target if isinstance(target, Target) else parse_target(target or "native")
+    seconds: dict[str, float] = {}
+    with _timed("optimize", seconds):
+        optimized = {name: optimize(graph) for name, graph in graphs.items()}
+    with _timed("lower", seconds):
+        programs = [lower(fn, name, machine.vector_bits) for name, fn in optimized.items()]
+    manifest = manifest_of(programs, machine)
+    with _timed("emit", seconds):
+        text = emit_module(programs, manifest, machine)
+    with _timed("compile", seconds):
+        code = compile_to_object(text, machine)
+    library = Path(path)
+    stem = library.stem.removeprefix("lib") or library.stem
+    c_header, json = library.with_name(f"{stem}.h"), library.with_name(f"{stem}.json")
+    texts = {c_header: header(manifest, stem), json: manifest + "\n"}
+    with _timed("link", seconds), _staged(texts):
+        link(code, library, symbols, manifest)
+    sizes = {file.name: file.stat().st_size for file in (library, *texts)}
+    return BuildReport(library, c_header, json, sizes, seconds)
+
+
+def _graph(name: str, function: object) -> Function:
+    if isinstance(function, CompiledFunction):
+        return replace(function.ir, name=name)
+    if isinstance(function, Function):
+        return replace(function, name=name)
+    raise GradcTypeError(
+        f"build: {name} is no gradc function: {function!r}", hint="decorate it with @gradc.function"
+    )
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    start = perf_counter()
+    yield
+    seconds[stage] = perf_counter() - start
+
+
+@contextmanager
+def _staged(texts: Mapping[Path, str]) -> Iterator[None]:
+    """Write temporary files, and put them in their places once the body has succeeded."""
+    written: list[tuple[str, Path]] = []
+    try:
+        for target, text in texts.items():
+            descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            written.append((name, target))
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(name, 0o644)
+        yield
+        for name, target in written:
+            os.replace(name, target)
+    except BaseException:
+        for name, _ in written:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+        raise
