@@ -15,11 +15,10 @@ from gradc.expressions import (
     Poisoned,
     Scope,
     as_array,
-    did_you_mean,
     evaluate,
     located,
 )
-from gradc.function_table import FORMS, TUPLE_PARAMETERS, Builtin, builtins
+from gradc.function_table import FORMS, TUPLE_PARAMETERS, Builtin, builtins, did_you_mean
 from gradc.ir.dims import SizeExpr
 from gradc.ir.function import Function, Value
 from gradc.ir.span import Span, at
@@ -92,7 +91,9 @@ def _unknown_function(name: syntax.Name, scope: Scope) -> Refused:
         "G0303",
         f"there is no function `{name.text}`",
         name.span,
-        help=[_ALSO_CALLED[name.text]] if name.text in _ALSO_CALLED else did_you_mean(name.text, known),
+        help=[_ALSO_CALLED[name.text]]
+        if name.text in _ALSO_CALLED
+        else did_you_mean(name.text, known),
     )
 
 
@@ -226,7 +227,9 @@ def _argument(parameter: Value, name: str, node: syntax.Expression, scope: Scope
     """An argument as a value of the parameter's type; only numbers and sizes adapt to it."""
     value = evaluate(node, scope)
     wanted = parameter.type
-    causes = [Label(parameter.span, "the parameter")] if _is_shown(parameter.span, node.span) else []
+    causes = (
+        [Label(parameter.span, "the parameter")] if _is_shown(parameter.span, node.span) else []
+    )
     if isinstance(value, int | float | SizeExpr) and wanted.shape == ():
         fits = wanted.dtype.is_float or (wanted.dtype.kind == "b") == isinstance(value, bool)
         if fits and not (isinstance(value, float) and not wanted.dtype.is_float):
@@ -279,7 +282,9 @@ def _derivative(node: syntax.Call, form: str, scope: Scope) -> Function:
     source = given["function"].value
     function = evaluate_function(source, scope)
     if len(function.equations) > MAX_EQUATIONS:
-        raise refuse("G0902", f"this function has more than {MAX_EQUATIONS} operations", source.span)
+        raise refuse(
+            "G0902", f"this function has more than {MAX_EQUATIONS} operations", source.span
+        )
     wrt = _wrt_names(form, function, given.get("wrt"), node)
     places: dict[str | int, Span] = {name.text: name.span for name in wrt}
     places["function"] = source.span

@@ -48,9 +48,7 @@ def declare(module: syntax.Module, errors: list[Diagnostic]) -> Declared:
         elif name in _RESERVED:
             message = f"`{name}` is {_RESERVED[name]} of the language"
             errors.append(
-                Diagnostic(
-                    "G0307", message, Label(item.name.span), help=("choose another name",)
-                )
+                Diagnostic("G0307", message, Label(item.name.span), help=("choose another name",))
             )
         elif isinstance(item, syntax.Const):
             values[name] = item
@@ -129,7 +127,9 @@ def _needs(item: syntax.Item, declared: Declared) -> Iterator[syntax.Item]:
     else:
         roots = () if item.value is None else (item.value,)
     for root in roots:
-        yield from _named_in(root, declared, not isinstance(item, syntax.FunctionItem | syntax.Const))
+        yield from _named_in(
+            root, declared, not isinstance(item, syntax.FunctionItem | syntax.Const)
+        )
 
 
 def _named_in(
@@ -146,6 +146,8 @@ def _named_in(
         elif isinstance(node, syntax.Call):
             stack.append((node.function, True))
             of_functions = isinstance(node.function, syntax.Name) and node.function.text in FORMS
-            stack.extend((a, of_functions) for a in node.arguments if not of_functions or a.name is None)
+            stack.extend(
+                (a, of_functions) for a in node.arguments if not of_functions or a.name is None
+            )
         else:
             stack.extend((child, is_function) for child in syntax.children(node))  # type: ignore[arg-type]

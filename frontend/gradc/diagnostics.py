@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from gradc.ir.span import Span
 
@@ -149,9 +150,7 @@ class _Mark:
     text: str
 
 
-def _render_one(
-    diagnostic: Diagnostic, lines: Mapping[str, list[str]], palette: Palette
-) -> str:
+def _render_one(diagnostic: Diagnostic, lines: Mapping[str, list[str]], palette: Palette) -> str:
     span = diagnostic.span
     frame = _Frame(palette, len(str(_last_line(diagnostic))))
     title = f"{palette.error}error[{diagnostic.code}]{palette.off}"
@@ -223,34 +222,43 @@ def _render_line(number: int, line: str, marks: list[_Mark], frame: _Frame) -> N
     shown, offsets = _expand(line[cut : cut + MAX_LINE])
     before, after = "..." if cut else "", "..." if len(line) > cut + MAX_LINE else ""
     frame.add(f"{before}{shown}{after}", str(number))
-    # The rightmost mark's text goes on the line of the carets, further texts on lines below.
     placed = []
-    for mark in sorted(marks, key=lambda m: (m.start, m.sign)):
+    for mark in sorted(marks, key=lambda m: (m.start, m.sign == "^")):
         start = len(before) + _offset(offsets, mark.start - cut)
         stop = len(before) + _offset(offsets, mark.stop - cut)
         placed.append(_Mark(start, max(stop, start + 1), mark.sign, mark.text))
-    for row in _rows(placed):
+    for row in _annotations(placed, palette):
+        frame.add(row)
+
+
+def _annotations(marks: list[_Mark], palette: Palette) -> Iterator[str]:
+    """All underlines with the last one's text, then the other texts, each below its underline."""
+    yield _underlines(marks, palette) + _said(marks[-1], palette)
+    rest = [mark for mark in marks[:-1] if mark.text]
+    while rest:
+        mark = rest.pop()
         text, column = "", 0
-        for mark in row:
-            colour = palette.error if mark.sign == "^" else palette.cause
-            text += " " * (mark.start - column)
-            text += f"{colour}{mark.sign * (mark.stop - mark.start)}"
-            text += f"{' ' if mark.text else ''}{mark.text}{palette.off}"
-            column = mark.stop + (1 + _width(mark.text) if mark.text else 0)
-        frame.add(text)
+        for start in sorted({other.start for other in rest if other.start < mark.start}):
+            text += " " * (start - column) + f"{palette.cause}|{palette.off}"
+            column = start + 1
+        yield text + " " * (mark.start - column) + _said(mark, palette).lstrip(" ")
 
 
-def _rows(marks: list[_Mark]) -> list[list[_Mark]]:
-    """Marks dealt to rows so that, in a row, no underline meets another's text."""
-    rows: list[list[_Mark]] = []
-    for mark in reversed(marks):
-        for row in rows:
-            if mark.stop + 1 + _width(mark.text) < row[0].start:
-                row.insert(0, mark)
-                break
-        else:
-            rows.append([mark])
-    return rows
+def _said(mark: _Mark, palette: Palette) -> str:
+    colour = palette.error if mark.sign == "^" else palette.cause
+    return f" {colour}{mark.text}{palette.off}" if mark.text else ""
+
+
+def _underlines(marks: list[_Mark], palette: Palette) -> str:
+    """The line of carets and dashes; carets lie on top."""
+    cells = [" "] * max(mark.stop for mark in marks)
+    for mark in sorted(marks, key=lambda m: m.sign == "^"):
+        cells[mark.start : mark.stop] = mark.sign * (mark.stop - mark.start)
+    runs = (("".join(run), sign) for sign, run in groupby(cells))
+    colours = {"^": palette.error, "-": palette.cause, " ": ""}
+    return "".join(
+        f"{colours[sign]}{run}{palette.off}" if sign != " " else run for run, sign in runs
+    )
 
 
 def _window(line: str, marks: list[_Mark]) -> int:

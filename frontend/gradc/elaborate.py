@@ -78,9 +78,7 @@ def _bind(item: syntax.Item, value: Evaluated | Function | Poison, scope: Scope)
         scope.functions[name.text] = Binding(value, name.span, "function")
 
 
-def _exports(
-    module: syntax.Module, scope: Scope, errors: list[Diagnostic]
-) -> dict[str, Function]:
+def _exports(module: syntax.Module, scope: Scope, errors: list[Diagnostic]) -> dict[str, Function]:
     exports: dict[str, Function] = {}
     for item in module.items:
         if not isinstance(item, syntax.Export):

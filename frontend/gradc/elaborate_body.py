@@ -16,9 +16,9 @@ from gradc.expressions import (
     Poisoned,
     Scope,
     as_array,
-    did_you_mean,
     evaluate,
 )
+from gradc.function_table import did_you_mean
 from gradc.ir.dims import Dim, SizeExpr, names_of, size
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.span import Span, at
@@ -254,6 +254,7 @@ def _defects_at(span: Span) -> Iterator[None]:
 
 def _run_statement(statement: syntax.Statement, scope: Scope) -> None:
     if statement.targets is None:
+        evaluate(statement.value, scope)
         raise refuse(
             "G0312",
             "the value of this expression is not used",
@@ -268,9 +269,7 @@ def _run_statement(statement: syntax.Statement, scope: Scope) -> None:
         _bind_targets(statement.targets, values, scope)
 
 
-def _bind_targets(
-    targets: Sequence[syntax.Name], values: Sequence[object], scope: Scope
-) -> None:
+def _bind_targets(targets: Sequence[syntax.Name], values: Sequence[object], scope: Scope) -> None:
     refused = None
     for target, value in zip(targets, values, strict=True):
         if isinstance(value, Tensor) and value.value.name is None and value.value.owner:
@@ -346,7 +345,9 @@ def _results(
     values = value if isinstance(value, tuple) else (value,)
     nodes = place.items if isinstance(place, syntax.Tuple) else (place,) * len(values)
     if declared is not None and len(declared.types) != len(values):
-        message = f"`{item.name.text}` declares {len(declared.types)} results and gives {len(values)}"
+        message = (
+            f"`{item.name.text}` declares {len(declared.types)} results and gives {len(values)}"
+        )
         places = declared.places
         causes = (Label(places[0], f"{len(places)} declared from here on"),) if places else ()
         raise refuse("G0314", message, place.span, f"{len(values)} given", causes=causes)

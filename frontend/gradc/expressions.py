@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -17,7 +16,7 @@ from gradc import syntax
 from gradc import tensor as gt
 from gradc.diagnostics import Label, Refused, refuse
 from gradc.errors import GradcError, GradcIndexError, GradcTypeError
-from gradc.function_table import builtins
+from gradc.function_table import builtins, close_names, did_you_mean
 from gradc.ir.dims import SizeExpr
 from gradc.ir.function import Function
 from gradc.ir.span import Span, at
@@ -153,7 +152,7 @@ def unknown_name(node: syntax.Name, scope: Scope) -> Refused:
         return refuse("G0304", message, node.span, help=(f"call it: `{text}(...)`",))
     else:
         advice.extend(did_you_mean(text, (*scope.values, *CONSTANTS)))
-    near = [scope.values[name] for name in _close(text, tuple(scope.values))[:1]]
+    near = [scope.values[name] for name in close_names(text, tuple(scope.values))[:1]]
     causes = [Label(b.span, f"a {b.kind} of a similar name") for b in near if b.span is not None]
     return refuse(
         "G0301",
@@ -164,22 +163,13 @@ def unknown_name(node: syntax.Name, scope: Scope) -> Refused:
     )
 
 
-def did_you_mean(text: str, known: Sequence[str]) -> list[str]:
-    """Advice that names the closest known name, if one is close."""
-    close = _close(text, known)
-    return [f"did you mean `{close[0]}`?"] if close else []
-
-
-def _close(text: str, known: Sequence[str]) -> list[str]:
-    exact = [name for name in known if name.lower() == text.lower()]
-    return exact or get_close_matches(text, known[:1000], n=1, cutoff=0.6)
-
-
 def _chain(node: syntax.Chain, scope: Scope) -> Evaluated:
     value, span = evaluate(node.first, scope), node.first.span
     for symbol, operand in node.rest:
         right = evaluate(operand, scope)
-        here = Span(span.file, span.line, span.column, operand.span.end_line, operand.span.end_column)
+        here = Span(
+            span.file, span.line, span.column, operand.span.end_line, operand.span.end_column
+        )
         value = _binary(symbol, (value, right), (span, operand.span), here, scope)
         span = here
     return value
@@ -230,7 +220,10 @@ def _is_boolean(value: Evaluated) -> bool:
 
 @contextmanager
 def located(
-    here: Span, primary: Span, operands: Sequence[Span] | Mapping[str | int, Span], scope: Scope,
+    here: Span,
+    primary: Span,
+    operands: Sequence[Span] | Mapping[str | int, Span],
+    scope: Scope,
     code: str = "",
 ) -> Iterator[None]:
     """Give the equations built inside the span `here`; turn errors into diagnostics at `primary`.
@@ -264,6 +257,7 @@ def _refusal(
             code = "G0201"
         elif isinstance(error, GradcIndexError):
             code = "G0206"
+            primary = places.get("axis", primary)
     return refuse(
         code,
         error.message,

@@ -5,8 +5,9 @@ The table is explicit: no text of the user's is ever looked up as an attribute.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from inspect import Parameter, signature
 from types import MappingProxyType
@@ -61,11 +62,11 @@ class Builtin:
 @cache
 def builtins() -> Mapping[str, Builtin]:
     """The functions by name: those of the table that `gradc.tensor` has."""
-    from gradc import gradient, tensor
+    from gradc import tensor
 
     found: dict[str, Builtin] = {}
     for name in FUNCTIONS:
-        function = getattr(tensor, name, None) or getattr(gradient, name, None)
+        function = getattr(tensor, name, None)
         if function is not None:
             found[name] = _builtin(name, function)
     return MappingProxyType(found)
@@ -75,3 +76,15 @@ def _builtin(name: str, function: Callable[..., Any]) -> Builtin:
     parameters = signature(function).parameters
     required = tuple(key for key, p in parameters.items() if p.default is Parameter.empty)
     return Builtin(name, function, tuple(parameters), required)
+
+
+def did_you_mean(text: str, known: Sequence[str]) -> list[str]:
+    """Advice that names the closest known name, if one is close."""
+    close = close_names(text, known)
+    return [f"did you mean `{close[0]}`?"] if close else []
+
+
+def close_names(text: str, known: Sequence[str]) -> list[str]:
+    """The known name closest to `text`, if one is close."""
+    exact = [name for name in known if name.lower() == text.lower()]
+    return exact or getclose_names_matches(text, known[:1000], n=1, cutoff=0.6)

@@ -65,9 +65,7 @@ def parse_source(text: str, file: str) -> syntax.Module:
     return syntax.Module(file, text, _documented(items or (), text))
 
 
-def _parse(
-    tokens: Sequence[Token], start: str, errors: list[Diagnostic]
-) -> Any:
+def _parse(tokens: Sequence[Token], start: str, errors: list[Diagnostic]) -> Any:
     """What the grammar's rule `start` makes of the tokens; None after adding to `errors`."""
     try:
         return _parser().parse(tokens, start=start)  # type: ignore[arg-type]

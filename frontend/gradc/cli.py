@@ -1,0 +1,211 @@
+"""The command line: `gradc check | build | run | emit | inspect | grad-check | info`.
+
+Exit codes: 0 done; 1 errors in the source; 2 wrong usage; 3 a check failed; 4 a file could not be
+read or written; 70 a defect of gradc; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from gradc.diagnostics import COLOURED, PLAIN, DiagnosticError, Refused, render, to_json
+
+OK, ERRORS, USAGE, FAILED, INPUT_OUTPUT, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
+STAGES = ("syntax", "ir", "gradient", "optimized", "loops", "llvm", "asm")
+
+
+class UsageError(Exception):
+    """The command line asks for something that does not make sense; the text says what."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the process' exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code = _command(options.command)(options)
+        sys.stdout.flush()
+    except DiagnosticError as error:
+        _show(error, options)
+        return ERRORS
+    except UsageError as error:
+        print(f"gradc {options.command}: {error}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        print(f"gradc {options.command}: {_reason(error)}", file=sys.stderr)
+        return INPUT_OUTPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        return _internal(error)
+    return code
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    """The function of a command; its module is loaded only now."""
+    if name == "inspect":
+        from gradc.commands.inspect import inspect_library
+
+        return inspect_library
+    if name == "info":
+        from gradc.commands.info import show_info
+
+        return show_info
+    if name == "grad-check":
+        from gradc.commands.grad_check import check_gradients
+
+        return check_gradients
+    if name == "run":
+        from gradc.commands.run import run_function
+
+        return run_function
+    from gradc.commands import compile
+
+    return {
+        "check": compile.check_source,
+        "build": compile.build_library,
+        "emit": compile.emit_stage,
+    }[name]
+
+
+def _show(error: DiagnosticError, options: argparse.Namespace) -> None:
+    if getattr(options, "json", False):
+        sys.stdout.write(to_json(error.diagnostics))
+        return
+    palette = COLOURED if _wants_colour(options.color) else PLAIN
+    text = render(error.diagnostics, error.sources, palette)
+    encoding = sys.stderr.encoding or "utf-8"
+    sys.stderr.write(text.encode(encoding, "replace").decode(encoding))
+
+
+def _wants_colour(choice: str) -> bool:
+    if choice != "auto":
+        return choice == "always"
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and sys.stderr.isatty()
+
+
+def _reason(error: OSError) -> str:
+    """What went wrong with which file."""
+    if error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _internal(error: Exception) -> int:
+    """Report a defect of gradc without a traceback."""
+    at = getattr(error, "span", None)
+    cause = error.__cause__ or error
+    reason = str(cause).partition("\n")[0][:200]
+    print(f"error[G0901]: internal error: {type(cause).__name__}: {reason}", file=sys.stderr)
+    if at is not None:
+        print(f" --> {at}", file=sys.stderr)
+    print(
+        "  = note: this is a bug in gradc, not in your program\n"
+        "  = help: please report it with the source file and the output of `gradc info`;\n"
+        "          GRADC_TRACEBACK=1 shows where in gradc it happened",
+        file=sys.stderr,
+    )
+    if os.environ.get("GRADC_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    return INTERNAL
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gradc", description="An ahead-of-time differentiating compiler for array programs."
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_check(commands)
+    _add_build(commands)
+    _add_run(commands)
+    _add_emit(commands)
+    _add_inspect(commands)
+    _add_grad_check(commands)
+    commands.add_parser("info", help="show versions, the target and the linker")
+    return parser
+
+
+_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_check(commands: _Commands) -> None:
+    check = _on_source(commands, "check", "check a source file and say what it declares")
+    check.add_argument("--json", action="store_true", help="diagnostics as JSON")
+
+
+def _add_build(commands: _Commands) -> None:
+    build = _on_source(commands, "build", "compile the exports to a shared library")
+    build.add_argument("-o", "--output", required=True, metavar="LIB", help="e.g. libmodel.so")
+    build.add_argument("--target", metavar="T", help="native, a CPU, or triple/cpu/features")
+    build.add_argument("--json", action="store_true", help="diagnostics as JSON")
+    build.add_argument("--time-passes", action="store_true", help="print the time of each pass")
+    build.add_argument("--print-after", metavar="PASS", help="print the graph after a pass")
+    build.add_argument(
+        "--stop-after", metavar="PASS", help="print the graph after a pass and build nothing"
+    )
+
+
+def _add_run(commands: _Commands) -> None:
+    run = _on_source(commands, "run", "compile a function in this process and call it")
+    run.add_argument("function", metavar="FUNCTION")
+    run.add_argument(
+        "--arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a number, JSON ([[1, 2], [3, 4]]), @file.npy or @file.csv; once a parameter",
+    )
+    run.add_argument("-o", "--output", metavar="FILE.npz", help="write the results there")
+
+
+def _add_emit(commands: _Commands) -> None:
+    emit = _on_source(commands, "emit", "print functions at a stage of compilation")
+    emit.add_argument("--stage", choices=STAGES, default="ir")
+    emit.add_argument("-f", "--function", metavar="FUNCTION", help="only this function")
+    emit.add_argument("-o", "--output", metavar="FILE", help="write to a file")
+
+
+def _add_inspect(commands: _Commands) -> None:
+    inspect = commands.add_parser("inspect", help="show what a compiled library holds")
+    inspect.add_argument("library", metavar="LIB")
+    inspect.add_argument("--json", action="store_true", help="the manifest as JSON")
+
+
+def _add_grad_check(commands: _Commands) -> None:
+    check = _on_source(
+        commands, "grad-check", "compare derivatives: forward, reverse and differences"
+    )
+    check.add_argument("--seed", type=int, default=0, help="of the random points (default 0)")
+    check.add_argument("--points", type=int, default=3, help="a function (default 3)")
+    check.add_argument("--low", type=float, default=0.2, help="smallest entry (default 0.2)")
+    check.add_argument("--high", type=float, default=1.5, help="largest entry (default 1.5)")
+    check.add_argument("-f", "--function", metavar="FUNCTION", help="only this function")
+
+
+def _on_source(commands: _Commands, name: str, meaning: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=meaning, description=meaning.capitalize() + ".")
+    command.add_argument("file", metavar="FILE", help="a .grad file; - is standard input")
+    command.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    return command
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"gradc {version('gradc')}"
+    except PackageNotFoundError:
+        return "gradc (not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

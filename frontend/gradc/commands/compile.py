@@ -1,0 +1,189 @@
+"""`gradc check`, `gradc build`, `gradc emit`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+from gradc.cli import ERRORS, OK, UsageError
+from gradc.commands.source import choose, read_module, read_source, write_text
+from gradc.elaborate import ElaboratedModule
+from gradc.ir.function import Function
+from gradc.ir.passes.pipeline import DEFAULT, Observer, optimize
+from gradc.ir.span import Span
+from gradc.ir.text import print_function
+from gradc.parser import parse_source
+
+
+def check_source(options: argparse.Namespace) -> int:
+    """Report errors; without any, say what the file declares."""
+    module = read_module(options.file)
+    if options.json:
+        sys.stdout.write('{"diagnostics": []}\n')
+        return OK
+    for name, fn in module.functions.items():
+        mark = "export " if name in module.exports else ""
+        print(f"{mark}{signature(name, fn)}")
+    return OK
+
+
+def signature(name: str, fn: Function) -> str:
+    """`loss(w: f64[d], ...) -> f64`."""
+    pairs = zip(fn.parameter_names, fn.parameters, strict=True)
+    inputs = ", ".join(f"{parameter}: {value.type}" for parameter, value in pairs)
+    names = fn.result_names or ("",) * len(fn.results)
+    outputs = [
+        f"{result}: {value.type}" if result and len(fn.results) > 1 else str(value.type)
+        for result, value in zip(names, fn.results, strict=True)
+    ]
+    result = outputs[0] if len(outputs) == 1 else f"({', '.join(outputs)})"
+    return f"{name}({inputs}) -> {result}"
+
+
+def build_library(options: argparse.Namespace) -> int:
+    """Write the library, the header and the manifest; or stop after a pass and print."""
+    passes = {work.__name__ for work in DEFAULT}
+    for wanted in (options.print_after, options.stop_after):
+        if wanted is not None and wanted not in passes:
+            raise UsageError(f"no pass `{wanted}`; the passes are {', '.join(sorted(passes))}")
+    module = read_module(options.file)
+    if not module.exports:
+        raise UsageError(f"{options.file} exports nothing; add `export name`")
+    if options.stop_after or options.print_after or options.time_passes:
+        _observe_passes(module.exports, options)
+    if options.stop_after:
+        return OK
+    _dump_stages(module.exports, os.environ.get("GRADC_DUMP"))
+    return _link(module.exports, options)
+
+
+def _link(exports: Mapping[str, Function], options: argparse.Namespace) -> int:
+    from gradc.codegen.link import LinkError
+    from gradc.codegen.target import CompileError, parse_target
+    from gradc.libraries import build
+
+    try:
+        target = parse_target(options.target or "native")
+    except (ValueError, CompileError) as error:
+        raise UsageError(str(error)) from error
+    try:
+        report = build(options.output, exports, target=target)
+    except LinkError as error:
+        raise OSError(str(error)) from error
+    for file in (report.library, report.header, report.manifest):
+        print(f"{file}  {report.bytes[file.name]:,} bytes")
+    if options.time_passes:
+        for stage, seconds in report.seconds.items():
+            print(f"{1e3 * seconds:9.2f} ms  {stage}")
+    return OK
+
+
+def _observe_passes(exports: Mapping[str, Function], options: argparse.Namespace) -> None:
+    for name, fn in exports.items():
+        for number, (title, seconds, made, changed) in enumerate(_passes(fn, options.stop_after)):
+            if options.time_passes:
+                note = "" if changed else "  unchanged"
+                print(f"{1e3 * seconds:9.2f} ms  {name}  {number:02} {title}{note}")
+            if title in (options.print_after, options.stop_after):
+                print(f"# {name} after {number:02} {title}\n{print_function(made)}")
+
+
+def _passes(fn: Function, last: str | None) -> list[tuple[str, float, Function, bool]]:
+    """Name, seconds, result and whether it changed anything, for each pass up to `last`."""
+    seen: list[tuple[str, float, Function, bool]] = []
+
+    def observe(title: str, made: Function, seconds: float, changed: bool) -> None:
+        seen.append((title, seconds, made, changed))
+
+    watch: Observer = observe
+    names = [work.__name__ for work in DEFAULT]
+    count = names.index(last) + 1 if last is not None else len(names)
+    optimize(fn, DEFAULT[:count], observe=watch)
+    return seen
+
+
+def _dump_stages(exports: Mapping[str, Function], folder: str | None) -> None:
+    """Write every stage of every export, numbered, where GRADC_DUMP says."""
+    if not folder:
+        return
+    from gradc.driver import CompiledFunction
+
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, fn in exports.items():
+        texts = [("ir", print_function(fn))]
+        for title, seconds, made, changed in _passes(fn, None):
+            note = f"# {1e3 * seconds:.2f} ms{'' if changed else ', unchanged'}\n"
+            texts.append((title, note + print_function(made)))
+        compiled = CompiledFunction(fn, len(fn.results) == 1)
+        texts += [(stage, compiled.stage(stage)) for stage in ("loops", "llvm", "asm")]
+        for number, (title, text) in enumerate(texts):
+            write_text(text, str(Path(folder) / f"{name}.{number:02}.{title}.txt"))
+
+
+def emit_stage(options: argparse.Namespace) -> int:
+    """Print functions at a stage."""
+    if options.stage == "syntax":
+        module = parse_source(*read_source(options.file))
+        items = [item for item in module.items if options.function in (None, item.name.text)]
+        if not items and options.function is not None:
+            raise UsageError(f"no declaration `{options.function}`")
+        write_text("".join(f"{show_tree(item)}\n" for item in items), options.output)
+        return OK
+    elaborated = read_module(options.file)
+    chosen = _chosen(elaborated, options.function)
+    text = "\n".join(_stage(fn, options.stage) for fn in chosen.values())
+    write_text(text if text.endswith("\n") else text + "\n", options.output)
+    return OK
+
+
+def _chosen(module: ElaboratedModule, name: str | None) -> Mapping[str, Function]:
+    if name is not None:
+        return {name: choose(module.functions, name)}
+    chosen = module.exports or module.functions
+    if not chosen:
+        raise UsageError("the file declares no function")
+    return chosen
+
+
+def _stage(fn: Function, stage: str) -> str:
+    from gradc import forms
+    from gradc.driver import CompiledFunction
+
+    if stage == "gradient":
+        wrt = tuple(
+            name
+            for name, p in zip(fn.parameter_names, fn.parameters, strict=True)
+            if p.dtype.is_float
+        )
+        if not wrt:
+            raise UsageError(f"`{fn.name}` has no parameter of a float type")
+        is_scalar = len(fn.results) == 1 and fn.results[0].shape == ()
+        return print_function((forms.value_and_grad if is_scalar else forms.vjp)(fn, wrt))
+    return CompiledFunction(fn, len(fn.results) == 1).stage(stage)
+
+
+def show_tree(node: object, depth: int = 0) -> str:
+    """A syntax tree as indented text."""
+    indent = "  " * depth
+    if isinstance(node, tuple):
+        return "".join(f"\n{show_tree(part, depth)}" for part in node) if node else " none"
+    if not is_dataclass(node):
+        return f" {node!r}"
+    lines = f"{indent}{type(node).__name__} {_where(node)}"
+    for entry in fields(node):
+        value = getattr(node, entry.name)
+        if entry.name in ("span", "height") or value is None or value == "":
+            continue
+        is_node = is_dataclass(value)
+        shown = f"\n{show_tree(value, depth + 2)}" if is_node else show_tree(value, depth + 2)
+        lines += f"\n{indent}  {entry.name}:{shown}"
+    return lines
+
+
+def _where(node: object) -> str:
+    span: Span = node.span  # type: ignore[attr-defined]
+    return f"{span.line}:{span.column}-{span.end_line}:{span.end_column}"

@@ -1,0 +1,118 @@
+"""`gradc run`: compile one function in this process and call it."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from gradc.cli import OK, UsageError
+from gradc.commands.source import choose, read_module, write_whole
+from gradc.driver import CompiledFunction
+from gradc.ir.function import Function, Value
+
+_NOT_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def run_function(options: argparse.Namespace) -> int:
+    """Print the results as JSON, or write them to an .npz file."""
+    module = read_module(options.file)
+    fn = choose(module.functions, options.function)
+    arguments = _arguments(fn, options.arg)
+    try:
+        found = CompiledFunction(fn, len(fn.results) == 1)(*arguments)
+    except (TypeError, ValueError, IndexError) as error:
+        raise UsageError(str(error)) from error
+    results = found if isinstance(found, tuple) else (found,)
+    names = fn.result_names or ("result",)
+    if len(names) != len(results):
+        names = tuple(f"result{i}" for i in range(len(results)))
+    named = dict(zip(names, results, strict=True))
+    if options.output:
+        data = io.BytesIO()
+        np.savez(data, **named)
+        write_whole(options.output, data.getvalue())
+    else:
+        print(json.dumps({name: _as_json(np.asarray(x).tolist()) for name, x in named.items()}))
+    return OK
+
+
+def _arguments(fn: Function, given: list[str]) -> list[Any]:
+    """The arguments by position, from `name=value` texts."""
+    texts: dict[str, str] = {}
+    have = f"the parameters are {', '.join(fn.parameter_names) or 'none'}"
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--arg {text}: expected NAME=VALUE")
+        if name not in fn.parameter_names:
+            raise UsageError(f"`{fn.name}` has no parameter `{name}`; {have}")
+        if name in texts:
+            raise UsageError(f"the argument `{name}` is given twice")
+        texts[name] = value
+    missing = [name for name in fn.parameter_names if name not in texts]
+    if missing:
+        raise UsageError(f"no value for {', '.join(missing)}; {have}: add --arg {missing[0]}=...")
+    pairs = zip(fn.parameter_names, fn.parameters, strict=True)
+    return [_argument(name, parameter, texts[name]) for name, parameter in pairs]
+
+
+def _argument(name: str, parameter: Value, text: str) -> Any:
+    """The array that a text stands for, in the parameter's dtype."""
+    try:
+        array = np.asarray(_read(text, len(parameter.shape)))
+    except (ValueError, RecursionError) as error:
+        reason = str(error) or "nested too deep"
+        raise UsageError(f"--arg {name}: {reason}") from error
+    wanted = parameter.dtype.numpy
+    if array.dtype == object or not np.can_cast(array.dtype, wanted, "same_kind"):
+        raise UsageError(f"--arg {name}: expected {parameter.type}, given {array.dtype} data")
+    if array.ndim != len(parameter.shape):
+        shown = list(array.shape) if array.ndim else "a number"
+        raise UsageError(f"--arg {name}: expected {parameter.type}, given {shown}")
+    return np.ascontiguousarray(array, wanted).reshape(array.shape)
+
+
+def _read(text: str, rank: int) -> Any:
+    if not text.startswith("@"):
+        return _from_json(text)
+    file = text[1:]
+    if file.endswith(".npy"):
+        return np.load(file, allow_pickle=False)
+    if file.endswith(".csv"):
+        return np.loadtxt(file, delimiter=",", ndmin=max(rank, 1) if rank < 3 else 2)
+    raise ValueError(f"{file}: files are read from .npy and .csv")
+
+
+def _from_json(text: str) -> Any:
+    try:
+        value = json.loads(_NOT_JSON_TEXT.get(text, text))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{text[:40]!r} is neither a number nor JSON: {error.msg}") from error
+    return _from_words(value)
+
+
+_NOT_JSON_TEXT = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def _from_words(value: Any) -> Any:
+    """JSON has no infinities: they are written as the texts "inf", "-inf", "nan"."""
+    if isinstance(value, list):
+        return [_from_words(part) for part in value]
+    if isinstance(value, str) and value in _NOT_JSON:
+        return _NOT_JSON[value]
+    if isinstance(value, str | dict) or value is None:
+        raise ValueError(f"{json.dumps(value)[:40]} is no number")
+    return value
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_json(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value

@@ -1,0 +1,73 @@
+"""Reading sources and writing results, for the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from gradc.cli import UsageError
+from gradc.diagnostics import DiagnosticError, Refused
+from gradc.elaborate import ElaboratedModule, elaborate
+from gradc.function_table import did_you_mean
+from gradc.ir.function import Function
+from gradc.lexer import decode
+from gradc.parser import parse_source
+
+STANDARD_INPUT = "<stdin>"
+
+
+def read_source(file: str) -> tuple[str, str]:
+    """The text of a source file, and its name in diagnostics; `-` is standard input."""
+    name = STANDARD_INPUT if file == "-" else file
+    data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    try:
+        return decode(data, name), name
+    except Refused as refused:
+        raise DiagnosticError((refused.diagnostic,), {}) from refused
+
+
+def read_module(file: str) -> ElaboratedModule:
+    """The functions of a source file."""
+    return elaborate(parse_source(*read_source(file)))
+
+
+def choose(functions: Mapping[str, Function], name: str) -> Function:
+    """The function called `name`; UsageError lists those there are."""
+    if name in functions:
+        return functions[name]
+    close = did_you_mean(name, tuple(functions))
+    have = f"there are {', '.join(functions)}" if functions else "the file declares none"
+    raise UsageError("; ".join((f"no function `{name}`", *close, have)))
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    target = Path(path)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def write_text(text: str, path: str | None) -> None:
+    """Write to a file, or to standard output."""
+    if path is None:
+        sys.stdout.write(text)
+    else:
+        write_whole(path, text.encode())
