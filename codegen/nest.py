@@ -68,9 +68,8 @@ def _store_rest(reader: Reader, partials: dict[Root, Ref]) -> None:
 
 
 def _lanes(nest: Nest, vector_bits: int) -> int:
-    """As many lanes as the widest element of the roots and their operands allows."""
-    widest = max(v.dtype.itemsize for r in nest.roots for v in (r.value, *r.operands))
-    return max(1, vector_bits // (8 * widest))
+    """As many lanes as the widest element that is touched allows."""
+    return max(1, vector_bits // (8 * nest.widest))
 
 
 def _flat_loop(nest: Nest, lanes: int) -> _Loop | None:

@@ -63,6 +63,7 @@ class Nest:
     order: tuple[int, ...]
     roots: list[Root] = field(default_factory=list)
     size: int = 0  # instructions
+    widest: int = 8  # bytes of the widest element it touches
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +100,7 @@ class _Cone:
     cost: int = 0
     size: int = 0
     views: int = 0
+    widest: int = 1  # bytes of the widest element on the way
 
 
 def schedule(fn: Function) -> Schedule:
@@ -146,13 +148,15 @@ def _choose_stored(
         cost = sum(p.cost for p in parts)
         size = 1 + sum(p.size for p in parts)
         views = max((p.views for p in parts), default=0)
-        if isinstance(rule, Pointwise):
-            cone = _Cone(cost + rule.cost, size, views)
-        elif isinstance(rule, IndexMap | Literal):
-            cone = _Cone(cost, size, views + 1)
-        else:
-            cone = _Cone(cost + 2, size, views + 1)
         (result,) = equation.outputs
+        sizes = [v.dtype.itemsize for v in (result, *equation.inputs)]
+        widest = max((*sizes, *(p.widest for p in parts)))
+        if isinstance(rule, Pointwise):
+            cone = _Cone(cost + rule.cost, size, views, widest)
+        elif isinstance(rule, IndexMap | Literal):
+            cone = _Cone(cost, size, views + 1, widest)
+        else:
+            cone = _Cone(cost + 2, size, views + 1, widest)
         if not _can_inline(equation) or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
             stored.add(result)
         cones[result] = cone
@@ -247,11 +251,12 @@ def _form_steps(fn: Function, stored: Collection[Value], cones: dict[Value, _Con
         place = nests_of.get(key, -1)
         nest = steps[place] if place >= earliest else None
         if not isinstance(nest, Nest) or nest.size + size > _NEST_LIMIT:
-            nest, place = Nest(root.space, order), len(steps)
+            nest, place = Nest(root.space, order, widest=1), len(steps)
             steps.append(nest)
             nests_of[key] = place
         nest.roots.append(root)
         nest.size += size
+        nest.widest = max(nest.widest, cones[value].widest)
         producer[value] = place
     return steps
 

@@ -201,7 +201,7 @@ def _reduce(g: Generator) -> Value:
     if kind == 2:
         return composite.logsumexp(x, axes=axes)
     if kind == 3:
-        return composite.softmax(x, axes=axes)
+        return composite.softmax(x, axes=axes) * elementwise.cos(x)  # sums of it alone would tie
     if kind == 4:
         return reductions.prod(1.0 + 0.1 * elementwise.sin(x), axes=axes)
     return 0.3 * reductions.sum_(elementwise.tanh(x), axes=axes)
@@ -282,7 +282,7 @@ def random_arguments(fn: Function, seed: int, **sizes: int) -> list[np.ndarray]:
 
 
 def with_derivatives(fn: Function) -> Function:
-    """The function, the tangent of its cost in a direction, its gradient, and H times the direction.
+    """The function, the tangent of its cost in a direction t, its gradient, and H t.
 
     Parameters: those of `fn`, then a tangent for each.
     """

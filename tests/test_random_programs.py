@@ -52,7 +52,7 @@ def test_many_random_programs(seed):
 
 
 def check_derivatives(fn: Function, both: Function, seed: int) -> None:
-    """Tangent = differences of the cost = gradient . direction; H t = differences of the gradient."""
+    """Tangent = differences of the cost = gradient . t; H t = differences of the gradient."""
     sizes = {"n": 4, "m": 5}
     arguments = random_arguments(both, seed, **sizes)
     count = len(fn.parameters)
