@@ -59,7 +59,9 @@ class Index:
 
     def reshaped(self, shape: Shape) -> Index:
         """The position with the same flat number in an array of another shape and equal size."""
-        if "coordinates" in self.__dict__ or isinstance(self, _Reshaped):
+        if isinstance(self, _Reshaped):
+            return _Reshaped(self._k, shape, self._source)
+        if "coordinates" in self.__dict__:
             return _Reshaped(self._k, shape, self)
         return Index(self._k, shape, flat=self.flat)
 

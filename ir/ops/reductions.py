@@ -15,7 +15,7 @@ from gradc.ir.ops.cast import converted
 from gradc.ir.ops.conditions import at_least
 from gradc.ir.ops.constants import full, iota, ones_like, size_value, zeros_like
 from gradc.ir.ops.kinds import no_cotangents, no_tangent, quiet
-from gradc.ir.ops.logic import eq, isnan, logical_or, where
+from gradc.ir.ops.logic import eq, isnan, logical_and, logical_or, ne, where
 from gradc.ir.ops.slicing import pad, slice_
 from gradc.ir.ops.structural import (
     broadcast,
@@ -27,7 +27,7 @@ from gradc.ir.ops.structural import (
     sum_,
     transpose,
 )
-from gradc.ir.types import ArrayType, DType, TypeRuleError, i64
+from gradc.ir.types import ArrayType, DType, TypeRuleError, bool_, i64
 
 __all__ = ["all_", "any_", "argmax", "argmin", "max_", "min_", "prod", "sum_", "widened"]
 
@@ -201,8 +201,10 @@ def _extremum(name: str, evaluate: Callable[..., Any], of_nothing: float) -> Op:
         (x,), (t,) = primals, tangents
         if t is None:
             return None
-        wins, share = _winners(x, result, axes, t.dtype)
-        return sum_(where(wins, t, zeros_like(t)), axes=axes) * share
+        wins = _attains(x, result, axes)
+        moved = sum_(where(wins, t, zeros_like(t)), axes=axes)
+        unknown = logical_and(_is_nan(result), ne(moved, 0.0))  # a nan that moves, not one at rest
+        return where(unknown, nan, moved * _share(wins, axes, t.dtype))
 
     def vjp(
         primals: Sequence[Value],
@@ -213,7 +215,8 @@ def _extremum(name: str, evaluate: Callable[..., Any], of_nothing: float) -> Op:
         allow_empty: bool = False,
     ) -> tuple[Cotangent]:
         (x,) = primals
-        wins, share = _winners(x, result, axes, cotangent.dtype)
+        wins = _attains(x, result, axes)
+        share = where(_is_nan(result), nan, _share(wins, axes, cotangent.dtype))
         wide = widened(cotangent * share, x, axes)
         return (Masked(wins, wide),)
 
@@ -230,15 +233,22 @@ def _extremum(name: str, evaluate: Callable[..., Any], of_nothing: float) -> Op:
     return op
 
 
-def _winners(x: Value, y: Value, axes: Axes, dtype: DType) -> tuple[Value, Value]:
-    """Which entries of x attain the extremum y, and 1 / (their number), nan where y is nan."""
-    wins = eq(x, widened(y, x, axes))
+def _attains(x: Value, extremum: Value, axes: Axes) -> Value:
+    """Which entries of x equal the extremum over `axes`, or are nan where that is nan."""
+    wins: Value = eq(x, widened(extremum, x, axes))
     if x.dtype.is_float:
         wins = logical_or(wins, isnan(x))
-    share = 1.0 / sum_(converted(wins, dtype), axes=axes)
-    if x.dtype.is_float:
-        share = where(isnan(y), full(y.shape, nan, dtype), share)
-    return wins, share
+    return wins
+
+
+def _is_nan(y: Value) -> Value:
+    result: Value = isnan(y) if y.dtype.is_float else full(y.shape, False, bool_)
+    return result
+
+
+def _share(wins: Value, axes: Axes, dtype: DType) -> Value:
+    """1 / (the number of winners)."""
+    return 1.0 / sum_(converted(wins, dtype), axes=axes)
 
 
 max_: Op = _extremum("max", np.max, -inf)
@@ -288,10 +298,7 @@ def _position(name: str, evaluate: Callable[..., Any], reduce: Op) -> Op:
     def expand(x: Value, *, axis: int) -> Value:
         """The least position whose entry equals the extremum, or is nan where that is nan."""
         length = x.shape[axis]
-        extremum = widened(reduce(x, axes=(axis,)), x, (axis,))
-        hit = eq(x, extremum)
-        if x.dtype.is_float:
-            hit = logical_or(hit, isnan(x))
+        hit = _attains(x, reduce(x, axes=(axis,)), (axis,))
         position = broadcast(iota(size=length, dtype=i64), shape=x.shape, axes=(axis,))
         beyond = broadcast(size_value(dim=length), shape=x.shape, axes=())
         found: Value = min_(where(hit, position, beyond), axes=(axis,))
