@@ -64,6 +64,36 @@ def call(w: Writer, name: str, dtype: DType, lanes: int, args: Sequence[str]) ->
     return w.let(f"call {kind} {function.symbol}({given})")
 
 
+def call_packed(w: Writer, name: str, dtype: DType, rows: Sequence[Sequence[str]]) -> list[str]:
+    """A function at several scalar places (a row of arguments each), as few vectors as hold them.
+
+    The results are the same: a function of one lane runs the algorithm of the vector functions.
+    """
+    results: list[str] = []
+    for start in range(0, len(rows), _PACKED):
+        part = rows[start : start + _PACKED]
+        lanes = 1 << (len(part) - 1).bit_length()
+        if lanes == 1:
+            results.append(call(w, name, dtype, 1, part[0]))
+            continue
+        padded = [*part, *[part[-1]] * (lanes - len(part))]
+        vectors = [_pack(w, dtype, column) for column in zip(*padded, strict=True)]
+        vector, kind = call(w, name, dtype, lanes, vectors), llvm_type(dtype, lanes)
+        results.extend(w.let(f"extractelement {kind} {vector}, i64 {i}") for i in range(len(part)))
+    return results
+
+
+_PACKED = 8
+
+
+def _pack(w: Writer, dtype: DType, scalars: Sequence[str]) -> str:
+    """A vector of scalars."""
+    kind, element, vector = llvm_type(dtype, len(scalars)), llvm_type(dtype), "poison"
+    for lane, scalar in enumerate(scalars):
+        vector = w.let(f"insertelement {kind} {vector}, {element} {scalar}, i64 {lane}")
+    return vector
+
+
 @cache
 def _function(name: str, dtype: DType, lanes: int, has_fma: bool) -> MathFunction:
     return math_function(name, dtype, lanes, fma=has_fma)

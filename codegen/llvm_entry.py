@@ -30,8 +30,7 @@ def write_entries(module: Module, program: Program, kernels: Sequence[KernelFunc
     sizes = [_Parameter("i64", f"%n.{name}", name) for name in program.sizes]
     arrays = [_parameter(b, f"%in.{i}") for i, b in enumerate(program.inputs)]
     results = [_Parameter("ptr", f"%out.{i}", b) for i, b in enumerate(program.outputs)]
-    _write_run(module, program, kernels, (sizes, arrays, results))
-    _write_native(module, program.name, [*sizes, *arrays, *results])
+    _write_native(module, program, kernels, (sizes, arrays, results))
     _write_generic(module, program.name, (sizes, arrays, results))
     _write_workspace(module, program, sizes)
 
@@ -56,18 +55,13 @@ def _define(module: Module, head: str, symbol: str, parameters: str, w: Writer) 
 # --- exported symbols ----------------------------------------------------------------------------
 
 
-def _write_native(module: Module, name: str, parameters: Sequence[_Parameter]) -> None:
-    w = Writer(module)
-    given = [*parameters, _Parameter("ptr", "%workspace", "")]
-    status = w.let(f"call i32 @gradc.{name}.run({_declared(given)})")
-    w.do(f"ret i32 {status}")
-    _define(module, "i32", name, _declared(given), w)
-
-
 def _write_generic(
     module: Module, name: str, groups: tuple[list[_Parameter], list[_Parameter], list[_Parameter]]
 ) -> None:
-    """`gradc_call_NAME(sizes, inputs, outputs, workspace)`: every argument by address."""
+    """`gradc_call_NAME(sizes, inputs, outputs, workspace)`: every argument by address.
+
+    It calls `NAME` by an internal alias, which no other library's symbol can replace.
+    """
     w, (sizes, arrays, results) = Writer(module), groups
     given = [f"i64 {v}" for v in _loaded_sizes(w, len(sizes))]
     for i, parameter in enumerate(arrays):
@@ -175,7 +169,7 @@ class _Checked:
         self.failed = failed if seen == "false" else self.w.let(f"or i1 {seen}, {failed}")
 
 
-def _write_run(
+def _write_native(
     module: Module,
     program: Program,
     kernels: Sequence[KernelFunction],
@@ -196,8 +190,9 @@ def _write_run(
         operands[slot] = f"ptr {w.let(f'getelementptr i8, ptr {base}, i64 {offset}')}"
     _run_kernels(w, kernels, operands, owned)
     given = [*sizes, *arrays, *results, _Parameter("ptr", "%workspace", "")]
-    symbol = f"gradc.{program.name}.run"
-    _define(module, "internal i32", symbol, _declared(given), w)
+    _define(module, "i32", program.name, _declared(given), w)
+    alias, kinds = f"@gradc.{program.name}.run", ", ".join(p.kind.split()[0] for p in given)
+    module.definitions[alias] = f"{alias} = internal alias i32 ({kinds}), ptr @{program.name}"
 
 
 def _check_sizes(w: Writer, program: Program, sizes: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gradc.codegen.llvm_arithmetic import (
     arithmetic,
     call,
+    call_packed,
     cast,
     divide_naturals,
     fold_lanes,
@@ -124,6 +125,9 @@ def _instruction(k: KernelState, instruction: Instruction) -> Spread:
         for row in rows
     ]
     lanes = k.lanes if wide else 1
+    if op == "call" and lanes == 1 and len(registers) > 1:
+        packed = call_packed(k.w, str(instruction.value), result.dtype, registers)
+        return Spread(axes, tuple(packed))
     return Spread(axes, tuple(_compute(k, instruction, lanes, row) for row in registers), wide)
 
 

@@ -112,7 +112,6 @@ def _optimised(text: str, target: Target) -> tuple[binding.ModuleRef, binding.Ta
     passes.add_always_inliner_pass()
     functions = llvm.create_new_function_pass_manager()
     functions.add_sroa_pass()
-    functions.add_instruction_combine_pass()
     functions.add_simplify_cfg_pass()
     passes.run(module, builder)
     for function in module.functions:
@@ -129,7 +128,7 @@ def _machine(target: Target) -> binding.TargetMachine:
     except RuntimeError as error:
         raise CompileError(f"LLVM knows no target {target.triple!r}: {error}") from error
     return found.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="default"
+        cpu=target.cpu, features=target.features, opt=1, reloc="pic", codemodel="default"
     )
 
 
