@@ -189,7 +189,7 @@ def c_start() -> None:
         command = [sys.executable, "-m", "gradc", "build", str(MODEL), "-o", str(library)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         (folder / "first.c").write_text("""
-        #include "liblogistic.h"
+        #include "logistic.h"
         int main(void) {
             double w[2] = {0, 0}, X[6] = {1, 2, 3, 4, 5, 6}, y[3] = {0, 1, 1}, value, gradient[2];
             return loss_grad(3, 2, w, X, y, 1e-2, &value, gradient, 0) || !(gradient[0] != 0);

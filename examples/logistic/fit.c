@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "liblogistic.h"
+#include "logistic.h"
 
 static const double L2 = 1e-3;
 
