@@ -22,6 +22,7 @@ from gradc.function_table import did_you_mean
 from gradc.ir.dims import Dim, SizeExpr, names_of, size
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.span import Span, at
+from gradc.ir.transforms.rebuild import unused_name
 from gradc.ir.types import DTYPES_BY_NAME, ArrayType, DType
 from gradc.static_values import (
     CONSTANTS,
@@ -56,11 +57,20 @@ def elaborate_function(
         results = _results(value, place, item, declared, scope)
     if len(errors) > count or not results:
         return POISON
-    names = [r.name.text if r.name else "" for r in item.head.results or ()]
+    made: Function | object = POISON
     with _collected(errors, item.head.span):
-        result_names = names if any(names) else ()
-        return function(item.name.text, parameters, results, result_names=result_names)
-    return POISON
+        names = _result_names(item.head, len(results), scope)
+        made = function(item.name.text, parameters, results, result_names=names)
+    return made
+
+
+def _result_names(head: syntax.Head, count: int, scope: Scope) -> list[str]:
+    """Declared names, and `result0`, `result1`, ... for results without one; none if none has one."""
+    declared = [r.name.text if r.name else "" for r in head.results or ()]
+    if not any(declared):
+        return []
+    taken = {*declared, *(name for name, b in scope.values.items() if b.kind != "variable")}
+    return [name or unused_name(f"result{i}", taken) for i, name in enumerate(declared)]
 
 
 @contextmanager
@@ -330,8 +340,22 @@ def _declared_results(head: syntax.Head, scope: Scope) -> _Declared | None:
                     causes=(Label(seen[result.name.text], "the first"),),
                 )
             seen[result.name.text] = result.name.span
+            _check_result_name(result.name, scope)
     types = tuple(elaborate_type(result.type, scope) for result in head.results)
     return _Declared(types, tuple(result.type.span for result in head.results))
+
+
+def _check_result_name(name: syntax.Name, scope: Scope) -> None:
+    _check_name(name, "result")
+    bound = scope.values.get(name.text)
+    if bound is not None and bound.kind in ("parameter", "size"):
+        raise refuse(
+            "G0306",
+            f"`{name.text}` names a {bound.kind} already",
+            name.span,
+            causes=(Label(bound.span, f"the {bound.kind}"),) if bound.span else (),
+            help=("in C, results are parameters too: give each a name of its own",),
+        )
 
 
 def _results(
