@@ -24,17 +24,24 @@ _AARCH64_FLAGS = {
     "lse": "atomics", "bf16": "bf16", "i8mm": "i8mm", "rdm": "asimdrdm", "jsconv": "jscvt",
 }  # fmt: skip
 
-# What the architecture levels of the x86-64 psABI stand for.
+# What the architecture levels of the x86-64 psABI stand for, and the CPUs that have at least that.
 _V2 = ("cx16", "sahf", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2")
 _V3 = (*_V2, "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
-_LEVELS = {"x86-64-v2": _V2, "x86-64-v3": _V3, "x86-64-v4": _V4}
+_LEVELS = {
+    "x86-64-v2": _V2, "nehalem": _V2, "westmere": _V2,
+    "x86-64-v3": _V3, "haswell": _V3, "broadwell": _V3, "skylake": _V3, "alderlake": _V3,
+    "znver1": _V3, "znver2": _V3, "znver3": _V3,
+    "x86-64-v4": _V4, "skylake-avx512": _V4, "cascadelake": _V4, "icelake-client": _V4,
+    "icelake-server": _V4, "sapphirerapids": _V4, "graniterapids": _V4, "znver4": _V4,
+    "znver5": _V4,
+}  # fmt: skip
 
 
 def missing_features(cpu: str, features: str, flags: frozenset[str]) -> tuple[str, ...]:
     """The features, in LLVM's words, that code for `cpu` with `features` needs and `flags` lack.
 
-    `features` is "+avx2,+fma,-sse4a"; of a `cpu` only the x86-64 levels are known here. Without
+    `features` is "+avx2,+fma,-sse4a"; of a `cpu` the x86-64 level is known, if at all. Without
     flags (no /proc/cpuinfo) nothing can be said, and nothing is missing.
     """
     if not flags:

@@ -149,8 +149,9 @@ def wrong_out_count(entry: FunctionEntry, given: object) -> TypeError:
     """`out` that is no array for a single output, or no tuple of the right length for several."""
     names = ", ".join(array.name for array in entry.outputs)
     what = f"a tuple of {len(given)}" if isinstance(given, tuple) else _describe(given)
-    tuple_of = f"a tuple of {len(entry.outputs)} arrays or None ({names})"
-    expected = f"an array, or {tuple_of}" if len(entry.outputs) == 1 else tuple_of
+    if len(entry.outputs) == 1:
+        return TypeError(f"out: expected an array or a tuple of 1 ({names}), got {what}")
+    expected = f"a tuple of {len(entry.outputs)} ({names}; None: a new array)"
     return TypeError(f"out: expected {expected}, got {what}")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -88,7 +89,10 @@ def load(path: str | os.PathLike[str]) -> Module:
         if isinstance(error, OSError) and not isinstance(error, LoadError):
             raise LoadError(f"cannot load {name}: {error}") from error
         raise
-    functions = {entry.name: _bind(library, entry) for entry in manifest.functions}
+    try:
+        functions = {entry.name: _bind(library, entry) for entry in manifest.functions}
+    except (LookupError, ManifestError) as error:
+        raise LoadError(f"cannot load {name}: {error}") from None
     return Module(name, manifest, MappingProxyType(functions))
 
 
@@ -111,11 +115,10 @@ def check_library(data: bytes, name: str) -> Manifest:
 
 
 def _read(name: str, descriptor: int) -> bytes:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise LoadError(f"cannot load {name}: it is no regular file")
     with os.fdopen(os.dup(descriptor), "rb") as file:
-        try:
-            return file.read()
-        except IsADirectoryError:
-            raise LoadError(f"cannot load {name}: it is a folder") from None
+        return file.read()
 
 
 def _name_of(name: str, descriptor: int) -> str:
