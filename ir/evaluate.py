@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from gradc.ir.dims import SizeExpr, divide_exactly, evaluate_dim, names_of, substitute
 from gradc.ir.function import Equation, Function, Value
-from gradc.ir.types import dtype_of
+from gradc.ir.types import DType, dtype_of
 
 Array = np.ndarray[Any, Any]
 
@@ -116,8 +116,8 @@ def _check_length(
 def _argument(function: Function, i: int, given: Any) -> Array:
     """Argument i as an array of the parameter's dtype and rank."""
     name, type = function.parameter_names[i], function.parameters[i].type
-    number = isinstance(given, bool | int | float)
-    array = np.asarray(given, type.dtype.numpy) if number else np.asarray(given)
+    array = _number(given, type.dtype) if isinstance(given, bool | int | float) else given
+    array = np.asarray(array)
     if dtype_of(array.dtype) is not type.dtype:
         raise TypeError(
             f"{function.name}: {name} is {type}, an array of {array.dtype} was given; "
@@ -129,6 +129,12 @@ def _argument(function: Function, i: int, given: Any) -> Array:
             f"an array of shape {array.shape} was given"
         )
     return array.astype(type.dtype.numpy, copy=False)
+
+
+def _number(given: float, dtype: DType) -> Any:
+    """A Python number in the dtype of a scalar parameter, where its kind allows it."""
+    kinds = "b" if isinstance(given, bool) else "if" if isinstance(given, int) else "f"
+    return np.asarray(given, dtype.numpy) if dtype.kind in kinds else given
 
 
 def _run(equation: Equation, environment: dict[Value, Array], sizes: Mapping[str, int]) -> None:

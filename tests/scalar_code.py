@@ -83,6 +83,8 @@ def _step(statement: Instruction, environment: Mapping[Ref, Any]) -> Any:
     if statement.op == "const":
         return statement.result.dtype.numpy.type(statement.value)
     operands = [environment[ref] for ref in statement.operands]
+    if statement.op == "cast":
+        return operands[0].astype(statement.result.dtype.numpy)
     value = _STEPS[statement.op](*operands)
     assert np.asarray(value).dtype == statement.result.dtype.numpy, statement.op
     return value

@@ -79,6 +79,13 @@ def test_python_numbers_are_scalars_of_the_parameter_type() -> None:
     assert [(r.dtype, r.item()) for r in results] == [(np.float32, 2.25), (np.int64, 9)]
 
 
+@pytest.mark.parametrize(("number", "given"), [(1.5, "float64"), (True, "bool")])
+def test_python_numbers_are_not_rounded(number: float, given: str) -> None:
+    x = parameter(i64[()], "x")
+    with pytest.raises(TypeError, match=f"x is i64, an array of {given} was given"):
+        evaluate(function("f", [x], [x]), number)
+
+
 def test_depth_is_no_limit() -> None:
     x = parameter(f64[()], "x")
     y = x

@@ -1,6 +1,7 @@
 """One table drives every op: type, value, both derivatives, second order, batches, no elements.
 
-The rows stand in `op_table.py` and `op_table_structural.py`.
+The rows stand in `op_table.py` and `op_table_structural.py`. `test_ops_native.py` runs them
+compiled.
 """
 
 from __future__ import annotations
@@ -26,9 +27,6 @@ from op_case import Case
 CASES: tuple[Case, ...] = (*op_table.CASES, *op_table_structural.CASES)
 BATCH = 2
 
-# What can run a function: `run(function, *arrays) -> results`. Each is tested on all rows.
-RUNNERS: dict[str, Callable[..., tuple[Any, ...]]] = {"numpy": evaluate}
-
 
 def moving(case: Case, real: DType) -> list[int]:
     """The positions of the inputs that have a derivative."""
@@ -43,16 +41,19 @@ def holds_f32(case: Case) -> bool:
     return any(value.dtype is f32 for value in (*fn.parameters, *fn.results))
 
 
-def listed(cases: Sequence[Case]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+def listed(cases: Sequence[Case], dtypes: Sequence[DType] = (f64, f32)) -> pytest.MarkDecorator:
+    """Parameters `case` and `real`: in f64, and in f32 where that makes a difference."""
+    chosen = [
+        pytest.param(case, real, id=f"{case.name}-{real}")
+        for case in cases
+        for real in dtypes
+        if real is f64 or any(x.dtype is None for x in case.operands)
+    ]
+    return pytest.mark.parametrize(("case", "real"), chosen)
 
 
-every_case = listed(CASES)
-every_case_without_elements = listed([case for case in CASES if case.empty is not None])
-every_differentiable_case = listed([case for case in CASES if moving(case, f64)])
-every_case_in_f64 = listed([case for case in CASES if moving(case, f64) and not holds_f32(case)])
-every_dtype = pytest.mark.parametrize("real", (f64, f32), ids=str)
-every_runner = pytest.mark.parametrize("run", RUNNERS.values(), ids=RUNNERS.keys())
+DIFFERENTIABLE = [case for case in CASES if moving(case, f64)]
+SMOOTH = [case for case in DIFFERENTIABLE if not holds_f32(case)]
 
 
 def rounding(dtype: Any) -> float:
@@ -104,13 +105,11 @@ def test_names_of_ops_and_cases_differ() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
-@every_runner
-@every_dtype
-@every_case
-def test_value(case: Case, real: DType, run: Callable[..., tuple[Any, ...]]) -> None:
+@listed(CASES)
+def test_value(case: Case, real: DType) -> None:
     """The value is what NumPy or Python compute, in the type that the type rule says."""
     fn, arrays = case.function(real), case.arrays(real, case.sizes)
-    results = run(fn, *arrays)
+    results = evaluate(fn, *arrays)
     for value, actual, wanted in zip(
         fn.results, results, case.values(widened(arrays), case.sizes), strict=True
     ):
@@ -119,35 +118,29 @@ def test_value(case: Case, real: DType, run: Callable[..., tuple[Any, ...]]) -> 
         assert_near(actual, wanted, case)
 
 
-@every_runner
-@every_dtype
-@every_case_without_elements
-def test_no_elements(case: Case, real: DType, run: Callable[..., tuple[Any, ...]]) -> None:
+@listed([case for case in CASES if case.empty is not None])
+def test_no_elements(case: Case, real: DType) -> None:
     """Arrays without elements pass through the op and both its derivatives."""
     assert case.empty is not None
     fn, arrays, wrt = case.function(real), case.arrays(real, case.empty), moving(case, real)
-    results = run(fn, *arrays)
+    results = evaluate(fn, *arrays)
     for actual, wanted in zip(results, case.values(arrays, case.empty), strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=case.tolerance * rounding(actual.dtype))
     if not wrt:
         return
     tangents = directions([arrays[i] for i in wrt], 0)
-    (_, tangent) = run(pushforward(fn, wrt), *arrays, *tangents)
+    (_, tangent) = evaluate(pushforward(fn, wrt), *arrays, *tangents)
     assert tangent.shape == results[0].shape
-    cotangents = run(pullback(fn, wrt), *arrays, *directions(results, 1))[1:]
+    cotangents = evaluate(pullback(fn, wrt), *arrays, *directions(results, 1))[1:]
     assert [c.shape for c in cotangents] == [arrays[i].shape for i in wrt]
 
 
-@every_runner
-@every_dtype
-@every_case_in_f64
-def test_forward_against_differences(
-    case: Case, real: DType, run: Callable[..., tuple[Any, ...]]
-) -> None:
+@listed(SMOOTH)
+def test_forward_against_differences(case: Case, real: DType) -> None:
     """The tangent is the difference quotient, in f64; in f32 it is the f64 one."""
     wrt, arrays = moving(case, real), case.arrays(real, case.sizes)
     by = directions([arrays[i] for i in wrt], 2)
-    (actual,) = run(pushforward(case.function(real), wrt), *arrays, *by)[1:]
+    (actual,) = evaluate(pushforward(case.function(real), wrt), *arrays, *by)[1:]
     reference = case.function(f64)
     wide, wide_by = widened(arrays), widened(by)
     (exact,) = evaluate(pushforward(reference, wrt), *wide, *wide_by)[1:]
@@ -156,19 +149,15 @@ def test_forward_against_differences(
     assert_near(actual, exact, case, loosened=10)
 
 
-@every_runner
-@every_dtype
-@every_differentiable_case
-def test_reverse_is_the_adjoint_of_forward(
-    case: Case, real: DType, run: Callable[..., tuple[Any, ...]]
-) -> None:
+@listed(DIFFERENTIABLE)
+def test_reverse_is_the_adjoint_of_forward(case: Case, real: DType) -> None:
     """<cotangent, J tangent> = <J^T cotangent, tangent>, in each input alone and in all."""
     wrt, arrays, fn = moving(case, real), case.arrays(real, case.sizes), case.function(real)
     for chosen in [[i] for i in wrt] + ([wrt] if len(wrt) > 1 else []):
         tangents = directions([arrays[i] for i in chosen], 3)
-        result, pushed = run(pushforward(fn, chosen), *arrays, *tangents)
+        result, pushed = evaluate(pushforward(fn, chosen), *arrays, *tangents)
         (cotangent,) = directions([result], 4)
-        pulled = run(pullback(fn, chosen), *arrays, cotangent)[1:]
+        pulled = evaluate(pullback(fn, chosen), *arrays, cotangent)[1:]
         assert [c.dtype for c in pulled] == [arrays[i].dtype for i in chosen]
         terms = cotangent.astype("f8") * pushed
         reverse = sum(np.sum(c.astype("f8") * t) for c, t in zip(pulled, tangents, strict=True))
@@ -177,9 +166,9 @@ def test_reverse_is_the_adjoint_of_forward(
         assert abs(np.sum(terms) - reverse) <= 10 * case.tolerance * smallest * scale
 
 
-def gradient_of_a_product(case: Case, wrt: Sequence[int]) -> Function:
+def gradient_of_a_product(case: Case, real: DType, wrt: Sequence[int]) -> Function:
     """The gradient of sum(weights * f(...)) w.r.t. `wrt`, a function of the inputs and weights."""
-    fn = case.function(f64)
+    fn = case.function(real)
     weights = parameter(fn.results[0].type, "weights")
     product = mul(fn.results[0], weights)
     total = sum_(product, axes=tuple(range(product.type.rank)))
@@ -188,22 +177,21 @@ def gradient_of_a_product(case: Case, wrt: Sequence[int]) -> Function:
     return function("gradient", pulled.parameters, pulled.results[1:], pulled.requires)
 
 
-@every_runner
-@every_case_in_f64
-def test_second_order(case: Case, run: Callable[..., tuple[Any, ...]]) -> None:
+@listed(SMOOTH, (f64,))
+def test_second_order(case: Case, real: DType) -> None:
     """Forward over reverse: the difference of gradients. Reverse over reverse: its adjoint."""
-    wrt, arrays = moving(case, f64), case.arrays(f64, case.sizes)
-    gradient = gradient_of_a_product(case, wrt)
-    (result,) = evaluate(case.function(f64), *arrays)
+    wrt, arrays = moving(case, real), case.arrays(real, case.sizes)
+    gradient = gradient_of_a_product(case, real, wrt)
+    (result,) = evaluate(case.function(real), *arrays)
     given = [*arrays, *directions([result], 5), np.ones(())]
     by = directions([arrays[i] for i in wrt], 6)
     count = len(wrt)
-    pushed = run(pushforward(gradient, wrt), *given, *by)[count:]
+    pushed = evaluate(pushforward(gradient, wrt), *given, *by)[count:]
     quotients = differences(lambda *xs: evaluate(gradient, *xs), given, wrt, by)
     for actual, quotient in zip(pushed, quotients, strict=True):
         np.testing.assert_allclose(actual, quotient, rtol=1e-6, atol=1e-6)
     weights = directions(pushed, 7)
-    pulled = run(pullback(gradient, wrt), *given, *weights)[count:]
+    pulled = evaluate(pullback(gradient, wrt), *given, *weights)[count:]
     forward = sum(np.sum(a * b) for a, b in zip(pushed, weights, strict=True))
     reverse = sum(np.sum(a * b) for a, b in zip(pulled, by, strict=True))
     np.testing.assert_allclose(forward, reverse, rtol=1e-9, atol=1e-9)
@@ -222,19 +210,18 @@ def batched_function(case: Case, real: DType, flags: Sequence[bool]) -> Function
     return function("batched", given, result if isinstance(result, tuple) else (result,))
 
 
-@every_runner
-@every_case
-def test_batch_is_a_loop(case: Case, run: Callable[..., tuple[Any, ...]]) -> None:
+@listed(CASES)
+def test_batch_is_a_loop(case: Case, real: DType) -> None:
     """A batch of any of the inputs computes what one example after another does."""
-    fn, count = case.function(f64), len(case.operands)
+    fn, count = case.function(real), len(case.operands)
     choices = {(True,) * count, *(tuple(i == j for j in range(count)) for i in range(count))}
-    single = case.arrays(f64, case.sizes)
+    single = case.arrays(real, case.sizes)
     other = [np.flip(a) if a.size else a for a in single]
     for flags in sorted(choices):
         arrays = [
             np.stack([a, b]) if flag else a for a, b, flag in zip(single, other, flags, strict=True)
         ]
-        results = run(batched_function(case, f64, flags), *arrays)
+        results = evaluate(batched_function(case, real, flags), *arrays)
         for example in range(BATCH):
             picked = [a[example] if flag else a for a, flag in zip(arrays, flags, strict=True)]
             for many, one in zip(results, evaluate(fn, *picked), strict=True):

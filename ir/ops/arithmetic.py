@@ -16,6 +16,7 @@ from gradc.ir.ops.constants import constant_number, full_like, ones_like
 from gradc.ir.ops.elementwise import log
 from gradc.ir.ops.kinds import Cut, Partial, Quotient, elementwise, same_type
 from gradc.ir.ops.logic import eq, ge, gt, le, logical_and, logical_not, logical_or, lt, where
+from gradc.ir.types import f64
 
 _NAN = float("nan")
 _LARGEST_PRODUCT = 16  # powers up to this one are written as products
@@ -95,12 +96,15 @@ def _remainder_step(k: LoopBuilder, a: Ref, b: Ref) -> Ref:
 def _remainder_and_borrow(k: LoopBuilder, a: Ref, b: Ref) -> tuple[Ref, Ref]:
     """`m = a - q*b` with |m| <= |b|, and whether its sign says that q is to be one less.
 
-    A step takes 53 bits (24 in f32) of the quotient; two steps make the remainder exact for
-    quotients up to 2**105 (2**47). Each is exact because the rest is a multiple of ulp(q) * ulp(b)
-    that is smaller than ulp(q) * |b|.
+    In f64 a step takes 53 bits of the quotient, and is exact, because the rest is a multiple of
+    ulp(q) * ulp(b) no larger than ulp(q) * |b|. Two steps reach quotients up to 2**105; where
+    that is not enough, m is nan (NumPy's has no limit).
     """
+    wide_a, wide_b = k.cast(a, f64), k.cast(b, f64)
+    rest = _remainder_step(k, _remainder_step(k, wide_a, wide_b), wide_b)
+    reduced = k.compare("le", k.unary("abs", rest), k.unary("abs", wide_b))
+    m = k.cast(k.select(reduced, rest, k.const(_NAN, f64)), a.dtype)
     zero = k.const(0, a.dtype)
-    m = _remainder_step(k, _remainder_step(k, a, b), b)
     differ = k.binary("xor", k.compare("lt", m, zero), k.compare("lt", b, zero))
     return m, k.binary("and", k.compare("ne", m, zero), differ)
 
@@ -126,7 +130,9 @@ def _floor_divide_scalar(k: LoopBuilder, a: Ref, b: Ref) -> Ref:
     plain = k.div(a, b)
     signed_zero = k.binary("copysign", zero, plain)
     down = k.select(k.compare("eq", down, zero), signed_zero, down)
-    return k.select(k.compare("eq", b, zero), plain, down)
+    finite = k.compare("lt", k.unary("abs", a), k.const(float("inf"), a.dtype))
+    beyond = k.binary("and", finite, k.unary("isnan", m))  # such a quotient has no fraction
+    return k.select(k.binary("or", k.compare("eq", b, zero), beyond), plain, down)
 
 
 floor_divide = elementwise(
@@ -226,7 +232,10 @@ def _power_exponent(y: Value, x: Value, p: Value) -> Partial:
 
 
 def _power_scalar(k: LoopBuilder, x: Ref, y: Ref) -> Ref:
-    """Products, a square root and a reciprocal for small (half-)integer constants, else a call."""
+    """Products, a square root and a reciprocal for small (half-)integer constants, else a call.
+
+    Against `pow`: a root of -inf is nan, and 1/x**n may be 0 where it would be subnormal.
+    """
     if not x.dtype.is_float:
         return _integer_power(k, x, y)
     exponent = k.known(y)

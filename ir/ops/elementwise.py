@@ -12,7 +12,7 @@ from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Ref
 from gradc.ir.op import Op
 from gradc.ir.ops.kinds import Partial, Quotient, elementwise, same_type
-from gradc.ir.ops.logic import eq, where
+from gradc.ir.ops.logic import eq, logical_and, where
 
 
 def _function(
@@ -91,8 +91,8 @@ ceil = _function(
 
 def _square_radius(y: Value, x: Value) -> Value:
     """x*x + y*y, and 1 at the origin, so that both derivatives of the angle are 0 there."""
-    square = x * x + y * y
-    radius: Value = where(eq(square, 0.0), 1.0, square)
+    origin = logical_and(eq(x, 0.0), eq(y, 0.0))
+    radius: Value = where(origin, 1.0, x * x + y * y)
     return radius
 
 
