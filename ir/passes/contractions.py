@@ -12,7 +12,7 @@ from gradc.ir.ops.arithmetic import mul, neg
 from gradc.ir.ops.constants import filled
 from gradc.ir.ops.contract import contract
 from gradc.ir.ops.structural import broadcast, other_axes, sum_, transpose
-from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of
+from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, repeated
 from gradc.ir.passes.rewrite import Rules, rewrite
 
 Labels = tuple[int, ...]
@@ -32,8 +32,9 @@ def _sum_of_product(made: Equation) -> Value | None:
     (a, lhs), (b, rhs) = (_source(factor) for factor in factors)
     if len(lhs) == rank and len(rhs) == rank:
         return None
-    out = other_axes(rank, axes)
-    return _contracted((a, b), lhs, rhs, out)
+    if len({*lhs, *rhs}) < rank:  # the length of an axis that neither has would be lost
+        return None
+    return _contracted((a, b), lhs, rhs, other_axes(rank, axes))
 
 
 def _source(value: Value) -> tuple[Value, Labels]:
@@ -49,11 +50,7 @@ def _contracted(operands: Inputs, lhs: Labels, rhs: Labels, out: Labels) -> Valu
 
     Labels of one operand alone that are not in the result are summed before.
     """
-    if any(label not in lhs and label not in rhs for label in out):
-        return None
-    if not lhs or not rhs or not set(lhs) & set(rhs):
-        return None
-    if not (set(lhs) & set(rhs)) - set(out):
+    if not set(out) <= {*lhs, *rhs} or not (set(lhs) & set(rhs)) - set(out):
         return None
     a, b = operands
     a, lhs = _without(a, lhs, {*rhs, *out})
@@ -83,8 +80,7 @@ def _pull_factor_out_of_sum(made: Equation) -> Value | None:
             continue
         summed: Value = sum_(x, axes=axes)
         placed = tuple(kept.index(axis) for axis in attrs_of(factor)["axes"])
-        widened: Value = broadcast(source, shape=summed.shape, axes=placed)
-        return summed * widened
+        return summed * repeated(source, summed.shape, placed)
     return None
 
 
@@ -135,13 +131,15 @@ def _untransposed(x: Value, labels: Labels) -> tuple[Value, Labels]:
 
 
 def _absorb_broadcast(made: Equation) -> Value | None:
-    """A broadcast of an operand only drops labels, where what is left is still a contraction."""
+    """A broadcast of an operand only drops labels that the other operand has, too."""
     (a, lhs), (b, rhs) = ((x, made.attrs[side]) for x, side in _sides(made))
-    narrow_a, narrow_lhs = _unbroadcast(a, lhs)
-    narrow_b, narrow_rhs = _unbroadcast(b, rhs)
-    if narrow_a is a and narrow_b is b:
-        return None
-    return _contracted((narrow_a, narrow_b), narrow_lhs, narrow_rhs, made.attrs["out"])
+    narrow, kept = _unbroadcast(a, lhs)
+    if narrow is not a and set(lhs) <= {*kept, *rhs}:
+        return _contracted((narrow, b), kept, rhs, made.attrs["out"])
+    narrow, kept = _unbroadcast(b, rhs)
+    if narrow is not b and set(rhs) <= {*kept, *lhs}:
+        return _contracted((a, narrow), lhs, kept, made.attrs["out"])
+    return None
 
 
 def _unbroadcast(x: Value, labels: Labels) -> tuple[Value, Labels]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gradc.ir.dims import Shape
 from gradc.ir.function import Value
 from gradc.ir.op import Op
 from gradc.ir.ops.cast import cast
@@ -63,3 +64,11 @@ def is_power_of_two(number: float) -> bool:
     """Whether multiplying by `number` is exact, short of overflow and underflow."""
     mantissa, exponent = np.frexp(number)
     return bool(abs(mantissa) == 0.5 and -100 < exponent < 100)
+
+
+def repeated(x: Value, shape: Shape, axes: tuple[int, ...]) -> Value:
+    """`x` broadcast to `shape`; `x` itself if it has it."""
+    if x.shape == shape:
+        return x
+    result: Value = broadcast(x, shape=shape, axes=axes)
+    return result

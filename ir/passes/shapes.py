@@ -217,6 +217,12 @@ def _reduce_nothing(made: Equation) -> Value | None:
     return made.inputs[0] if not made.attrs["axes"] else None
 
 
+def _reduced(made: Equation, x: Value, axes: tuple[int, ...]) -> Value:
+    """The reduction that `made` is, of another value over other axes."""
+    result: Value = made.op(x, **{**made.attrs, "axes": axes})
+    return result
+
+
 def _reduce_unit_axes(made: Equation) -> Value | None:
     """Over axes of length 1 a reduction is a reshape, as far as these go."""
     (x,), axes = made.inputs, made.attrs["axes"]
@@ -226,7 +232,7 @@ def _reduce_unit_axes(made: Equation) -> Value | None:
     kept = other_axes(x.type.rank, units)
     squeezed: Value = reshape(x, shape=tuple(x.shape[axis] for axis in kept))
     rest = tuple(kept.index(axis) for axis in axes if axis not in units)
-    result: Value = made.op(squeezed, axes=rest) if rest else squeezed
+    result: Value = _reduced(made, squeezed, rest) if rest else squeezed
     return result
 
 
@@ -234,13 +240,12 @@ def _reduce_twice(made: Equation) -> Value | None:
     """sum(sum x) and its like: one reduction."""
     (x,), axes = made.inputs, made.attrs["axes"]
     source = input_of(x, made.op)
-    if source is None:
+    if source is None or {**attrs_of(x), "axes": axes} != made.attrs:
         return None
     first = attrs_of(x)["axes"]
     kept = other_axes(source.type.rank, first)
     both = tuple(sorted((*first, *(kept[axis] for axis in axes))))
-    result: Value = made.op(source, axes=both)
-    return result
+    return _reduced(made, source, both)
 
 
 def _reduce_transposed(made: Equation) -> Value | None:
@@ -251,7 +256,7 @@ def _reduce_transposed(made: Equation) -> Value | None:
         return None
     permutation = attrs_of(x)["permutation"]
     over = tuple(sorted(permutation[axis] for axis in axes))
-    reduced: Value = made.op(source, axes=over)
+    reduced = _reduced(made, source, over)
     kept = other_axes(source.type.rank, over)
     order = [kept.index(permutation[axis]) for axis in other_axes(x.type.rank, axes)]
     result: Value = transpose(reduced, permutation=tuple(order))
@@ -265,7 +270,7 @@ def _reduce_before_broadcast(made: Equation) -> Value | None:
     own = attrs_of(x)["axes"] if source is not None else ()
     if source is None or not set(axes) <= set(own):
         return None
-    reduced: Value = made.op(source, axes=tuple(own.index(axis) for axis in axes))
+    reduced = _reduced(made, source, tuple(own.index(axis) for axis in axes))
     kept = other_axes(x.type.rank, axes)
     placed = tuple(kept.index(axis) for axis in own if axis not in axes)
     result: Value = broadcast(reduced, shape=made.outputs[0].shape, axes=placed)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from math import isfinite
 
 import numpy as np
+from gradc.ir.dims import product
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.ops.arithmetic import abs_, add, div, maximum, minimum, mul, neg, pow_, sub
 from gradc.ir.ops.cast import cast, converted
@@ -37,6 +38,7 @@ from gradc.ir.passes.matching import (
     is_number,
     is_power_of_two,
     other_operand,
+    repeated,
 )
 from gradc.ir.passes.rewrite import Rules, rewrite
 from gradc.ir.types import DType
@@ -62,6 +64,12 @@ def _add_negative(made: Equation) -> Value | None:
     if (negated := input_of(x, neg)) is not None:
         return y - negated
     return None
+
+
+def _add_itself(made: Equation) -> Value | None:
+    """x + x -> x * 2, exactly."""
+    x, y = made.inputs
+    return x * full_like(x, 2) if x is y else None
 
 
 def _subtract_zero(made: Equation) -> Value | None:
@@ -127,6 +135,19 @@ def _multiply_twice(made: Equation) -> Value | None:
     if not exact or not _is_normal(first * second, x.dtype):
         return None
     return factors[0] * full_like(x, first * second)
+
+
+def _scale_the_scalar(made: Equation) -> Value | None:
+    """(x * broadcast(s)) * c -> x * broadcast(s * c) for a scalar s and a power of two c."""
+    product, y = made.inputs
+    number, factors = constant_number(y), inputs_of(product, mul)
+    if number is None or factors is None or not is_power_of_two(number):
+        return None
+    for x, factor in (factors, factors[::-1]):
+        scalar = input_of(factor, broadcast)
+        if scalar is not None and not scalar.shape and product.dtype.is_float:
+            return x * filled(x.shape, scalar * number)
+    return None
 
 
 def _divide_by_number(made: Equation) -> Value | None:
@@ -289,24 +310,22 @@ def _sum_of_broadcast(made: Equation) -> Value | None:
     if source is None:
         return None
     own = attrs_of(x)["axes"]
-    repeated = tuple(axis for axis in axes if axis not in own)
-    if not repeated:
+    missing = tuple(axis for axis in axes if axis not in own)
+    if not missing:
         return None
-    kept = other_axes(x.type.rank, repeated)
+    kept = other_axes(x.type.rank, missing)
     shape = tuple(x.shape[axis] for axis in kept)
     placed = tuple(kept.index(axis) for axis in own)
-    narrow: Value = broadcast(source, shape=shape, axes=placed)
+    count: Value = size_value(dim=product(x.shape[axis] for axis in missing))
+    scaled = source * filled(source.shape, converted(count, x.dtype))
+    narrow = repeated(scaled, shape, placed)
     rest = tuple(kept.index(axis) for axis in axes if axis in own)
-    summed: Value = sum_(narrow, axes=rest) if rest else narrow
-    count: Value = size_value(dim=1)
-    for axis in repeated:
-        length: Value = size_value(dim=x.shape[axis])
-        count = count * length
-    return summed * filled(summed.shape, converted(count, x.dtype))
+    result: Value = sum_(narrow, axes=rest) if rest else narrow
+    return result
 
 
 _RULES: Rules = {
-    add: (_add_zero, _add_negative),
+    add: (_add_zero, _add_negative, _add_itself),
     sub: (_subtract_zero, _subtract_negative, _subtract_itself),
     mul: (
         _multiply_by_unit,
@@ -314,6 +333,7 @@ _RULES: Rules = {
         _number_last,
         _multiply_negatives,
         _multiply_twice,
+        _scale_the_scalar,
     ),
     div: (_divide_by_number, _divide_negatives),
     neg: (_negate,),

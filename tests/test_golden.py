@@ -1,0 +1,65 @@
+"""Golden cases: `golden/<stage>/<name>.txt` holds a function, `-- expected`, and what becomes of it.
+
+With GRADC_UPDATE_GOLDEN=1 the expected part is rewritten; that run fails where anything changed, so
+that a change is seen and looked at.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from gradc.ir.function import Function
+from gradc.ir.passes.contractions import form_contractions
+from gradc.ir.passes.cse import share_common_subexpressions
+from gradc.ir.passes.dce import eliminate_dead_code
+from gradc.ir.passes.fold import fold_constants
+from gradc.ir.passes.shapes import simplify_shapes
+from gradc.ir.passes.simplify import simplify_algebra
+from gradc.ir.passes.stability import stabilize
+from gradc.ir.text import parse_function, print_function
+from gradc.ir.transforms.batch import batch
+from gradc.ir.transforms.expand import expand_composites
+from gradc.ir.transforms.forward import pushforward
+from gradc.ir.transforms.reverse import pullback
+from gradc.ir.verify import verify
+
+GOLDEN = Path(__file__).parent / "golden"
+MARK = "-- expected\n"
+
+
+def every_parameter(fn: Function) -> list[int]:
+    return list(range(len(fn.parameters)))
+
+
+STAGES: dict[str, Callable[[Function], Function]] = {
+    "dce": eliminate_dead_code,
+    "cse": share_common_subexpressions,
+    "fold": fold_constants,
+    "shapes": simplify_shapes,
+    "simplify": simplify_algebra,
+    "stability": stabilize,
+    "contractions": form_contractions,
+    "pushforward": lambda fn: pushforward(fn, every_parameter(fn)),
+    "pullback": lambda fn: pullback(fn, every_parameter(fn)),
+    "batch": lambda fn: batch(fn, [0] + [None] * (len(fn.parameters) - 1), 5),
+    "expand": expand_composites,
+}
+
+
+def test_every_stage_has_cases():
+    assert {path.name for path in GOLDEN.iterdir()} == set(STAGES)
+    assert all(list((GOLDEN / stage).glob("*.txt")) for stage in STAGES)
+
+
+@pytest.mark.parametrize(
+    "case", sorted(GOLDEN.rglob("*.txt")), ids=lambda p: f"{p.parent.name}/{p.stem}"
+)
+def test_golden(case):
+    source, _, expected = case.read_text().partition(MARK)
+    made = STAGES[case.parent.name](parse_function(source))
+    verify(made)
+    actual = print_function(made)
+    if os.environ.get("GRADC_UPDATE_GOLDEN") == "1":
+        case.write_text(f"{source}{MARK}{actual}")
+    assert actual == expected
