@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from numbers import Integral
 from typing import TypeAlias, TypeGuard
 
 Dim: TypeAlias = "int | SizeExpr"
@@ -40,15 +41,21 @@ class SizeExpr:
     terms: tuple[tuple[Monomial, int], ...]
 
     def __add__(self, other: Dim) -> Dim:
+        if not _is_dim(other):
+            return NotImplemented
         return _from_terms((*self.terms, *_terms(other)))
 
     def __sub__(self, other: Dim) -> Dim:
+        if not _is_dim(other):
+            return NotImplemented
         return self + -1 * other
 
     def __rsub__(self, other: int) -> Dim:
         return -1 * self + other
 
     def __mul__(self, other: Dim) -> Dim:
+        if not _is_dim(other):
+            return NotImplemented
         return _from_terms(
             (tuple(sorted((*a, *b), key=str)), p * q)
             for a, p in self.terms
@@ -56,6 +63,8 @@ class SizeExpr:
         )
 
     def __floordiv__(self, other: Dim) -> Dim:
+        if not _is_dim(other):
+            return NotImplemented
         return floor_divide(self, other)
 
     def __rfloordiv__(self, other: int) -> Dim:
@@ -252,6 +261,11 @@ def _parse_atom(tokens: list[str], text: str, depth: int) -> Dim:
     if token[0].isalpha() or token[0] == "_":
         return size(token)
     raise ValueError(f"cannot read the dimension {text!r} at {token!r}")
+
+
+def _is_dim(other: object) -> bool:
+    """Whether arithmetic with `other` gives a dimension; else it is left to `other` (an array)."""
+    return isinstance(other, int | SizeExpr | Integral)
 
 
 def _terms(dim: Dim) -> tuple[tuple[Monomial, int], ...]:

@@ -23,6 +23,7 @@ from gradc.tensor.sizes import display, has_anonymous
 from gradc.tensor.variable import Tensor
 
 ArrayLike: TypeAlias = Any  # a Tensor, a number, a size, or what `numpy.asarray` takes
+_JOINING = "to join symbolic arrays use gt.stack or gt.concat"
 OPS = MappingProxyType({op.name: op for op in ALL_OPS})
 
 
@@ -195,11 +196,13 @@ def _numpy(x: object, dtype: DType | None) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(x)
     except (ValueError, TypeError) as error:
-        raise GradcTypeError(f"cannot make an array of {type(x).__name__}: {error}") from error
+        raise GradcTypeError(
+            f"cannot make an array of {type(x).__name__}: {error}", hint=_JOINING
+        ) from error
     if array.dtype == object:
         raise GradcTypeError(
             f"cannot make an array of {type(x).__name__}",
-            hint="to join symbolic arrays use gt.stack or gt.concat",
+            hint=_JOINING,
         )
     if array.size == 0 and dtype is None and isinstance(x, list | tuple):
         array = array.astype(np.float64)

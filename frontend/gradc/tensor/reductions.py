@@ -87,7 +87,7 @@ def std(
 
 
 def _check_not_empty(name: str, x: Tensor, axes: tuple[int, ...]) -> None:
-    if any(x.shape[axis] == 0 for axis in axes):
+    if 0 in [x.shape[axis] for axis in axes]:
         raise GradcValueError(
             f"the {name} of no elements does not exist",
             label="an axis that is reduced over has length 0",
