@@ -248,7 +248,8 @@ def _is_nan(y: Value) -> Value:
 
 def _share(wins: Value, axes: Axes, dtype: DType) -> Value:
     """1 / (the number of winners)."""
-    return 1.0 / sum_(converted(wins, dtype), axes=axes)
+    share: Value = 1.0 / sum_(converted(wins, dtype), axes=axes)
+    return share
 
 
 max_: Op = _extremum("max", np.max, -inf)
