@@ -1,4 +1,4 @@
-"""Golden cases: `golden/<stage>/<name>.txt` holds a function, `-- expected`, and what becomes of it.
+"""Golden cases: `golden/<stage>/<name>.txt` holds a function, `-- expected`, and what it becomes.
 
 With GRADC_UPDATE_GOLDEN=1 the expected part is rewritten; that run fails where anything changed, so
 that a change is seen and looked at.
