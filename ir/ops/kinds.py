@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce, wraps
-from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -201,7 +200,7 @@ def lifted(name: str, x: Any, model: Value | None) -> Value:
     if isinstance(x, Value):
         return x
     number = x.item() if isinstance(x, np.ndarray | np.generic) and x.ndim == 0 else x
-    if not isinstance(number, Real) or model is None:
+    if not isinstance(number, bool | int | float) or model is None:
         raise TypeRuleError(
             f"{name}: operands are values, or Python numbers beside a value; not {x!r} "
             f"({type(x).__name__})"
