@@ -192,7 +192,7 @@ def c_start() -> None:
         #include "logistic.h"
         int main(void) {
             double w[2] = {0, 0}, X[6] = {1, 2, 3, 4, 5, 6}, y[3] = {0, 1, 1}, value, gradient[2];
-            return loss_grad(3, 2, w, X, y, 1e-2, &value, gradient, 0) || !(gradient[0] != 0);
+            return loss_grad(2, 3, w, X, y, 1e-2, &value, gradient, 0) || !(gradient[0] != 0);
         }""")
         program = folder / "first"
         source = [str(folder / "first.c"), f"-I{folder}", str(library), f"-Wl,-rpath,{folder}"]

@@ -61,7 +61,7 @@ static Data load(const char *path) {
 
 static double value_and_gradient(const Data *data, const double *w, double *gradient) {
     double value;
-    if (loss_grad(data->n, data->d, w, data->X, data->y, L2, &value, gradient, NULL) != 0)
+    if (loss_grad(data->d, data->n, w, data->X, data->y, L2, &value, gradient, NULL) != 0)
         fail("loss_grad failed");
     return value;
 }
@@ -73,7 +73,7 @@ static void newton_step(const Data *data, const double *w, const double *gradien
     for (int64_t i = 0; i < d; i++) step[i] = 0, residual[i] = direction[i] = -gradient[i];
     double rho = dot(d, residual, residual), stop = 1e-20 * rho;
     for (int64_t k = 0; k < 10 * d && rho > stop; k++) {
-        if (loss_hvp(data->n, d, w, data->X, data->y, L2, direction, image, NULL) != 0)
+        if (loss_hvp(d, data->n, w, data->X, data->y, L2, direction, image, NULL) != 0)
             fail("loss_hvp failed");
         double alpha = rho / dot(d, direction, image), previous = rho;
         for (int64_t i = 0; i < d; i++) step[i] += alpha * direction[i], residual[i] -= alpha * image[i];
