@@ -125,9 +125,9 @@ def _fit(lanes: int, extent: Dim) -> int:
 
 def _copies(nest: Nest) -> int:
     """Vectors side by side: enough to hide latency, few enough for the registers."""
-    if nest.size <= 8:
+    if nest.cost <= 8:
         return 4
-    return 2 if nest.size <= 24 else 1
+    return 2 if nest.cost <= 16 else 1
 
 
 def _shares_over_rows(nest: Nest, vector: int) -> bool:

@@ -63,6 +63,7 @@ class Nest:
     order: tuple[int, ...]
     roots: list[Root] = field(default_factory=list)
     size: int = 0  # instructions
+    cost: int = 0  # operations a point
     widest: int = 8  # bytes of the widest element it touches
 
 
@@ -256,6 +257,7 @@ def _form_steps(fn: Function, stored: Collection[Value], cones: dict[Value, _Con
             nests_of[key] = place
         nest.roots.append(root)
         nest.size += size
+        nest.cost += cones[value].cost
         nest.widest = max(nest.widest, cones[value].widest)
         producer[value] = place
     return steps
