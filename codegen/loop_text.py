@@ -1,4 +1,4 @@
-"""Writing LLVM text with nested loops: fresh names, counted loops with carried values, conditions."""
+"""Writing LLVM text with nested loops: fresh names, counted loops, carried values, conditions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Carried:
-    """The values that a loop carries: inside it `values` are replaced; after it they are the last ones."""
+    """The values that a loop carries: inside it `values` are replaced; after it they are the last
+    ones.
+    """
 
     values: list[str]
 
@@ -69,7 +71,12 @@ class LoopText:
 
     @contextmanager
     def loop(
-        self, start: str | int, stop: str | int, step: str | int, kind: str = "", carried: Carried | None = None
+        self,
+        start: str | int,
+        stop: str | int,
+        step: str | int,
+        kind: str = "",
+        carried: Carried | None = None,
     ) -> Iterator[str]:
         """i = start, start + step, ... while i < stop; `carried` values have the type `kind`."""
         label, before = self.fresh("loop"), self.block
@@ -87,7 +94,9 @@ class LoopText:
         yield index
         self.do(f"%{label}.next = add i64 {index}, {step}")
         self.do(f"br label %{label}")
-        self.lines[place] = f"  {index} = phi i64 [{start}, %{before}], [%{label}.next, %{self.block}]"
+        self.lines[place] = (
+            f"  {index} = phi i64 [{start}, %{before}], [%{label}.next, %{self.block}]"
+        )
         for i, (phi, initial) in enumerate(zip(phis, first, strict=True)):
             last = carried.values[i] if carried else ""
             self.lines[place + 1 + i] = (

@@ -1,6 +1,8 @@
-"""atan2: the quotient t of the smaller by the larger magnitude, |t| <= tan(pi/8) after t -> (t - 1)/(t + 1).
+"""atan2: the quotient t of the smaller by the larger magnitude, |t| <= tan(pi/8) after t -> (t -
+1)/(t + 1).
 
-atan t = t + t^3 A(t^2), A minimax; the angle is m pi/4 +- atan t. Quotient and sum keep their rounding errors.
+atan t = t + t^3 A(t^2), A minimax; the angle is m pi/4 +- atan t. Quotient and sum keep their
+rounding errors.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ def turned(code: Code, when: Term, about: float, eighths: Term, sign: Term) -> t
 
 
 def ordered(code: Code, y: Term, x: Term) -> tuple[Term, Term, Term]:
-    """(smaller, larger, y is larger), scaled away from over- and underflow, with the quotient of 0/0 0, of inf/inf 1."""
+    """(smaller, larger, y is larger), scaled away from over- and underflow, with the quotient of
+    0/0 0, of inf/inf 1.
+    """
     swapped = y > x
     smaller, larger = code.select(swapped, x, y), code.select(swapped, y, x)
     scale = code.select(larger < 2.0**-700, code.constant(2.0**300, "double"), 1.0)

@@ -1,7 +1,8 @@
 """exp, expm1, tanh, sigmoid: x = n ln 2 + r, |r| <= ln 2 / 2, and e^r = 1 + r + r^2 P(r).
 
-P is minimax for the relative error of e^r - 1 (`benchmarks/fit_polynomials.py`). ln 2 is split in two
-(Cody and Waite): the upper part has 11 zero bits at the end, so that n times it is exact without fma.
+P is minimax for the relative error of e^r - 1 (`benchmarks/fit_polynomials.py`). ln 2 is split in
+two (Cody and Waite): the upper part has 11 zero bits at the end, so that n times it is exact
+without fma.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from gradc.codegen.math_ir import Code, Term
 LOG2_E = 1.4426950408889634
 LN2_HIGH = float.fromhex("0x1.62e42fefa3800p-1")
 LN2_LOW = float.fromhex("0x1.ef35793c76730p-45")
-ROUND = 1.5 * 2.0**52  # x + ROUND - ROUND is x rounded to an integer, which stands in the low bits of x + ROUND
+ROUND = (
+    1.5 * 2.0**52
+)  # x + ROUND - ROUND is x rounded to an integer, which stands in the low bits of x + ROUND
 BIAS = 1023.0
 OVERFLOW = 709.782712893384  # e^x rounds to infinity above it
 

@@ -1,9 +1,11 @@
-"""Writing a vector function as LLVM text: terms with Python's operators, one instruction an operation.
+"""Writing a vector function as LLVM text: terms with Python's operators, one instruction an
+operation.
 
-Only instructions and intrinsics that every target lowers to instructions are used: no call into libm. Rounding to
-an integer is the addition of 1.5 * 2^52, not `llvm.roundeven`, which is a call on x86-64 before SSE4.1.
-Where the machine has no fused multiply-add, `fma` is a product and a sum, rounded twice: an algorithm that needs the
-exact product asks for `exact_product`, which then splits the factors (Dekker 1971).
+Only instructions and intrinsics that every target lowers to instructions are used: no call into
+libm. Rounding to an integer is the addition of 1.5 * 2^52, not `llvm.roundeven`, which is a call on
+x86-64 before SSE4.1. Where the machine has no fused multiply-add, `fma` is a product and a sum,
+rounded twice: an algorithm that needs the exact product asks for `exact_product`, which then splits
+the factors (Dekker 1971).
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from dataclasses import dataclass, field
 from gradc.ir.types import DType
 
 
-
 @dataclass(frozen=True, slots=True)
 class MathFunction:
     """An internal LLVM function: its symbol with the @, its text, and what the text calls.
 
-    `dependencies` are other math functions (name, dtype, lanes); `declarations` are lines for intrinsics.
+    `dependencies` are other math functions (name, dtype, lanes); `declarations` are lines for
+    intrinsics.
     """
 
     symbol: str
@@ -120,10 +122,7 @@ class Code:
 
     def constant(self, value: float | int, element: str) -> Term:
         """The same number in every lane; a float is written exactly, by its bits."""
-        if element in ("double", "float"):
-            text = float_text(value)
-        else:
-            text = str(int(value))
+        text = float_text(value) if element in ("double", "float") else str(int(value))
         return Term(self, text if self.lanes == 1 else f"splat ({element} {text})", element)
 
     def term(self, value: Term | float, element: str) -> Term:
@@ -133,11 +132,15 @@ class Code:
         """fadd, fsub, fmul, fdiv of floats; add, sub, mul of integers."""
         op = f"f{name}" if left.element in ("double", "float") else name
         right = self.term(right, left.element)
-        return self.emit(f"{op} {self.type_of(left.element)} {left.text}, {right.text}", left.element)
+        return self.emit(
+            f"{op} {self.type_of(left.element)} {left.text}, {right.text}", left.element
+        )
 
     def bitwise(self, op: str, left: Term, right: Term | int) -> Term:
         right = self.term(right, left.element)
-        return self.emit(f"{op} {self.type_of(left.element)} {left.text}, {right.text}", left.element)
+        return self.emit(
+            f"{op} {self.type_of(left.element)} {left.text}, {right.text}", left.element
+        )
 
     def compare(self, predicate: str, left: Term, right: Term | float) -> Term:
         """fcmp of floats (ordered unless the predicate begins with u), icmp of integers."""
@@ -194,7 +197,9 @@ class Code:
         return self.cast("bitcast", x, {"i64": "double", "i32": "float"}[x.element])
 
     def polynomial(self, coefficients: Sequence[float], x: Term) -> Term:
-        """sum_i coefficients[i] x^i: the even and the odd part by Horner's rule in x^2, for a shorter chain."""
+        """sum_i coefficients[i] x^i: the even and the odd part by Horner's rule in x^2, for a
+        shorter chain.
+        """
         if len(coefficients) < 5:
             return self.horner(coefficients, x)
         square = x * x
@@ -258,7 +263,7 @@ class Code:
 
 
 def float_text(value: float) -> str:
-    """A double as LLVM's hexadecimal constant; a `float` is written as the double of equal value."""
+    """A double as LLVM's hexadecimal constant; a `float` is written as the double of its value."""
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 

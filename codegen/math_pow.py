@@ -1,6 +1,8 @@
-"""pow: x^y = e^(y log |x|), the logarithm and the product as sums of two doubles (about 2^-64 relative).
+"""pow: x^y = e^(y log |x|), the logarithm and the product as sums of two doubles (about 2^-64
+relative).
 
-log m = 2 s + s^3 (2/3 + s^2 P(s^2)), s = f / (2 + f): s, s^2, s^3 and 2/3 carry their rounding errors.
+log m = 2 s + s^3 (2/3 + s^2 P(s^2)), s = f / (2 + f): s, s^2, s^3 and 2/3 carry their rounding
+errors.
 """
 
 from __future__ import annotations

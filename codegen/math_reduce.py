@@ -1,8 +1,10 @@
-"""Reduction of any double by pi/2 (Payne and Hanek 1983), out of line: only lanes with |x| >= 2^28 need it.
+"""Reduction of any double by pi/2 (Payne and Hanek 1983), out of line: only lanes with |x| >= 2^28
+need it.
 
-|x| = M 2^E with an integer M < 2^53. Bits of 2/pi whose product with M 2^E is a multiple of 4 do not count, so 192
-bits of 2/pi, from the bit of weight 2^(2 - E) on, give x 2/pi modulo 4 with an error below 2^-137. No double lies
-closer than 2^-61 to a multiple of pi/2, which leaves 76 good bits.
+|x| = M 2^E with an integer M < 2^53. Bits of 2/pi whose product with M 2^E is a multiple of 4 do
+not count, so 192 bits of 2/pi, from the bit of weight 2^(2 - E) on, give x 2/pi modulo 4 with an
+error below 2^-137. No double lies closer than 2^-61 to a multiple of pi/2, which leaves 76 good
+bits.
 """
 
 from __future__ import annotations
@@ -13,11 +15,26 @@ from gradc.ir.types import f64
 
 TABLE = "@gradc.two_over_pi"
 TWO_OVER_PI_LIMBS = (  # 64 zero bits, then the binary digits of 2/pi behind the point
-    0x0000000000000000, 0xA2F9836E4E441529, 0xFC2757D1F534DDC0, 0xDB6295993C439041,
-    0xFE5163ABDEBBC561, 0xB7246E3A424DD2E0, 0x06492EEA09D1921C, 0xFE1DEB1CB129A73E,
-    0xE88235F52EBB4484, 0xE99C7026B45F7E41, 0x3991D639835339F4, 0x9C845F8BBDF9283B,
-    0x1FF897FFDE05980F, 0xEF2F118B5A0A6D1F, 0x6D367ECF27CB09B7, 0x4F463F669E5FEA2D,
-    0x7527BAC7EBE5F17B, 0x3D0739F78A5292EA, 0x6BFB5FB11F8D5D08, 0x56033046FC7B6BAB,
+    0x0000000000000000,
+    0xA2F9836E4E441529,
+    0xFC2757D1F534DDC0,
+    0xDB6295993C439041,
+    0xFE5163ABDEBBC561,
+    0xB7246E3A424DD2E0,
+    0x06492EEA09D1921C,
+    0xFE1DEB1CB129A73E,
+    0xE88235F52EBB4484,
+    0xE99C7026B45F7E41,
+    0x3991D639835339F4,
+    0x9C845F8BBDF9283B,
+    0x1FF897FFDE05980F,
+    0xEF2F118B5A0A6D1F,
+    0x6D367ECF27CB09B7,
+    0x4F463F669E5FEA2D,
+    0x7527BAC7EBE5F17B,
+    0x3D0739F78A5292EA,
+    0x6BFB5FB11F8D5D08,
+    0x56033046FC7B6BAB,
 )
 
 # The first part of the body of one lane: |x| 2/pi = %n + a signed fraction of size %a + %a.low.
@@ -106,7 +123,7 @@ def reduce_large(lanes: int, fma_is_fast: bool) -> MathFunction:
 
 
 def reduce_one(fma_is_fast: bool) -> MathFunction:
-    """One lane: the fraction times pi/2, with its sign, after `REDUCE_ONE`; and the table of 2/pi."""
+    """One lane: `REDUCE_ONE`, then the fraction times pi/2 with its sign; and the table of 2/pi."""
     code = Code(1, fma_is_fast, REDUCE_ONE.splitlines())
     a, a_low = Term(code, "%a", "double"), Term(code, "%a.low", "double")
     half_pi = code.constant(PI_2_PARTS[0], "double")
@@ -137,7 +154,9 @@ def reduce_one(fma_is_fast: bool) -> MathFunction:
 def reduce_lanes(code: Code) -> MathFunction:
     """Lane after lane by the function of one lane."""
     one, symbol = symbol_of("reduce_large", f64, 1), symbol_of("reduce_large", f64, code.lanes)
-    given = tuple(zip(("%x", "%r", "%r_low", "%n"), ("double", "double", "double", "i64"), strict=True))
+    given = tuple(
+        zip(("%x", "%r", "%r_low", "%n"), ("double", "double", "double", "i64"), strict=True)
+    )
     scalar = reduction_type(Code(1, code.fma_is_fast))
     merged = ["poison", "poison", "poison"]
     for lane in range(code.lanes):

@@ -1,6 +1,8 @@
-"""sin, cos: x = n pi/2 + r, |r| <= pi/4, with pi/2 in three doubles for |x| < 2^28, and 1280 bits of 2/pi beyond.
+"""sin, cos: x = n pi/2 + r, |r| <= pi/4, with pi/2 in three doubles for |x| < 2^28, and 1280 bits
+of 2/pi beyond.
 
-Then sin r = r + r^3 S(r^2) and cos r = 1 - r^2/2 + r^4 C(r^2), minimax; the quadrant n mod 4 selects and signs.
+Then sin r = r + r^3 S(r^2) and cos r = 1 - r^2/2 + r^4 C(r^2), minimax; the quadrant n mod 4
+selects and signs.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ def sine_of_quadrant(code: Code, r: Term, r_low: Term, quadrant: Term, sign: Ter
 
 
 def reduce_by_half_pi(code: Code, x: Term) -> tuple[Term, Term, Term]:
-    """(r, r_low, n): x = n pi/2 + r + r_low for x >= 0; only the low two bits of the integer n count."""
+    """(r, r_low, n): x = n pi/2 + r + r_low for x >= 0; only the low two bits of the integer n
+    count.
+    """
     shifted = code.fma(x, TWO_OVER_PI, ROUND)
     n = shifted - ROUND
     first, first_low = code.exact_product(n, code.constant(PI_2_PARTS[0], "double"))
@@ -100,7 +104,8 @@ def correct_large(code: Code, x: Term, parts: tuple[Term, Term, Term]) -> tuple[
     code.block = f"reduced{label}"
     merged = [
         code.emit(
-            f"phi {code.type_of(a.element)} [{a.text}, %{before}], [{b.text}, %large{label}]", a.element
+            f"phi {code.type_of(a.element)} [{a.text}, %{before}], [{b.text}, %large{label}]",
+            a.element,
         )
         for a, b in zip(parts, corrected, strict=True)
     ]

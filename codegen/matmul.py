@@ -1,15 +1,18 @@
-"""The matrix product with packing, as LLVM text: C[i, j] (+)= sum_k A[i, k] B[k, j], any element strides.
+"""The matrix product with packing, as LLVM text: C[i, j] (+)= sum_k A[i, k] B[k, j], any element
+strides.
 
-A register tile holds `rows` x `vectors` accumulators: for every k it loads `vectors` vectors of a row of B and
-broadcasts `rows` elements of a column of A (the scheme of Goto and van de Geijn, 2008). The blocks:
+A register tile holds `rows` x `vectors` accumulators: for every k it loads `vectors` vectors of a
+row of B and broadcasts `rows` elements of a column of A (the scheme of Goto and van de Geijn,
+2008). The blocks:
 
 * depth <= DEPTH_BLOCK of the k axis at a time, so that rows x depth of A stay in the first cache;
-* ROW_BLOCK rows of A, packed once for a depth block (third cache); rows stay rows or columns stay columns,
-  whichever is contiguous, since the tile only broadcasts from them;
+* ROW_BLOCK rows of A, packed once for a depth block (third cache); rows stay rows or columns stay
+  columns, whichever is contiguous, since the tile only broadcasts from them;
 * `columns` of B, packed in panels as wide as the tile, zeros at the edge (second cache).
 
-Operands that are small or used too little to pay for it are read where they are. The order of summation is ascending
-in k within a depth block, then over the blocks: it depends on the sizes only.
+Operands that are small or used too little to pay for it are read where they are. The order of
+summation is ascending in k within a depth block, then over the blocks: it depends on the sizes
+only.
 """
 
 from __future__ import annotations
@@ -68,7 +71,9 @@ class Tile:
 def tile_for(dtype: DType, vector_bits: int) -> Tile:
     """Accumulators, vectors of B and one broadcast fit the registers: 32 with 512 bits, else 16."""
     if not dtype.is_float or vector_bits not in (128, 256, 512):
-        raise ValueError(f"matmul: {dtype} with {vector_bits}-bit vectors; have f64, f32 and 128, 256, 512")
+        raise ValueError(
+            f"matmul: {dtype} with {vector_bits}-bit vectors; have f64, f32 and 128, 256, 512"
+        )
     rows, vectors = {512: (8, 3), 256: (4, 3), 128: (4, 2)}[vector_bits]
     lanes = vector_bits // (8 * dtype.itemsize)
     depth = 256 if dtype.itemsize == 8 else 384
@@ -85,15 +90,20 @@ def scratch_bytes(dtype: DType, vector_bits: int) -> int:
 def matmul_functions(dtype: DType, vector_bits: int) -> str:
     """The text of `void @gradc.matmul.<dtype>` and of what it calls, all internal.
 
-    Parameters: i64 batch, m, n, k; then for each of a, b, c: ptr, i64 batch stride, row stride, column stride, in elements
-    (0 repeats an operand; c must not repeat); i1 accumulate; ptr scratch of `scratch_bytes` bytes.
-    C must not overlap A, B or the scratch.
+    Parameters: i64 batch, m, n, k; then for each of a, b, c: ptr, i64 batch stride, row stride,
+    column stride, in elements (0 repeats an operand; c must not repeat); i1 accumulate; ptr scratch
+    of `scratch_bytes` bytes. C must not overlap A, B or the scratch.
     """
     tile = tile_for(dtype, vector_bits)
     shapes = tuple((r, v) for r in kernel_rows(tile) for v in range(1, tile.vectors + 1))
     kernels = [kernel_function(tile, rows, vectors) for rows, vectors in shapes]
     parts = [declarations(tile), *kernels, tile_function(tile), pack_a_function(tile)]
-    parts += [pack_b_function(tile), block_function(tile), product_function(tile), entry_function(tile)]
+    parts += [
+        pack_b_function(tile),
+        block_function(tile),
+        product_function(tile),
+        entry_function(tile),
+    ]
     return "\n".join(parts)
 
 
@@ -126,7 +136,8 @@ def splat(body: LoopText, tile: Tile, scalar: str) -> str:
 
 
 def kernel_function(tile: Tile, rows: int, vectors: int) -> str:
-    """C[0:mr, 0:nr] (+)= A B over `depth`, mr <= rows, nr <= vectors * lanes; the columns of C are contiguous.
+    """C[0:mr, 0:nr] (+)= A B over `depth`, mr <= rows, nr <= vectors * lanes; the columns of C are
+    contiguous.
 
     B is read `vectors` whole vectors a row; rows of A past mr repeat row mr - 1 and are not stored.
     """
@@ -158,7 +169,9 @@ def multiply_add(body: LoopText, tile: Tile, sums: Carried, pointers: list[str],
     offset = body.mul(k, "%a_col")
     align = tile.dtype.itemsize
     of_b = [
-        body.emit(f"load {tile.vector}, ptr {body.address(tile.element, row, v * tile.lanes)}, align {align}")
+        body.emit(
+            f"load {tile.vector}, ptr {body.address(tile.element, row, v * tile.lanes)}, align {align}"
+        )
         for v in range(vectors)
     ]
     for r, pointer in enumerate(pointers):
@@ -167,7 +180,9 @@ def multiply_add(body: LoopText, tile: Tile, sums: Carried, pointers: list[str],
         for v, vector in enumerate(of_b):
             i = r * vectors + v
             arguments = ", ".join(f"{tile.vector} {x}" for x in (factor, vector, sums.values[i]))
-            sums.values[i] = body.emit(f"call {tile.vector} @llvm.fmuladd.{tile.suffix}({arguments})")
+            sums.values[i] = body.emit(
+                f"call {tile.vector} @llvm.fmuladd.{tile.suffix}({arguments})"
+            )
 
 
 def store_row(body: LoopText, tile: Tile, r: int, values: list[str]) -> None:
@@ -198,13 +213,27 @@ def store_row(body: LoopText, tile: Tile, r: int, values: list[str]) -> None:
 
 
 def tile_function(tile: Tile) -> str:
-    """One tile of C by the smallest kernel that covers it; through `%buffer` if C's columns are apart."""
+    """One tile of C by the smallest kernel that covers it; through `%buffer` if C's columns are
+    apart.
+    """
     body = LoopText()
     direct = body.is_equal("%c_col", 1)
     target = body.select("ptr", direct, "%c", "%buffer")
     target_row = body.select("i64", direct, "%c_row", tile.width)
     adds = body.emit(f"and i1 {direct}, %accumulate")
-    names = ("%mr", "%nr", "%depth", "%a", "%a_row", "%a_col", "%b", "%b_row", target, target_row, adds)
+    names = (
+        "%mr",
+        "%nr",
+        "%depth",
+        "%a",
+        "%a_row",
+        "%a_col",
+        "%b",
+        "%b_row",
+        target,
+        target_row,
+        adds,
+    )
     kinds = [parameter.split()[0] for parameter in KERNEL_PARAMETERS.split(", ")]
     arguments = ", ".join(f"{kind} {name}" for kind, name in zip(kinds, names, strict=True))
     heights = (0, *sorted(kernel_rows(tile)))
@@ -238,7 +267,9 @@ def copy_out(body: LoopText, tile: Tile) -> None:
 
 
 def pack_a_function(tile: Tile) -> str:
-    """rows x depth of A to scratch: [i, k] at i * to_row + k * to_col; the inner loop runs over rows if `by_rows`."""
+    """rows x depth of A to scratch: [i, k] at i * to_row + k * to_col; the inner loop runs over
+    rows if `by_rows`.
+    """
     body = LoopText()
     outer = body.select("i64", "%by_rows", "%depth", "%rows")
     inner = body.select("i64", "%by_rows", "%rows", "%depth")
@@ -251,9 +282,7 @@ def pack_a_function(tile: Tile) -> str:
         source = body.address(e, "%a", body.mul(i, steps[0]))
         target = body.address(e, "%to", body.mul(i, steps[2]))
         copy_line(body, tile, source, steps[1], target, inner)
-    parameters = (
-        "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %to, i64 %to_row, i64 %to_col, i1 %by_rows"
-    )
+    parameters = "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %to, i64 %to_row, i64 %to_col, i1 %by_rows"
     return body.function(f"internal void {symbol(tile, 'pack_a')}({parameters}) noinline nounwind")
 
 
@@ -276,7 +305,9 @@ def pack_b_function(tile: Tile) -> str:
     """depth x columns of B, columns <= width, to a panel [k, width] with zeros behind the columns."""
     body = LoopText()
     e, v, align = tile.element, tile.vector, tile.dtype.itemsize
-    contiguous = body.emit(f"and i1 {body.is_equal('%b_col', 1)}, {body.is_equal('%columns', tile.width)}")
+    contiguous = body.emit(
+        f"and i1 {body.is_equal('%b_col', 1)}, {body.is_equal('%columns', tile.width)}"
+    )
     with body.when(contiguous), body.loop(0, "%depth", 1) as k:
         source = body.address(e, "%b", body.mul(k, "%b_row"))
         target = body.address(e, "%to", body.mul(k, tile.width))
@@ -294,7 +325,9 @@ def pack_b_function(tile: Tile) -> str:
 
 
 def block_function(tile: Tile) -> str:
-    """rows x n of C from a block of A that is ready: blocks of B, packed if `pack` or a panel is partial."""
+    """rows x n of C from a block of A that is ready: blocks of B, packed if `pack` or a panel is
+    partial.
+    """
     body = LoopText()
     e = tile.element
     block = tile.width * tile.panels
@@ -391,16 +424,16 @@ def product_function(tile: Tile) -> str:
             "packed": f"ptr {packed_b}",
         }
         body.do(f"call void {symbol(tile, 'block')}({', '.join(values.values())})")
-    return body.function(f"internal void {symbol(tile, 'product')}({PRODUCT_PARAMETERS}) noinline nounwind")
+    return body.function(
+        f"internal void {symbol(tile, 'product')}({PRODUCT_PARAMETERS}) noinline nounwind"
+    )
 
 
 def entry_function(tile: Tile) -> str:
     """The loop over the batch; C^T = B^T A^T where the rows of C are contiguous; zeros where k = 0."""
     body = LoopText()
     e = tile.element
-    turned = body.emit(
-        f"and i1 {body.is_equal('%c_row', 1)}, {body.emit('icmp ne i64 %c_col, 1')}"
-    )
+    turned = body.emit(f"and i1 {body.is_equal('%c_row', 1)}, {body.emit('icmp ne i64 %c_col, 1')}")
 
     def either(kind: str, swapped: str, given: str) -> str:
         return f"{kind} {body.select(kind, turned, swapped, given)}"
@@ -430,8 +463,6 @@ def entry_function(tile: Tile) -> str:
                 "ptr %scratch",
             ]
             body.do(f"call void {symbol(tile, 'product')}({', '.join(arguments)})")
-    operands = ", ".join(
-        f"ptr %{x}, i64 %{x}_batch, i64 %{x}_row, i64 %{x}_col" for x in "abc"
-    )
+    operands = ", ".join(f"ptr %{x}, i64 %{x}_batch, i64 %{x}_row, i64 %{x}_col" for x in "abc")
     parameters = f"i64 %batch, i64 %m, i64 %n, i64 %k, {operands}, i1 %accumulate, ptr %scratch"
     return body.function(f"internal void {symbol(tile)}({parameters}) noinline nounwind")

@@ -1,7 +1,7 @@
 """Mathematical functions of vectors, as LLVM text that calls nothing outside the module.
 
-A function of one lane is the same algorithm on scalars: results do not depend on the vector width. f32 functions
-compute in f64 and round once.
+A function of one lane is the same algorithm on scalars: results do not depend on the vector width.
+f32 functions compute in f64 and round once.
 """
 
 from __future__ import annotations
@@ -41,11 +41,14 @@ LANES = (1, 2, 4, 8, 16)
 def math_function(name: str, dtype: DType, lanes: int, *, fma: bool = True) -> MathFunction:
     """The function `name` of `lanes` elements, internal and alwaysinline.
 
-    `fma` says that the machine has a fused multiply-add instruction: where it has not, `llvm.fma` would be a call of
-    libm. ValueError for a name, an element type or a number of lanes there is none for.
+    `fma` says that the machine has a fused multiply-add instruction: where it has not, `llvm.fma`
+    would be a call of libm. ValueError for a name, an element type or a number of lanes there is
+    none for.
     """
     if lanes not in LANES or not dtype.is_float:
-        raise ValueError(f"math function {name}: {lanes} x {dtype}; have f64, f32 and {LANES} lanes")
+        raise ValueError(
+            f"math function {name}: {lanes} x {dtype}; have f64, f32 and {LANES} lanes"
+        )
     if name == "reduce_large":
         return reduce_large(lanes, fma)
     arity = 2 if name in dict(BINARY) else 1

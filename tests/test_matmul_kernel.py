@@ -1,0 +1,181 @@
+"""The packed matrix product against NumPy: shapes around every block, all strides, both directions
+of C.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from gradc.codegen.jit import Library, load_object
+from gradc.codegen.matmul import matmul_functions, scratch_bytes, tile_for
+from gradc.codegen.target import Target, compile_to_object, host
+from gradc.ir.types import DType, f32, f64, i64
+
+Array = np.ndarray[Any, Any]
+TRIPLE = host().triple
+OF_WIDTH = {128: "x86-64", 256: "x86-64-v3", 512: "x86-64-v4"}  # vector bits: CPU
+TARGETS = tuple(
+    Target(TRIPLE, cpu, "", bits)
+    for bits, cpu in OF_WIDTH.items()
+    if bits <= host().vector_bits and TRIPLE.startswith("x86_64")
+) or (host(),)
+SIZES = (0, 1, 2, 3, 5, 8, 9, 17, 24, 25, 31, 48, 49, 70, 130, 300)
+LAYOUTS = ("rows", "columns", "every other", "backwards", "one row", "one column")
+CANARY = 7.25
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The compiled function, with a scratch area that ends in a canary."""
+
+    address: int
+    dtype: DType
+    scratch_bytes: int
+    library: Library
+
+    def __call__(self, a: Array, b: Array, c: Array, accumulate: bool = False) -> None:
+        """C (+)= A B over a batch, as the strides of the arrays say."""
+        batch, m, n = c.shape
+        scratch = np.full(self.scratch_bytes // 8 + 16, CANARY)
+        start = -scratch.ctypes.data % 64 // 8
+        end = start + self.scratch_bytes // 8
+        integer, pointer = ctypes.c_int64, ctypes.c_void_p
+        kinds = [*[integer] * 4, *[pointer, integer, integer, integer] * 3, ctypes.c_bool, pointer]
+        arguments: list[Any] = [batch, m, n, a.shape[2]]
+        for array in (a, b, c):
+            arguments += [array.ctypes.data, *(s // self.dtype.itemsize for s in array.strides)]
+        place = scratch[start:].ctypes.data
+        ctypes.CFUNCTYPE(None, *kinds)(self.address)(*arguments, accumulate, place)
+        assert (scratch[end:] == CANARY).all(), "the product wrote behind its scratch"
+
+
+@cache
+def product(dtype: DType, target: Target) -> Product:
+    operands = ", ".join(f"ptr %{x}, i64 %{x}b, i64 %{x}r, i64 %{x}c" for x in "abc")
+    parameters = f"i64 %batch, i64 %m, i64 %n, i64 %k, {operands}, i1 %add, ptr %scratch"
+    text = matmul_functions(dtype, target.vector_bits) + (
+        f"define void @run({parameters}) {{\n  call void @gradc.matmul.{dtype}({parameters})\n"
+        "  ret void\n}\n"
+    )
+    library = load_object(compile_to_object(text, target), ["run"])
+    size = scratch_bytes(dtype, target.vector_bits)
+    return Product(library.addresses["run"], dtype, size, library)
+
+
+def matrix(
+    rng: np.random.Generator, shape: tuple[int, int, int], layout: str, dtype: DType
+) -> Array:
+    """Random numbers of this shape, laid out in memory as `layout` says."""
+    batch, rows, columns = shape
+    kind = dtype.numpy
+    if layout == "columns":
+        return rng.normal(size=(batch, columns, rows)).astype(kind).transpose(0, 2, 1)
+    if layout == "every other":
+        return rng.normal(size=(batch, 2 * rows, 3 * columns)).astype(kind)[:, ::2, ::3]
+    if layout == "backwards":
+        return rng.normal(size=shape).astype(kind)[:, ::-1, ::-1]
+    if layout == "one row":
+        return np.broadcast_to(rng.normal(size=(1, 1, columns)).astype(kind), shape)
+    if layout == "one column":
+        return np.broadcast_to(rng.normal(size=(batch, rows, 1)).astype(kind), shape)
+    return rng.normal(size=shape).astype(kind)
+
+
+def check(run: Product, a: Array, b: Array, c: Array, accumulate: bool) -> None:
+    """Against NumPy in f64, within the bound of any order of summation."""
+    start = np.array(c) if accumulate else np.zeros_like(c)
+    wide_a, wide_b = a.astype(float), b.astype(float)
+    run(a, b, c, accumulate)
+    bound = (
+        (a.shape[2] + 2)
+        * np.finfo(run.dtype.numpy).eps
+        * (np.abs(wide_a) @ np.abs(wide_b) + np.abs(start))
+    )
+    assert (np.abs(c - (wide_a @ wide_b + start)) <= bound).all(), (a.strides, b.strides, c.strides)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.vector_bits}")
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_random_shapes_and_strides(dtype: DType, target: Target) -> None:
+    rng = np.random.default_rng(0)
+    run = product(dtype, target)
+    for _ in range(120):
+        batch, (m, n, k) = int(rng.integers(1, 3)), (int(s) for s in rng.choice(SIZES, 3))
+        left, right = rng.choice(LAYOUTS, 2)
+        out = rng.choice(LAYOUTS[:4])
+        a, b = matrix(rng, (batch, m, k), left, dtype), matrix(rng, (batch, k, n), right, dtype)
+        check(run, a, b, matrix(rng, (batch, m, n), out, dtype), bool(rng.integers(2)))
+
+
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_every_remainder_of_the_tile(dtype: DType) -> None:
+    tile = tile_for(dtype, host().vector_bits)
+    rng = np.random.default_rng(1)
+    run = product(dtype, host())
+    for m in range(1, 2 * tile.rows + 1):
+        for n in range(1, 2 * tile.width + 1, 1 + tile.lanes // 4):
+            a, b = (matrix(rng, shape, "rows", dtype) for shape in ((1, m, 5), (1, 5, n)))
+            check(run, a, b, matrix(rng, (1, m, n), "rows", dtype), m % 2 == 0)
+
+
+def test_sizes_beyond_every_block() -> None:
+    rng = np.random.default_rng(2)
+    run = product(f64, host())
+    for m, n, k in ((1030, 50, 260), (9, 230, 1030), (1100, 200, 520)):
+        for left, right in (("rows", "columns"), ("columns", "rows")):
+            a, b = matrix(rng, (1, m, k), left, f64), matrix(rng, (1, k, n), right, f64)
+            check(run, a, b, np.empty((1, m, n)), False)
+
+
+def test_c_around_the_product_is_kept() -> None:
+    run = product(f64, host())
+    rng = np.random.default_rng(3)
+    for m, n in ((3, 5), (8, 24), (9, 25), (1, 1), (30, 1), (1, 30)):
+        frame = np.full((m + 4, n + 40), CANARY)
+        inner = frame[2 : 2 + m, 3 : 3 + n]
+        a, b = rng.normal(size=(1, m, 7)), rng.normal(size=(1, 7, n))
+        check(run, a, b, inner[None], False)
+        inner[...] = CANARY
+        assert (frame == CANARY).all()
+
+
+def test_an_empty_sum_is_zero() -> None:
+    run = product(f64, host())
+    c = np.full((2, 3, 4), CANARY)
+    run(np.empty((2, 3, 0)), np.empty((2, 0, 4)), c, True)
+    assert (c == CANARY).all()
+    run(np.empty((2, 3, 0)), np.empty((2, 0, 4)), c)
+    assert (c == 0).all()
+
+
+def test_nan_and_infinity_are_in_their_row_and_column_only() -> None:
+    run = product(f64, host())
+    a, b = np.ones((1, 30, 20)), np.ones((1, 20, 40))
+    a[0, 29, 3], b[0, 5, 39] = np.nan, np.inf
+    c = np.empty((1, 30, 40))
+    run(a, b, c)
+    np.testing.assert_array_equal(c, a @ b)
+
+
+def test_the_same_sum_every_time() -> None:
+    run = product(f64, host())
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(size=(1, 100, 600)), rng.normal(size=(1, 600, 100))
+    first, second = np.empty((2, 1, 100, 100))
+    run(a, b, first)
+    for shift in range(8):
+        moved = np.empty(600 * 100 + 8)[shift:][: 600 * 100].reshape(1, 600, 100)
+        moved[...] = b
+        run(a, moved, second)
+        assert (first == second).all()
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(i64, 512), (f64, 64)])
+def test_what_there_is_no_tile_for_is_refused(dtype: DType, bits: int) -> None:
+    with pytest.raises(ValueError, match="have f64, f32 and 128, 256, 512"):
+        matmul_functions(dtype, bits)
