@@ -152,7 +152,7 @@ def _parameters(function: FunctionEntry) -> tuple[list[_Parameter], list[_Parame
     arrays += [_array_parameter(array, taken, "") for array in function.outputs]
     name = parameter_name("workspace", taken)
     calls = f"{function.name}_workspace({', '.join(size.name for size in sizes)})"
-    meaning = f"{calls} bytes, aligned to 64; or NULL: allocated for the call"
+    meaning = f"{calls} bytes, or NULL: allocated for the call"
     return sizes, [*arrays, _Parameter(name, f"void *{name}", meaning)]
 
 

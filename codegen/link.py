@@ -77,7 +77,7 @@ def link(
     machine = _machine(code)
     found = find_linker(machine) if linker is None else linker
     with tempfile.TemporaryDirectory(prefix="gradc-") as folder:
-        library = _run_linker(found, code, tuple(exports), target.name, Path(folder))
+        library = _run_linker(found, code, tuple(exports), Path(folder))
     _write_whole(target, append_footer(library, manifest))
 
 
@@ -117,14 +117,12 @@ def _candidates(machine: int | None, host: int | None) -> Iterator[Linker]:
     yield Linker((sys.executable, "-m", "ziglang", "cc", "-target", zig), True)
 
 
-def _run_linker(
-    linker: Linker, code: bytes, exports: tuple[str, ...], soname: str, folder: Path
-) -> bytes:
+def _run_linker(linker: Linker, code: bytes, exports: tuple[str, ...], folder: Path) -> bytes:
     source, script, output = folder / "code.o", folder / "exports.map", folder / "library.so"
     source.write_bytes(code)
     names = "".join(f" {name};" for name in exports)
     script.write_text(f"{{ global:{names} local: *; }};\n", encoding="ascii")
-    flags = [*_LINK_FLAGS, f"--version-script={script}", f"-soname={soname}"]
+    flags = [*_LINK_FLAGS, f"--version-script={script}"]
     if linker.is_driver:
         flags = ["-nostdlib", *(f"-Wl,{flag}" for flag in _joined(flags))]
     libraries = _libraries(linker) if _has_undefined_symbols(code) else ()
