@@ -164,10 +164,26 @@ def is_static(shape: Iterable[Dim]) -> TypeGuard[tuple[int, ...]]:
 
 def is_nonnegative(dim: Dim) -> bool:
     """Whether `dim` >= 0 is certain for all sizes (a False means: not known)."""
-    return all(
-        coefficient >= 0 and all(_atom_is_nonnegative(a) for a in monomial)
-        for monomial, coefficient in _terms(dim)
-    )
+    below: Dim | None = dim
+    while below is not None:
+        if all(
+            coefficient >= 0 and all(_atom_is_nonnegative(a) for a in monomial)
+            for monomial, coefficient in _terms(below)
+        ):
+            return True
+        below = _without_division(below)
+    return False
+
+
+def _without_division(dim: Dim) -> Dim | None:
+    """A multiple of a lower bound of `dim`, with one division less: a - d < d*(a//d) <= a."""
+    for monomial, coefficient in _terms(dim):
+        match monomial:
+            case (FloorDiv(numerator, int() as d) as atom,) if d > 0:
+                bound = numerator if coefficient < 0 else numerator - (d - 1)
+                whole = SizeExpr((((atom,), 1),))
+                return (dim - coefficient * whole) * d + coefficient * bound
+    return None
 
 
 def names_of(dims: Iterable[Dim]) -> frozenset[str]:
