@@ -192,21 +192,22 @@ def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator
 def _shared_between_nests(
     steps: Sequence[Step], stored: Collection[Value], cones: dict[Value, _Cone]
 ) -> frozenset[Value]:
-    """Costly values that are inlined into more than one step."""
+    """Costly values that are inlined into more than one nest; of a chain of them the last."""
+    nests = [step for step in steps if isinstance(step, Nest)]
     seen_in: dict[Value, int] = {}
-    shared: set[Value] = set()
-    for number, step in enumerate(steps):
-        if not isinstance(step, Nest):
-            continue
-        own = {root.value for root in step.roots}
-        for value in _inlined_values(step, stored, own):
+    costly: set[Value] = set()
+    for number, nest in enumerate(nests):
+        for value in _inlined_values(nest, stored):
             if seen_in.setdefault(value, number) != number and cones[value].cost >= _SHARED_COST:
-                shared.add(value)
-    # Storing the last one of a chain is enough: those it is made of are then read by one nest.
-    return frozenset(shared)
+                costly.add(value)
+    return frozenset(v for nest in nests for v in _inlined_values(nest, stored, costly) & costly)
 
 
-def _inlined_values(nest: Nest, stored: Collection[Value], own: Collection[Value]) -> set[Value]:
+def _inlined_values(
+    nest: Nest, stored: Collection[Value], stop: Collection[Value] = ()
+) -> set[Value]:
+    """The values whose code stands in a nest, except what only values in `stop` need."""
+    own = {root.value for root in nest.roots}
     found: set[Value] = set()
     stack = [v for root in nest.roots for v in _first_operands(root)]
     while stack:
@@ -215,7 +216,7 @@ def _inlined_values(nest: Nest, stored: Collection[Value], own: Collection[Value
             continue
         if value not in own:
             found.add(value)
-        if value not in own or _can_inline(value.owner):
+        if value not in stop and (value not in own or _can_inline(value.owner)):
             stack.extend(value.owner.inputs)
     return found
 
