@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
 
@@ -13,31 +13,33 @@ from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.lowering import Pointwise
 from gradc.ir.op import Op
 from gradc.ir.ops import arithmetic, cast, elementwise, logic
-from gradc.ir.transforms.forward import push_tangents
-from gradc.ir.transforms.reverse import pull_cotangents
+from gradc.ir.passes.pipeline import optimize
+from gradc.ir.transforms.forward import push_tangents, pushforward
+from gradc.ir.transforms.reverse import pull_cotangents, pullback
 from gradc.ir.types import DType, bool_, f32, f64, i32, i64
 from native import native
 from op_case import Case
 from op_table import CASES as ELEMENTWISE
+from test_elementwise_ops import CONVENTIONS, scalar_function
 from test_ops import CASES, assert_near, directions, listed, moving
 
 
-def with_derivatives(case: Case, real: DType) -> tuple[Function, int]:
-    """The op with its tangent and its cotangents, and the number of its results.
+def with_derivatives(case: Case, real: DType) -> Function:
+    """The op with its tangent and its cotangents.
 
     Parameters: the inputs, their tangents, the result's cotangent; those of the inputs that vary.
     """
     fn = case.function(real)
     wrt = [fn.parameters[i] for i in moving(case, real)]
     if not wrt:
-        return fn, 0
+        return fn
     result = fn.results[0]
     tangents = [parameter(x.type, f"t{i}") for i, x in enumerate(wrt)]
     cotangent = parameter(result.type, "c")
     pushed = push_tangents([result], dict(zip(wrt, tangents, strict=True)))
     pulled = pull_cotangents([(result, cotangent)], wrt)
     derivatives = [d for d in (*pushed, *pulled) if isinstance(d, Value)]
-    return function("f", (*fn.parameters, *tangents, cotangent), (result, *derivatives)), len(wrt)
+    return function("f", (*fn.parameters, *tangents, cotangent), (result, *derivatives))
 
 
 def sizes_of(case: Case) -> list[Mapping[str, int]]:
@@ -46,21 +48,54 @@ def sizes_of(case: Case) -> list[Mapping[str, int]]:
     return [case.sizes, *uneven, *([case.empty] if case.empty else [])]
 
 
+def sample(case: Case, real: DType, sizes: Mapping[str, int]) -> list[Any]:
+    """Arguments of `with_derivatives` for these sizes."""
+    arrays = case.arrays(real, sizes)
+    wrt = [arrays[i] for i in moving(case, real)]
+    if not wrt:
+        return arrays
+    results = evaluate(case.function(real), *arrays)
+    return [*arrays, *directions(wrt, 2), *directions(results, 4)]
+
+
 @listed(CASES)
 def test_native_is_the_reference(case: Case, real: DType) -> None:
     """One compiled function gives the value and both derivatives for all sizes."""
-    fn, varying = with_derivatives(case, real)
+    fn = with_derivatives(case, real)
     compiled = native(fn)
     for sizes in sizes_of(case):
-        arrays = case.arrays(real, sizes)
-        if varying:
-            wrt = [arrays[i] for i in moving(case, real)]
-            results = evaluate(case.function(real), *arrays)
-            arrays = [*arrays, *directions(wrt, 2), *directions(results, 4)]
+        arrays = sample(case, real, sizes)
         for actual, wanted in zip(compiled(*arrays), evaluate(fn, *arrays), strict=True):
             assert actual.dtype == wanted.dtype
             assert actual.shape == wanted.shape
             assert_near(actual, wanted, case, loosened=10)
+
+
+@listed(CASES)
+def test_optimized_is_the_reference(case: Case, real: DType) -> None:
+    """The optimizer leaves value and derivatives as they are."""
+    fn = with_derivatives(case, real)
+    optimized = optimize(fn, check=True)
+    for sizes in sizes_of(case):
+        arrays = sample(case, real, sizes)
+        for actual, wanted in zip(evaluate(optimized, *arrays), evaluate(fn, *arrays), strict=True):
+            assert actual.dtype == wanted.dtype
+            assert actual.shape == wanted.shape
+            assert_near(actual, wanted, case, loosened=10)
+
+
+@pytest.mark.parametrize(
+    ("build", "point", "wanted"), [row[1:] for row in CONVENTIONS], ids=[r[0] for r in CONVENTIONS]
+)
+def test_derivative_convention_compiled(
+    build: Callable[..., Value], point: tuple[float, ...], wanted: list[float]
+) -> None:
+    """Optimized and compiled, both modes still give the derivative that the conventions say."""
+    fn, arguments = scalar_function(build, len(point)), [np.float64(x) for x in (*point, 1.0)]
+    reverse = native(optimize(pullback(fn, range(len(point)))))
+    np.testing.assert_allclose(reverse(*arguments)[1:], wanted, rtol=1e-14)
+    forward = [native(optimize(pushforward(fn, [i])))(*arguments)[1] for i in range(len(point))]
+    np.testing.assert_allclose(forward, wanted, rtol=1e-14)
 
 
 # --- hard points -------------------------------------------------------------------------------
