@@ -38,7 +38,10 @@ def rewrite(fn: Function, rules: Rules, everywhere: tuple[Rule, ...] = ()) -> Fu
     """
     final: dict[Value, Value] = {value: value for value in fn.parameters}
     for made in fn.equations:
-        _settle(made, final, rules, everywhere)
+        if not everywhere and made.op not in rules and all(final[v] is v for v in made.inputs):
+            final.update(zip(made.outputs, made.outputs, strict=True))
+        else:
+            _settle(made, final, rules, everywhere)
     results = [final[result] for result in fn.results]
     if all(new is old for new, old in zip(results, fn.results, strict=True)):
         return fn
@@ -66,7 +69,7 @@ def _settle(
             continue
         made = rebuild_equation(item, [final[value] for value in item.inputs])
         applicable = (*rules.get(made.op, ()), *everywhere) if fuel else ()
-        found = _first(made, applicable)
+        found = _first(made, applicable) if applicable else None
         if found is None:
             final.update(zip(item.outputs, made.outputs, strict=True))
             final.update(zip(made.outputs, made.outputs, strict=True))
@@ -79,14 +82,14 @@ def _settle(
 
 def _first(made: Equation, rules: Iterable[Rule]) -> Value | None:
     """What the first rule that fires puts in the place of an equation's output."""
-    for rule in rules:
-        with at(made.span):
+    with at(made.span):
+        for rule in rules:
             found = rule(made)
-        if found is None:
-            continue
-        if found.type != made.outputs[0].type:
-            raise TypeError(
-                f"the rule {rule.__name__} replaced {made.outputs[0].type} by {found.type}"
-            )
-        return found
+            if found is None:
+                continue
+            if found.type != made.outputs[0].type:
+                raise TypeError(
+                    f"the rule {rule.__name__} replaced {made.outputs[0].type} by {found.type}"
+                )
+            return found
     return None

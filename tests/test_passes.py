@@ -1,0 +1,291 @@
+"""Optimizer passes: values before = values after, and each pass does what it is for."""
+
+from time import perf_counter
+
+import numpy as np
+import pytest
+from gradc.ir.dims import size
+from gradc.ir.evaluate import evaluate
+from gradc.ir.function import Function, function, parameter
+from gradc.ir.ops.arithmetic import add, div
+from gradc.ir.ops.constants import full_like, scalar
+from gradc.ir.ops.elementwise import exp, log, sigmoid, sin
+from gradc.ir.ops.structural import broadcast, sum_
+from gradc.ir.passes.cse import share_common_subexpressions
+from gradc.ir.passes.dce import eliminate_dead_code
+from gradc.ir.passes.fold import fold_constants
+from gradc.ir.passes.pipeline import BEFORE_DERIVATIVES, DEFAULT, optimize
+from gradc.ir.passes.rewrite import rewrite
+from gradc.ir.passes.shapes import simplify_shapes
+from gradc.ir.passes.simplify import simplify_algebra
+from gradc.ir.passes.stability import stabilize
+from gradc.ir.span import Span, at
+from gradc.ir.text import parse_function, print_function
+from gradc.ir.transforms.reverse import pull_cotangents, pullback
+from gradc.ir.types import ArrayType, f32, f64
+from gradc.ir.verify import InvalidFunctionError, verify
+from random_programs import random_arguments, random_function, with_derivatives
+
+PASSES = tuple(dict.fromkeys((*DEFAULT, *BEFORE_DERIVATIVES)))
+SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 3.0, -2.5, 1e308, -1e308, np.inf, -np.inf, np.nan])
+
+
+def logistic_regression() -> Function:
+    """Value and gradient, as a user writes the loss."""
+    return with_gradient(
+        parse_function("""
+        fn loss(w: f64[d], X: f64[n, d], y: f64[n], l2: f64) {
+          %0 = broadcast(w, shape=[n, d], axes=[1])
+          %1 = mul(X, %0)
+          %2 = sum(%1, axes=[1])
+          %3 = exp(%2)
+          %4 = constant(value=f64 1.0)
+          %5 = broadcast(%4, shape=[n], axes=[])
+          %6 = add(%3, %5)
+          %7 = log(%6)
+          %8 = mul(y, %2)
+          %9 = sub(%7, %8)
+          %10 = sum(%9, axes=[0])
+          %11 = mul(w, w)
+          %12 = sum(%11, axes=[0])
+          %13 = constant(value=f64 0.5)
+          %14 = mul(%13, l2)
+          %15 = mul(%14, %12)
+          %16 = add(%10, %15)
+          return %16
+        }""")
+    )
+
+
+def with_gradient(fn: Function) -> Function:
+    fn = optimize(fn, BEFORE_DERIVATIVES, check=True)
+    cost = fn.results[0]
+    (g,) = pull_cotangents([(cost, scalar(1.0, f64))], [fn.parameters[0]])
+    return function(f"{fn.name}_grad", fn.parameters, [cost, g])
+
+
+# --- values ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("work", PASSES, ids=lambda p: p.__name__)
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_a_pass_keeps_values(work, dtype):
+    tolerance = 1e-9 if dtype is f64 else 1e-3
+    for seed in range(6):
+        fn = random_function(seed, dtype)
+        fn = with_derivatives(fn) if dtype is f64 else fn
+        made = work(fn)
+        verify(made)
+        arguments = random_arguments(fn, seed, n=3, m=2)
+        pairs = zip(evaluate(fn, *arguments), evaluate(made, *arguments), strict=True)
+        for before, after in pairs:
+            np.testing.assert_allclose(after, before, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("seed", range(20, 32))
+def test_the_pipeline_keeps_values_and_sizes(seed):
+    fn = with_derivatives(random_function(seed))
+    made = optimize(fn, check=True)
+    assert len(made.equations) <= len(fn.equations)
+    for n, m in ((4, 3), (1, 1), (2, 5)):
+        arguments = random_arguments(fn, seed, n=n, m=m)
+        pairs = zip(evaluate(fn, *arguments), evaluate(made, *arguments), strict=True)
+        for before, after in pairs:
+            np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_pipeline_reaches_a_fixed_point(seed):
+    made = optimize(optimize(optimize(with_derivatives(random_function(seed)))))
+    assert print_function(optimize(made)) == print_function(made)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "%2 = mul(x, %0)",
+        "%2 = mul(x, %1)",
+        "%2 = add(x, %0)",
+        "%2 = sub(%0, x)",
+        "%2 = sub(x, x)",
+        "%2 = div(x, x)",
+        "%2 = div(%0, x)",
+        "%2 = add(x, x)",
+        "%9 = neg(x)\n %2 = mul(%9, %1)",
+        "%9 = neg(x)\n %8 = neg(y)\n %2 = div(%9, %8)",
+        "%9 = sub(x, y)\n %2 = neg(%9)",
+        "%9 = neg(y)\n %2 = add(x, %9)",
+        "%9 = mul(x, %1)\n %2 = neg(%9)",
+        "%9 = gt(x, y)\n %8 = logical_not(%9)\n %2 = where(%8, x, y)",
+        "%9 = maximum(x, x)\n %2 = minimum(%9, x)",
+        "%9 = neg(x)\n %2 = abs(%9)",
+    ],
+)
+def test_algebra_keeps_infinities_and_nans(body):
+    fn = parse_function(f"""fn f(x: f64[n], y: f64[n]) {{
+      %10 = constant(value=f64 0.0)
+      %0 = broadcast(%10, shape=[n], axes=[])
+      %11 = constant(value=f64 -2.0)
+      %1 = broadcast(%11, shape=[n], axes=[])
+      {body}
+      return %2 }}""")
+    x, y = (a.ravel() for a in np.meshgrid(SPECIAL, SPECIAL))
+    before, after = evaluate(fn, x, y)[0], evaluate(simplify_algebra(fn), x, y)[0]
+    np.testing.assert_array_equal(after, before)
+
+
+# --- what they are for -----------------------------------------------------------------------
+
+
+def op_names(fn: Function) -> list[str]:
+    return [made.op.name for made in fn.equations]
+
+
+def test_logistic_regression_reads_as_one_would_write_it():
+    made = optimize(logistic_regression(), check=True)
+    names = op_names(made)
+    assert names.count("contract") == 2 and names.count("sigmoid") == 1
+    assert "exp" not in names and "log" not in names
+    assert len(names) <= 17
+
+
+@pytest.mark.parametrize(
+    ("formula", "x", "expected"),
+    [
+        (lambda x, c: log(x + c), 1e-20, 1e-20),
+        (lambda x, c: log(exp(x) + c), 800.0, 800.0),
+        (lambda x, c: log(sigmoid(x)), -800.0, -800.0),
+        (lambda x, c: log(c - sigmoid(x)), 800.0, -800.0),
+        (lambda x, c: exp(x) - c, 1e-20, 1e-20),
+        (lambda x, c: c - sigmoid(x), 100.0, np.exp(-100.0)),
+        (lambda x, c: div(exp(x), exp(x) + c), 800.0, 1.0),
+        (lambda x, c: log(div(c, exp(-x) + c)), -800.0, -800.0),
+    ],
+)
+def test_stable_forms_give_the_right_number_where_the_formula_fails(formula, x, expected):
+    value = parameter(f64["n"], "x")
+    fn = function("f", [value], [formula(value, full_like(value, 1.0))])
+    at_point = np.array([x])
+    assert not np.isclose(evaluate(fn, at_point)[0][0], expected, rtol=1e-12, atol=0)
+    made = optimize(fn, BEFORE_DERIVATIVES, check=True)
+    np.testing.assert_allclose(evaluate(made, at_point)[0][0], expected, rtol=1e-14)
+
+
+def test_equal_equations_with_attributes_of_other_kinds_stay_apart():
+    fn = parse_function("""fn f() {
+      %0 = constant(value=f64 0.0)
+      %1 = constant(value=f64 -0.0)
+      %2 = constant(value=i64 0)
+      return %0, %1, %2 }""")
+    assert share_common_subexpressions(fn) is fn
+
+
+def test_a_pass_that_finds_nothing_gives_the_function_back():
+    fn = parse_function("fn f(x: f64[n]) { %0 = sin(x) return %0 }")
+    for work in PASSES:
+        assert work(fn) is fn
+
+
+def test_names_and_conditions_survive():
+    fn = parse_function("""fn f(x: f64[n]) {
+      require n - 3 >= 0 "at least three"
+      %0 = neg(x)
+      %1 = neg(%0)
+      return y = %1 }""")
+    made = optimize(fn, check=True)
+    assert made.parameter_names == ("x",) and made.result_names == ("y",)
+    assert made.results == fn.parameters and made.requires == fn.requires
+
+
+def test_the_condition_of_a_dead_equation_stays():
+    fn = parse_function("""fn f(x: f64[n]) {
+      %0 = slice(x, starts=[5], stops=[7], steps=[1])
+      return x }""")
+    made = eliminate_dead_code(fn)
+    assert not made.equations and made.requires == fn.requires and len(made.requires) == 1
+
+
+def test_rewritten_equations_carry_the_span_of_what_they_replace():
+    x = parameter(ArrayType(f64), "x")
+    line = Span("model.grad", 5, 2)
+    with at(line):
+        fn = function("f", [x], [log(exp(x) + 1.0)])
+    assert {made.span for made in stabilize(fn).equations} == {line}
+
+
+def test_huge_constants_are_not_made():
+    x = parameter(f64[1000, 1000], "x")
+    fn = function("f", [x], [x * exp(full_like(x, 2.0))])
+    made = optimize(fn, check=True)
+    sizes = [len(made.attrs["value"].data) for made in made.equations if "value" in made.attrs]
+    assert max(sizes) == 8
+
+
+def test_computing_before_broadcasting():
+    s = parameter(ArrayType(f64), "s")
+    wide = broadcast(s, shape=(size("n"), 4), axes=())
+    x = parameter(f64["n", 4], "x")
+    made = simplify_shapes(function("f", [s, x], [x * exp(sin(wide))]))
+    on_arrays = [made.op.name for made in made.equations if made.outputs[0].shape]
+    assert on_arrays == ["broadcast", "mul"]
+
+
+def test_a_sum_of_equal_terms_over_nothing():
+    s = parameter(ArrayType(f64), "s")
+    x = parameter(f64["n"], "x")
+    fn = function("f", [s, x], [sum_(broadcast(s, shape=x.shape, axes=()), axes=(0,))])
+    assert evaluate(optimize(fn, check=True), 3.0, np.zeros(0)) == (0.0,)
+
+
+# --- the machinery ---------------------------------------------------------------------------
+
+
+def test_rules_that_undo_one_another_end():
+    x, y = parameter(ArrayType(f64), "x"), parameter(ArrayType(f64), "y")
+    fn = function("f", [x, y], [x + y])
+    swap = {add: (lambda made: add(made.inputs[1], made.inputs[0]),)}
+    assert evaluate(rewrite(fn, swap), 1.0, 2.0) == (3.0,)
+
+
+def test_a_rule_that_changes_the_type_is_named():
+    x = parameter(f64["n"], "x")
+
+    def shrink(made):
+        return sum_(made.inputs[0], axes=(0,))
+
+    with pytest.raises(TypeError, match=r"the rule shrink replaced f64\[n\] by f64"):
+        rewrite(function("f", [x], [x + x]), {add: (shrink,)})
+
+
+def test_observers_see_every_stage_and_checks_name_the_pass():
+    seen = []
+    fn = parse_function("fn f(x: f64) { %0 = neg(x) %1 = neg(%0) %2 = sin(x) return %1 }")
+    optimize(fn, observe=lambda *stage: seen.append(stage))
+    assert [name for name, *_ in seen] == [work.__name__ for work in DEFAULT]
+    changed = {name: changed for name, _, _, changed in seen[:4]}
+    assert changed["eliminate_dead_code"] and changed["simplify_algebra"]
+    assert not changed["fold_constants"]
+    assert all(seconds >= 0 for _, _, seconds, _ in seen)
+
+    def lose(fn):
+        return Function(fn.name, fn.parameters, (), fn.results, (), fn.parameter_names)
+
+    with pytest.raises(InvalidFunctionError, match="after the pass lose: f: result 0"):
+        optimize(fn, (lose,), check=True)
+
+
+def test_a_long_chain_is_ordinary():
+    x = parameter(ArrayType(f64), "x")
+    y = x
+    for i in range(30_000):
+        y = sin(y) if i % 2 else y * 1.0 + x
+    start = perf_counter()
+    made = optimize(pullback(function("f", [x], [y]), [0]))
+    assert perf_counter() - start < 60
+    assert "broadcast" not in op_names(made)
+
+
+def test_folding_is_idempotent():
+    fn = parse_function("fn f() { %0 = constant(value=f64 2.0) %1 = exp(%0) return %1 }")
+    made = fold_constants(fn)
+    assert op_names(made) == ["constant"] and fold_constants(made) is made
