@@ -20,6 +20,7 @@ from gradc.ir.ops.arithmetic import clip, maximum, minimum, pow_, remainder
 from gradc.ir.ops.cast import cast
 from gradc.ir.ops.elementwise import arctan2, floor, log, sigmoid, sqrt, tanh
 from gradc.ir.ops.logic import gt, where
+from gradc.ir.passes.pipeline import optimize
 from gradc.ir.transforms.forward import push_tangents, pushforward
 from gradc.ir.transforms.reverse import pull_cotangents, pullback
 from gradc.ir.types import TypeRuleError, bool_, f32, f64, i32, i64
@@ -174,8 +175,10 @@ def test_derivatives_of_order_one_to_four(
     for mode in modes:
         derivative = forward_derivative if mode == "f" else reverse_derivative
         orders.append(derivative(orders[-1], x))
-    results = evaluate(function("f", [x], orders[1:]), point)
-    np.testing.assert_allclose(results, wanted, rtol=1e-12, atol=1e-12)
+    fn = function("f", [x], orders[1:])
+    np.testing.assert_allclose(evaluate(fn, point), wanted, rtol=1e-12, atol=1e-12)
+    optimized = evaluate(optimize(fn), point)
+    np.testing.assert_allclose(optimized, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_mixed_derivatives_of_a_power_commute() -> None:
