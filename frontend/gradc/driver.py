@@ -17,7 +17,7 @@ from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import lower
 from gradc.codegen.target import compile_to_assembly, compile_to_object, host
 from gradc.errors import GradcTypeError, GradcValueError
-from gradc.ir.dims import Dim, SizeExpr, size, substitute
+from gradc.ir.dims import Dim, SizeExpr, names_of, size, substitute
 from gradc.ir.function import Function, Value
 from gradc.ir.loops import Program
 from gradc.ir.passes.pipeline import optimize
@@ -205,15 +205,13 @@ def _bound(fn: Function, arrays: Sequence[Tensor]) -> dict[str, Dim]:
 def _assumed(fn: Function, position: int, x: Tensor, sizes: Mapping[str, Dim]) -> Tensor:
     shape = []
     for dim, length in zip(fn.parameters[position].shape, x.shape, strict=True):
-        expected = substitute(dim, sizes)
-        common = same_length(expected, length)
-        if common is None and not isinstance(dim, SizeExpr):
-            common = None if length != dim else dim
-        if common is None and expected == substitute(expected, sizes):
+        known = names_of((dim,)) <= sizes.keys()
+        expected = substitute(dim, sizes) if known else length
+        if same_length(expected, length) is None:
             raise GradcValueError(
                 f"{fn.name}: the argument {fn.parameter_names[position]} is to have the type "
                 f"{fn.parameters[position].type}, but {display(x.type)} was given",
                 label=f"the length {dim} is {display(expected)} here, not {display(length)}",
             )
-        shape.append(common if common is not None else length)
+        shape.append(expected)
     return assume_shape(x, tuple(shape))

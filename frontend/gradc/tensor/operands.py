@@ -19,6 +19,7 @@ from gradc.ir.function import Value
 from gradc.ir.op import Op
 from gradc.ir.ops.table import ALL_OPS
 from gradc.ir.types import ALL_DTYPES, DTYPES_BY_NAME, DType, constant_data, dtype_of, f64, i64
+from gradc.null import NoGradient
 from gradc.tensor.sizes import display, has_anonymous
 from gradc.tensor.variable import Tensor
 
@@ -193,6 +194,8 @@ def _converted(x: ArrayLike, dtype: DType) -> Tensor:
 
 
 def _numpy(x: object, dtype: DType | None) -> np.ndarray[Any, Any]:
+    if isinstance(x, NoGradient):
+        raise GradcTypeError(f"there is no gradient to compute with: {x.type}")
     try:
         array = np.asarray(x)
     except (ValueError, TypeError) as error:

@@ -136,7 +136,7 @@ def arctan2(y: ArrayLike, x: ArrayLike) -> Tensor:
 
 @located
 def power(x: ArrayLike, y: ArrayLike) -> Tensor:
-    """x ** y. The exponents 0, 1, 2, 3, 1/2 and -1, given as numbers, become products and roots."""
+    """x ** y. The exponents 1, 2, 3, 1/2 and -1, given as numbers, become products and roots."""
     if isinstance(y, int | float) and is_weak(y):
         special = _fixed_power(asarray(x), y) if not is_weak(x) else None
         if special is not None:
@@ -159,7 +159,7 @@ def _fixed_power(x: Tensor, exponent: float) -> Tensor | None:
     if exponent in (1, 2, 3):
         powers = (x, multiply(x, x))
         return multiply(powers[1], x) if exponent == 3 else powers[int(exponent) - 1]
-    return stretch(asarray(1, x.dtype), x.shape) if exponent == 0 else None
+    return None
 
 
 def _sign_function(name: str, meaning: str) -> Unary:
