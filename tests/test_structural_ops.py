@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradc.ir.dims import Dim, size
+from gradc.ir.dims import Dim, evaluate_dim, is_nonnegative, size
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.loop_builder import LoopBuilder
@@ -186,6 +186,16 @@ def test_products_of_others_differentiate_twice_beside_zeros(length: int, symbol
             np.testing.assert_allclose(column, wanted, rtol=1e-13)
 
 
+@pytest.mark.parametrize("length", (15, 16, 17, 300))
+@pytest.mark.parametrize("zeros", (0, 1, 2))
+def test_products_of_others_of_any_length(length: int, zeros: int) -> None:
+    x = np.random.default_rng(length).uniform(0.5, 1.5, (2, length))
+    x[1, 7 : 7 + zeros] = 0
+    wanted = [[np.prod(np.delete(row, i)) for i in range(length)] for row in x]
+    (found,) = evaluate(gradient(lambda v: prod(v, axes=(1,)), f64["k", "n"]), x, np.ones(()))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
 # --- repeated and invalid indices ---------------------------------------------------------------
 
 
@@ -333,13 +343,32 @@ def test_symbolic_strided_slices_and_their_adjoints(start: int, step: int) -> No
     """x[start::step] for every length, the empty slice included."""
     fn = of(lambda x: x_slice(x, start, n, step), f64["n"])
     pulled = pullback(fn, [0])
-    for length in range(start, 9):
+    for length in range(max(start - step + 1, 0), 9):
         x = np.arange(length) + 1.0
         (value,) = evaluate(fn, x)
         assert value.tolist() == x[start::step].tolist()
         cotangent = np.zeros(length)
         cotangent[start::step] = value
         assert evaluate(pulled, x, value)[1].tolist() == cotangent.tolist()
+    assert pulled.requires == fn.requires  # the adjoint needs nothing else
+
+
+@pytest.mark.parametrize(
+    ("dim", "certain"),
+    [
+        (n - 2 * (n // 2), True),
+        (16 * ((n + 15) // 16) - n, True),
+        ((n + 1) // 2 - n // 2, True),
+        ((n * m) // 3 + n, True),
+        (n - 2 * ((n + 1) // 2), False),
+        (n // 2 - 1, False),
+        (n - m // 2, False),
+    ],
+)
+def test_signs_of_sizes_with_divisions(dim: Dim, certain: bool) -> None:
+    assert is_nonnegative(dim) == certain
+    values = [evaluate_dim(dim, {"n": i, "m": j}) for i in range(9) for j in range(9)]
+    assert certain == all(value >= 0 for value in values)
 
 
 a, b = parameter(f64[3, "n"]), parameter(f64["n", 4])

@@ -7,7 +7,7 @@ from math import inf, nan
 from typing import Any
 
 import numpy as np
-from gradc.ir.dims import Dim, product
+from gradc.ir.dims import Dim, floor_divide, product
 from gradc.ir.function import Requirement, Value
 from gradc.ir.lowering import Composite, Reduction
 from gradc.ir.op import Cotangent, Masked, Op
@@ -33,6 +33,8 @@ __all__ = ["all_", "any_", "argmax", "argmin", "max_", "min_", "prod", "sum_", "
 
 Array = np.ndarray[Any, Any]
 Axes = tuple[int, ...]
+
+_BLOCK = 16  # entries of a product that a tree multiplies where their number is a symbol
 
 
 def widened(reduced: Value, like: Value, axes: Axes) -> Value:
@@ -76,7 +78,7 @@ def products_of_others(x: Value, axes: Axes) -> Value:
     """For every entry the product over `axes` of all other entries; x's type.
 
     Never a quotient prod(x) / x: it would be wrong beside zeros, there and in all its derivatives.
-    A static number m of entries takes O(m) operations, a symbolic one O(m^2).
+    A static number m of entries takes O(m) operations, a symbolic one O(m + (m / 256)^2).
     """
     if len(axes) == 1 and axes[0] == x.type.rank - 1:
         return _others_in_row(x)
@@ -90,10 +92,23 @@ def products_of_others(x: Value, axes: Axes) -> Value:
     return result
 
 
-def _others_in_row(x: Value) -> Value:
-    """`products_of_others` along the last axis."""
+def _others_in_row(x: Value, levels: int = 2) -> Value:
+    """`products_of_others` along the last axis; `levels` of blocks where its length is a symbol."""
     length = x.shape[-1]
-    return _others_by_tree(x, length) if isinstance(length, int) else _others_by_square(x)
+    if isinstance(length, int):
+        return _others_by_tree(x, length)
+    return _others_by_blocks(x, length, levels) if levels else _others_by_square(x)
+
+
+def _others_by_blocks(x: Value, length: Dim, levels: int) -> Value:
+    """The others in an entry's own block of static length, times the product of other blocks."""
+    count = floor_divide(length + _BLOCK - 1, _BLOCK)
+    batch = x.shape[:-1]
+    blocks = reshape(_with_ones(x, count * _BLOCK - length), shape=(*batch, count, _BLOCK))
+    products = prod(blocks, axes=(blocks.type.rank - 1,))
+    of_block = widened(_others_in_row(products, levels - 1), blocks, (blocks.type.rank - 1,))
+    others = _others_by_tree(blocks, _BLOCK) * of_block
+    return _first(reshape(others, shape=(*batch, count * _BLOCK)), length)
 
 
 def _others_by_square(x: Value) -> Value:
@@ -127,15 +142,17 @@ def _others_by_tree(x: Value, length: int) -> Value:
     return _first(others, length)
 
 
-def _with_ones(x: Value, count: int) -> Value:
+def _with_ones(x: Value, count: Dim) -> Value:
     """`count` ones behind the last axis."""
     none = (0,) * x.type.rank
     one = full((), 1, x.dtype)
-    result: Value = pad(x, one, low=none, high=(*none[1:], count), interior=none) if count else x
+    result: Value = (
+        pad(x, one, low=none, high=(*none[1:], count), interior=none) if count != 0 else x
+    )
     return result
 
 
-def _first(x: Value, count: int) -> Value:
+def _first(x: Value, count: Dim) -> Value:
     """The first entries of the last axis."""
     rank = x.type.rank
     stops = (*x.shape[:-1], count)
