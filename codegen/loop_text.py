@@ -69,6 +69,21 @@ class LoopText:
             base = self.emit(f"getelementptr {element}, ptr {base}, i64 {offset}")
         return base
 
+    def call(self, symbol: str, parameters: str, *values: str | int) -> None:
+        """Call a function of these parameters, written as in its definition."""
+        kinds = [parameter.split()[0] for parameter in parameters.split(", ")]
+        arguments = (f"{kind} {value}" for kind, value in zip(kinds, values, strict=True))
+        self.do(f"call void {symbol}({', '.join(arguments)})")
+
+    def negation(self, condition: str) -> str:
+        return self.emit(f"xor i1 {condition}, true")
+
+    def both(self, a: str, b: str) -> str:
+        return self.emit(f"and i1 {a}, {b}")
+
+    def either(self, a: str, b: str) -> str:
+        return self.emit(f"or i1 {a}, {b}")
+
     @contextmanager
     def loop(
         self,
@@ -119,7 +134,7 @@ class LoopText:
     @contextmanager
     def unless(self, condition: str) -> Iterator[None]:
         """The instructions inside run if the condition does not hold."""
-        with self.when(self.emit(f"xor i1 {condition}, true")):
+        with self.when(self.negation(condition)):
             yield
 
     def function(self, head: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from gradc.codegen.jit import Library, load_object
-from gradc.codegen.matmul import matmul_functions, scratch_bytes, tile_for
+from gradc.codegen.matmul import matmul_functions, scratch_bytes
+from gradc.codegen.matmul_tile import tile_for
 from gradc.codegen.target import Target, compile_to_object, host
 from gradc.ir.types import DType, f32, f64, i64
 
