@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ class _Loop:
 
 def lower_nest(reader: Reader, nest: Nest, vector_bits: int) -> None:
     """Write the loops of a nest."""
-    _clear(reader, nest)
+    _clear(reader, nest.roots, nest)
     lanes = _lanes(nest, vector_bits)
     flat = _flat_loop(nest, lanes)
     if flat is not None and _reads_flat(reader, nest, flat):
@@ -40,7 +41,7 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     """Write a loop over blocks of rows, and inside it the loops of each nest over the block."""
     k = reader.k
     for nest in group.nests:
-        _clear(reader, nest)
+        _clear(reader, [root for root in nest.roots if root.value not in group.local], nest)
     written = frozenset(root.value for nest in group.nests for root in nest.roots)
     total = k.size(group.extent)
     sums: dict[Root, Ref] = {}
@@ -48,6 +49,7 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
         reader.block = Block(start, group.local, written)
         count = k.binary("min", k.index(group.block), k.sub(total, start))
         for nest in group.nests:
+            _clear(reader, [root for root in nest.roots if root.value in group.local], nest)
             loops = _plan_loops(nest, _lanes(nest, vector_bits))
             for root, partial in _write(reader, nest, loops, (start, count)).items():
                 assert root.kind is not None
@@ -55,8 +57,8 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     _store_rest(reader, sums)
 
 
-def _clear(reader: Reader, nest: Nest) -> None:
-    for root in nest.roots:
+def _clear(reader: Reader, roots: Sequence[Root], nest: Nest) -> None:
+    for root in roots:
         if _accumulates_in_memory(root, nest.order):
             reader.k.append(Fill(reader.buffers[root.value]))
 
