@@ -5,6 +5,7 @@ The C code calls these by name (`raise_error` in csrc) and raises what they retu
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def not_an_array(entry: FunctionEntry, i: int, given: object) -> TypeError | Val
 def wrong_dtype(entry: FunctionEntry, i: int, given: Any, original: object) -> TypeError:
     """A dtype that does not cast safely to the wanted one."""
     array = entry.inputs[i]
-    wanted = _NUMPY_NAMES[array.dtype]
+    wanted = _NUMPY_NAMES[array.dtype].replace("bool", "bool_")
     is_array = isinstance(original, np.ndarray | np.generic | list | tuple)
     got = _describe(given if is_array and given.dtype != object else original)
     if given.dtype.kind not in "biuf":
@@ -68,7 +69,7 @@ def wrong_rank(entry: FunctionEntry, i: int, given: Any) -> ValueError:
 def out_of_range(entry: FunctionEntry, i: int, given: object) -> OverflowError:
     """A Python integer, or a list with one, that the dtype cannot hold."""
     array = entry.inputs[i]
-    return OverflowError(f"{array.name}: {given!r:.60} does not fit {array.dtype}")
+    return OverflowError(f"{array.name}: {_text(given)} does not fit {array.dtype}")
 
 
 def wrong_size(entry: FunctionEntry, step: int, shapes: tuple[tuple[int, ...], ...]) -> ValueError:
@@ -199,7 +200,15 @@ def _describe(value: Any) -> str:
         order = "" if value.dtype.isnative else ", byte-swapped"
         name = value.dtype.newbyteorder("=").name
         return f"{name} of shape {value.shape}{order}" if value.shape else f"a {name}{order}"
-    return f"{value!r:.60} ({type(value).__name__})"
+    return f"{_text(value)} ({type(value).__name__})"
+
+
+def _text(value: object) -> str:
+    """A short form of any object; Python does not print integers of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return f"an integer of {value.bit_length()} bits"
+    text = reprlib.repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

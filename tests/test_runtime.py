@@ -109,6 +109,10 @@ def test_keywords_go_by_name(affine: NativeFunction) -> None:
         (lambda f: f("1", 2, 3), "a: expected f64, got '1' (str)"),
         (lambda f: f(None, 2, 3), "a: expected f64, got None (NoneType)"),
         (lambda f: f(1j, 2, 3), "a: expected f64, got 1j (complex)"),
+        (
+            lambda f: f(dict.fromkeys(range(99)), 2, 3),
+            "a: expected f64, got {0: None, 1: None, 2: None, 3: None, ...} (dict)",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -233,6 +237,12 @@ def test_an_integer_that_does_not_fit_is_refused(make: Make) -> None:
         for value in (limit, -limit - 1, 10**30):
             with pytest.raises(OverflowError, match=f"k: {value} does not fit {dtype}"):
                 function(value)
+
+
+def test_an_integer_beyond_floats_is_refused(affine: NativeFunction) -> None:
+    with pytest.raises(OverflowError, match="x: an integer of 20001 bits does not fit f64"):
+        affine(1, 1 << 20000, 1)
+    assert affine(1, 1 << 1000, 0) == 2.0**1000
 
 
 def test_python_numbers_take_the_dtype_of_a_scalar_but_arrays_do_not(make: Make) -> None:

@@ -98,6 +98,39 @@ static int output_prepare(NativeFunction *self, Frame *frame, Py_ssize_t j, PyOb
     return 0;
 }
 
+/* The addresses that an array's elements lie between: [*first, *last). */
+static void extent(PyArrayObject *array, const char **first, const char **last)
+{
+    *first = *last = PyArray_BYTES(array);
+    if (PyArray_SIZE(array) == 0)
+        return;
+    for (int axis = 0; axis < PyArray_NDIM(array); axis++) {
+        const npy_intp reach = PyArray_STRIDE(array, axis) * (PyArray_DIM(array, axis) - 1);
+        *(reach < 0 ? first : last) += reach;
+    }
+    *last += PyArray_ITEMSIZE(array);
+}
+
+/* Whether two arrays have an element in common: 1 or 0; -1 and an exception. */
+static int share_memory(PyArrayObject *a, PyArrayObject *b)
+{
+    const char *a_first, *a_last, *b_first, *b_last;
+    extent(a, &a_first, &a_last);
+    extent(b, &b_first, &b_last);
+    if (a_last <= b_first || b_last <= a_first)
+        return 0;
+    PyObject *numpy = PyImport_ImportModule("numpy");
+    if (numpy == NULL)
+        return -1;
+    PyObject *shared = PyObject_CallMethod(numpy, "shares_memory", "OO", a, b);
+    Py_DECREF(numpy);
+    if (shared == NULL)
+        return -1;
+    const int is_shared = PyObject_IsTrue(shared);
+    Py_DECREF(shared);
+    return is_shared;
+}
+
 /* No two arrays of `out=` may share memory: what they hold afterwards would depend on the order. */
 static int check_distinct(NativeFunction *self, Frame *frame)
 {
@@ -105,16 +138,7 @@ static int check_distinct(NativeFunction *self, Frame *frame)
         for (Py_ssize_t k = j + 1; frame->targets[j] != NULL && k < self->plan.outputs; k++) {
             if (frame->targets[k] == NULL)
                 continue;
-            PyObject *numpy = PyImport_ImportModule("numpy");
-            PyObject *shared = numpy == NULL ? NULL
-                                             : PyObject_CallMethod(numpy, "shares_memory", "OO",
-                                                                   frame->targets[j],
-                                                                   frame->targets[k]);
-            Py_XDECREF(numpy);
-            if (shared == NULL)
-                return -1;
-            const int is_shared = PyObject_IsTrue(shared);
-            Py_DECREF(shared);
+            const int is_shared = share_memory(frame->targets[j], frame->targets[k]);
             if (is_shared > 0)
                 raise_error(self, "shared_out", "(nn)", j, k);
             if (is_shared)
