@@ -9,7 +9,6 @@ from gradc import syntax
 from gradc import tensor as gt
 from gradc.diagnostics import Label, Refused, refuse
 from gradc.expressions import (
-    Binding,
     Evaluated,
     Poison,
     Poisoned,
@@ -24,7 +23,6 @@ from gradc.ir.function import Function, Value
 from gradc.ir.span import Span, at
 from gradc.ir.transforms.inline import inline
 from gradc.ir.types import DTYPES_BY_NAME, DType
-from gradc.static_values import describe
 from gradc.tensor import Tensor
 
 MAX_EQUATIONS = 1_000_000  # in one function, calls inlined
@@ -42,6 +40,13 @@ def evaluate_call(node: syntax.Call, scope: Scope) -> Evaluated:
         if name in builtins():
             return _call_builtin(builtins()[name], node, scope)
         raise _unknown_function(callee, scope)
+    if isinstance(callee, syntax.Name):
+        raise refuse(
+            "G0304",
+            f"`{callee.text}` makes a function, and not a value",
+            node.span,
+            help=(f"call what it makes: `{callee.text}(f, wrt: x)(arguments)`",),
+        )
     return _call_function(evaluate_function(callee, scope), node, scope)
 
 
@@ -128,6 +133,9 @@ def _call_builtin(builtin: Builtin, node: syntax.Call, scope: Scope) -> Evaluate
     for position, name in enumerate(builtin.parameters):
         if name in given:
             values[name] = _builtin_argument(name, given[name].value, scope)
+            if values[name] is None and name in builtin.required:
+                message = f"expected an array for `{name}`, found none"
+                raise refuse("G0201", message, given[name].value.span)
             places[position] = places[name] = given[name].value.span
     _number_the_entries(builtin, given, places)
     name_span = node.function.span
@@ -146,9 +154,10 @@ def _number_the_entries(
 ) -> None:
     """Errors of a function of several arrays number these, not the tuple that holds them."""
     first = given.get(builtin.parameters[0]) if builtin.parameters else None
-    if builtin.parameters[:1] == ("arrays",) and first is not None:
-        if isinstance(first.value, syntax.Tuple | syntax.Array):
-            places.update((i, item.span) for i, item in enumerate(first.value.items))
+    if builtin.parameters[:1] != ("arrays",) or first is None:
+        return
+    if isinstance(first.value, syntax.Tuple | syntax.Array):
+        places.update((i, item.span) for i, item in enumerate(first.value.items))
 
 
 def _match_arguments(
@@ -227,9 +236,7 @@ def _argument(parameter: Value, name: str, node: syntax.Expression, scope: Scope
     """An argument as a value of the parameter's type; only numbers and sizes adapt to it."""
     value = evaluate(node, scope)
     wanted = parameter.type
-    causes = (
-        [Label(parameter.span, "the parameter")] if _is_shown(parameter.span, node.span) else []
-    )
+    causes = _declaration(parameter.span, node.span)
     if isinstance(value, int | float | SizeExpr) and wanted.shape == ():
         fits = wanted.dtype.is_float or (wanted.dtype.kind == "b") == isinstance(value, bool)
         if fits and not (isinstance(value, float) and not wanted.dtype.is_float):
@@ -238,7 +245,7 @@ def _argument(parameter: Value, name: str, node: syntax.Expression, scope: Scope
     array = as_array(value, node.span)
     if array.dtype == wanted.dtype and array.ndim == len(wanted.shape):
         return array.value
-    advice = ()
+    advice: tuple[str, ...] = ()
     if array.ndim == len(wanted.shape):
         advice = (f"cast it: `{wanted.dtype}({scope.source(node.span) or 'x'})`",)
     raise refuse(
@@ -251,8 +258,11 @@ def _argument(parameter: Value, name: str, node: syntax.Expression, scope: Scope
     )
 
 
-def _is_shown(span: Span | None, beside: Span) -> bool:
-    return span is not None and span.file == beside.file and span.column > 0
+def _declaration(span: Span | None, beside: Span) -> tuple[Label, ...]:
+    """The parameter's place, where the error's file shows it."""
+    if span is None or span.file != beside.file or span.column == 0:
+        return ()
+    return (Label(span, "the parameter"),)
 
 
 def _misfit(
@@ -288,8 +298,7 @@ def _derivative(node: syntax.Call, form: str, scope: Scope) -> Function:
     wrt = _wrt_names(form, function, given.get("wrt"), node)
     places: dict[str | int, Span] = {name.text: name.span for name in wrt}
     places["function"] = source.span
-    primary = wrt[0].span if len(wrt) == 1 else node.function.span
-    with located(node.span, primary, places, scope, "G0503"):
+    with located(node.span, source.span, places, scope, "G0503"):
         return _form(form)(function, tuple(name.text for name in wrt))
 
 

@@ -10,8 +10,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-from gradc.diagnostics import COLOURED, PLAIN, DiagnosticError, Refused, render, to_json
+from gradc.diagnostics import COLOURED, PLAIN, DiagnosticError, render, to_json
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 OK, ERRORS, USAGE, FAILED, INPUT_OUTPUT, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 STAGES = ("syntax", "ir", "gradient", "optimized", "loops", "llvm", "asm")
@@ -134,15 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-def _add_check(commands: _Commands) -> None:
+def _add_check(commands: Commands) -> None:
     check = _on_source(commands, "check", "check a source file and say what it declares")
     check.add_argument("--json", action="store_true", help="diagnostics as JSON")
 
 
-def _add_build(commands: _Commands) -> None:
+def _add_build(commands: Commands) -> None:
     build = _on_source(commands, "build", "compile the exports to a shared library")
     build.add_argument("-o", "--output", required=True, metavar="LIB", help="e.g. libmodel.so")
     build.add_argument("--target", metavar="T", help="native, a CPU, or triple/cpu/features")
@@ -154,7 +154,7 @@ def _add_build(commands: _Commands) -> None:
     )
 
 
-def _add_run(commands: _Commands) -> None:
+def _add_run(commands: Commands) -> None:
     run = _on_source(commands, "run", "compile a function in this process and call it")
     run.add_argument("function", metavar="FUNCTION")
     run.add_argument(
@@ -167,20 +167,20 @@ def _add_run(commands: _Commands) -> None:
     run.add_argument("-o", "--output", metavar="FILE.npz", help="write the results there")
 
 
-def _add_emit(commands: _Commands) -> None:
+def _add_emit(commands: Commands) -> None:
     emit = _on_source(commands, "emit", "print functions at a stage of compilation")
     emit.add_argument("--stage", choices=STAGES, default="ir")
     emit.add_argument("-f", "--function", metavar="FUNCTION", help="only this function")
     emit.add_argument("-o", "--output", metavar="FILE", help="write to a file")
 
 
-def _add_inspect(commands: _Commands) -> None:
+def _add_inspect(commands: Commands) -> None:
     inspect = commands.add_parser("inspect", help="show what a compiled library holds")
     inspect.add_argument("library", metavar="LIB")
     inspect.add_argument("--json", action="store_true", help="the manifest as JSON")
 
 
-def _add_grad_check(commands: _Commands) -> None:
+def _add_grad_check(commands: Commands) -> None:
     check = _on_source(
         commands, "grad-check", "compare derivatives: forward, reverse and differences"
     )
@@ -191,7 +191,7 @@ def _add_grad_check(commands: _Commands) -> None:
     check.add_argument("-f", "--function", metavar="FUNCTION", help="only this function")
 
 
-def _on_source(commands: _Commands, name: str, meaning: str) -> argparse.ArgumentParser:
+def _on_source(commands: Commands, name: str, meaning: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=meaning, description=meaning.capitalize() + ".")
     command.add_argument("file", metavar="FILE", help="a .grad file; - is standard input")
     command.add_argument("--color", choices=("auto", "always", "never"), default="auto")

@@ -45,12 +45,12 @@ def declare(module: syntax.Module, errors: list[Diagnostic]) -> Declared:
         earlier = functions.get(name) or values.get(name)
         if earlier is not None:
             errors.append(_twice(item, earlier, "is declared twice"))
-        elif name in _RESERVED:
+            continue
+        if name in _RESERVED:
             message = f"`{name}` is {_RESERVED[name]} of the language"
-            errors.append(
-                Diagnostic("G0307", message, Label(item.name.span), help=("choose another name",))
-            )
-        elif isinstance(item, syntax.Const):
+            help = ("choose another name",)
+            errors.append(Diagnostic("G0307", message, Label(item.name.span), help=help))
+        if isinstance(item, syntax.Const):
             values[name] = item
         else:
             functions[name] = item

@@ -40,7 +40,7 @@ class Diagnostic:
 
 
 class DiagnosticError(Exception):
-    """The source has errors; `diagnostics` are sorted by place, `sources` maps file names to text."""
+    """The source has errors: `diagnostics`, sorted by place; `sources` are texts by file name."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) -> None:
         self.diagnostics = sort_diagnostics(diagnostics)
@@ -52,7 +52,7 @@ class DiagnosticError(Exception):
 
 
 class Refused(Exception):
-    """A piece of the source cannot be accepted; raised where it is found, caught a statement above."""
+    """A piece of the source cannot be accepted. Raised where it is found, caught by statement."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
         self.diagnostic = diagnostic

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from gradc import syntax
 from gradc.calls import evaluate_call, evaluate_function
-from gradc.diagnostics import Diagnostic, DiagnosticError, Refused
+from gradc.codegen.cabi import exported_symbols
 from gradc.declarations import declare, dependency_order
+from gradc.diagnostics import Diagnostic, DiagnosticError, Refused, refuse
 from gradc.elaborate_body import elaborate_function
 from gradc.expressions import POISON, Binding, Evaluated, Poison, Poisoned, Scope, evaluate
 from gradc.ir.function import Function
@@ -21,7 +22,7 @@ from gradc.parser import parse_source
 
 @dataclass(frozen=True, slots=True)
 class ElaboratedModule:
-    """A module's functions by name, in the order of the text; those it exports, with their comments."""
+    """A module's functions by name, in the order of the text; its exports; their comments."""
 
     functions: Mapping[str, Function]
     exports: Mapping[str, Function]
@@ -84,13 +85,24 @@ def _exports(module: syntax.Module, scope: Scope, errors: list[Diagnostic]) -> d
         if not isinstance(item, syntax.Export):
             continue
         try:
-            value = scope.functions[item.name.text].value if item.value else None
-            exports[item.name.text] = value or evaluate_function(item.name, scope)
+            made = evaluate_function(item.name, scope)
+            _check_symbols(item.name, exports)
+            exports[item.name.text] = made
         except Refused as refused:
             errors.append(refused.diagnostic)
         except Poisoned:
             pass
     return exports
+
+
+def _check_symbols(name: syntax.Name, exports: Mapping[str, Function]) -> None:
+    """An exported function becomes a symbol of a C library, beside those of the others."""
+    try:
+        exported_symbols((*exports, name.text))
+    except ValueError as error:
+        message = str(error).partition("; ")[0]
+        advice = "export it under another name: `export other_name = ...`"
+        raise refuse("G0601", message, name.span, help=(advice,)) from error
 
 
 def _elaborated(
@@ -101,7 +113,7 @@ def _elaborated(
     for item in module.items:
         if isinstance(item, syntax.Const):
             continue
-        functions[item.name.text] = scope.functions[item.name.text].value
+        functions[item.name.text] = evaluate_function(item.name, scope)
         text = "" if isinstance(item, syntax.Alias) else item.documentation
         documentation[item.name.text] = text or documentation.get(item.name.text, "")
     return ElaboratedModule(functions, exports, documentation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,11 +19,11 @@ from gradc.expressions import (
     evaluate,
 )
 from gradc.function_table import did_you_mean
-from gradc.ir.dims import Dim, SizeExpr, names_of, size
+from gradc.ir.dims import Dim, SizeExpr, size
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.span import Span, at
 from gradc.ir.transforms.rebuild import unused_name
-from gradc.ir.types import DTYPES_BY_NAME, ArrayType, DType
+from gradc.ir.types import DTYPES_BY_NAME, ArrayType
 from gradc.static_values import (
     CONSTANTS,
     NOT_STATIC,
@@ -57,15 +57,14 @@ def elaborate_function(
         results = _results(value, place, item, declared, scope)
     if len(errors) > count or not results:
         return POISON
-    made: Function | object = POISON
     with _collected(errors, item.head.span):
-        names = _result_names(item.head, len(results), scope)
-        made = function(item.name.text, parameters, results, result_names=names)
-    return made
+        names = _result_names(item.head, scope)
+        return function(item.name.text, parameters, results, result_names=names)
+    return POISON
 
 
-def _result_names(head: syntax.Head, count: int, scope: Scope) -> list[str]:
-    """Declared names, and `result0`, `result1`, ... for results without one; none if none has one."""
+def _result_names(head: syntax.Head, scope: Scope) -> list[str]:
+    """Declared names, `result<i>` for results without one; none where no result has one."""
     declared = [r.name.text if r.name else "" for r in head.results or ()]
     if not any(declared):
         return []
@@ -135,13 +134,13 @@ def _bind_new(name: syntax.Name, value: object, kind: str, scope: Scope) -> None
     """Bind a name; one that is bound already is an error that shows both places."""
     earlier = scope.values.get(name.text)
     if earlier is not None:
-        causes = (Label(earlier.span, f"{_article(earlier.kind)} of this name"),)
+        causes = _first_binding(earlier)
         raise refuse(
             "G0306",
             f"the name `{name.text}` is bound already",
             name.span,
             "a second binding",
-            causes=causes if earlier.span else (),
+            causes=causes,
             help=("a name is bound once; choose another one",),
         )
     try:
@@ -150,8 +149,10 @@ def _bind_new(name: syntax.Name, value: object, kind: str, scope: Scope) -> None
         scope.values[name.text] = Binding(value, name.span, kind)
 
 
-def _article(kind: str) -> str:
-    return f"the {kind}"
+def _first_binding(earlier: Binding) -> tuple[Label, ...]:
+    if earlier.span is None:
+        return ()
+    return (Label(earlier.span, f"the {earlier.kind} of this name"),)
 
 
 def _check_name(name: syntax.Name, kind: str) -> None:
@@ -369,9 +370,8 @@ def _results(
     values = value if isinstance(value, tuple) else (value,)
     nodes = place.items if isinstance(place, syntax.Tuple) else (place,) * len(values)
     if declared is not None and len(declared.types) != len(values):
-        message = (
-            f"`{item.name.text}` declares {len(declared.types)} results and gives {len(values)}"
-        )
+        count = f"{len(declared.types)} result{'' if len(declared.types) == 1 else 's'}"
+        message = f"`{item.name.text}` declares {count} and gives {len(values)}"
         places = declared.places
         causes = (Label(places[0], f"{len(places)} declared from here on"),) if places else ()
         raise refuse("G0314", message, place.span, f"{len(values)} given", causes=causes)
@@ -387,10 +387,10 @@ def _results(
 
 
 def _checked_result(value: Evaluated, span: Span, wanted: ArrayType, declared_at: Span) -> Value:
-    if isinstance(value, int | float | SizeExpr) and not isinstance(value, bool):
-        if wanted.dtype.is_float and not wanted.shape:
-            with at(span):
-                return gt.asarray(value, wanted.dtype).value
+    is_number = isinstance(value, int | float | SizeExpr) and not isinstance(value, bool)
+    if is_number and wanted.dtype.is_float and not wanted.shape:
+        with at(span):
+            return gt.asarray(value, wanted.dtype).value
     array = as_array(value, span)
     if array.type == wanted:
         return array.value

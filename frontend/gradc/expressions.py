@@ -6,7 +6,8 @@ A value is a `Tensor`, or a static value (number, size, tuple, type, none). Erro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -86,7 +87,7 @@ class Scope:
     text: str
     call: Callable[[syntax.Call, Scope], Evaluated]  # gradc.calls.evaluate_call
     values: dict[str, Binding] = field(default_factory=dict)
-    functions: Mapping[str, Binding] = field(default_factory=dict)
+    functions: dict[str, Binding] = field(default_factory=dict)
     equations: int = 0  # inlined so far
 
     def source(self, span: Span) -> str:
@@ -164,15 +165,28 @@ def unknown_name(node: syntax.Name, scope: Scope) -> Refused:
 
 
 def _chain(node: syntax.Chain, scope: Scope) -> Evaluated:
-    value, span = evaluate(node.first, scope), node.first.span
-    for symbol, operand in node.rest:
-        right = evaluate(operand, scope)
+    operands = _evaluate_all((node.first, *(operand for _, operand in node.rest)), scope)
+    value, span = operands[0], node.first.span
+    for (symbol, operand), right in zip(node.rest, operands[1:], strict=True):
         here = Span(
             span.file, span.line, span.column, operand.span.end_line, operand.span.end_column
         )
         value = _binary(symbol, (value, right), (span, operand.span), here, scope)
         span = here
     return value
+
+
+def _evaluate_all(nodes: Iterable[syntax.Expression], scope: Scope) -> list[Evaluated]:
+    """The values of expressions; Poisoned only where none of them has an error of its own."""
+    values, is_poisoned = [], False
+    for node in nodes:
+        try:
+            values.append(evaluate(node, scope))
+        except Poisoned:
+            is_poisoned = True
+    if is_poisoned:
+        raise Poisoned
+    return values
 
 
 def _binary(
@@ -185,7 +199,7 @@ def _binary(
     try:
         known = static_binary(symbol.symbol, *values)
     except StaticValueError as error:
-        raise refuse("G0207", str(error), symbol.span) from error
+        raise refuse("G0205", str(error), symbol.span) from error
     if known is not NOT_STATIC:
         return known
     for value, span in zip(values, spans, strict=True):
@@ -230,7 +244,8 @@ def located(
 
     `operands` are the places of the operands, by position or name.
     """
-    places = operands if isinstance(operands, Mapping) else dict(enumerate(operands))
+    places: dict[str | int, Span] = {}
+    places.update(operands if isinstance(operands, Mapping) else enumerate(operands))
     with at(here):
         try:
             yield
@@ -245,7 +260,7 @@ def _refusal(
 ) -> Refused:
     """The diagnostic for an error of `gradc.tensor` or a derivative form."""
     causes = [
-        Label(places[note.argument], note.note)
+        Label(places[note.argument], re.sub(r"^operand \d+ ", "this ", note.note))
         for note in error.operands
         if note.argument in places
     ]
@@ -256,7 +271,7 @@ def _refusal(
         if isinstance(error, GradcTypeError):
             code = "G0201"
         elif isinstance(error, GradcIndexError):
-            code = "G0206"
+            code = "G0204"
             primary = places.get("axis", primary)
     return refuse(
         code,
@@ -285,7 +300,7 @@ def _unary(node: syntax.Unary, scope: Scope) -> Evaluated:
     try:
         known = static_negative(value)
     except StaticValueError as error:
-        raise refuse("G0207", str(error), node.span) from error
+        raise refuse("G0205", str(error), node.span) from error
     if known is not NOT_STATIC:
         return known
     with located(node.span, node.operator.span, (operand.span,), scope):
@@ -327,7 +342,7 @@ def _array(node: syntax.Array, scope: Scope) -> Evaluated:
     items = [evaluate_array(item, scope) for item in node.items]
     if not items:
         raise refuse(
-            "G0208", "an array literal has at least one entry", node.span,
+            "G0206", "an array literal has at least one entry", node.span,
             help=("an empty array is written `zeros(0)`",),
         )  # fmt: skip
     with located(node.span, node.span, [item.span for item in node.items], scope):
@@ -355,7 +370,7 @@ def _nested_numbers(node: syntax.Array, scope: Scope) -> list[Any] | None:
     for item, shape in zip(node.items, shapes, strict=True):
         if shape != shapes[0]:
             raise refuse(
-                "G0208",
+                "G0206",
                 "the entries of an array literal have one shape",
                 item.span,
                 f"this entry has the shape {shape}",
@@ -388,12 +403,12 @@ def _subscript(node: syntax.Subscript, scope: Scope) -> Evaluated:
 
 def _tuple_item(value: tuple[Any, ...], items: list[Any], node: syntax.Subscript) -> Evaluated:
     if len(items) != 1 or not isinstance(items[0], int | slice) or isinstance(items[0], bool):
-        raise refuse("G0206", "a tuple is indexed by one integer", node.span)
+        raise refuse("G0204", "a tuple is indexed by one integer", node.span)
     try:
         return value[items[0]]
     except (IndexError, ValueError) as error:
         raise refuse(
-            "G0206", f"a tuple of {len(value)} has no entry {items[0]}", node.items[0].span
+            "G0204", f"a tuple of {len(value)} has no entry {items[0]}", node.items[0].span
         ) from error
 
 
@@ -405,7 +420,7 @@ def _index(node: syntax.Index, scope: Scope) -> Any:
         return slice(*(None if b is None else evaluate(b, scope) for b in bounds))
     value = evaluate(node, scope)
     if isinstance(value, float | DType | tuple):
-        raise refuse("G0206", f"an index is an integer, not {describe(value)}", node.span)
+        raise refuse("G0204", f"an index is an integer, not {describe(value)}", node.span)
     return value
 
 

@@ -1,4 +1,4 @@
-"""Text to tokens, with every limit that keeps hostile text harmless checked here, in linear time."""
+"""Text to tokens, in linear time, within the limits that keep hostile text harmless."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ statements, each parsed alone, so that one run shows every error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -45,7 +45,7 @@ def _parser() -> lark.Lark:
         start=list(STARTS),
         keep_all_tokens=True,
         maybe_placeholders=False,
-        transformer=TreeBuilder(),  # type: ignore[arg-type]
+        transformer=TreeBuilder(),
     )
 
 
@@ -68,25 +68,33 @@ def parse_source(text: str, file: str) -> syntax.Module:
 def _parse(tokens: Sequence[Token], start: str, errors: list[Diagnostic]) -> Any:
     """What the grammar's rule `start` makes of the tokens; None after adding to `errors`."""
     try:
-        return _parser().parse(tokens, start=start)  # type: ignore[arg-type]
+        return _parser().parse(tokens, start=start)
     except UnexpectedToken as error:
         found: Any = error.token
         found = found if isinstance(found, Token) else None  # at the end, Lark makes its own
-        accepted = error.interactive_parser.accepts()  # type: ignore[union-attr]
+        accepted = _accepted(error)
         errors.append(explain(found, accepted, tokens, start))
     except Refused as refused:
         errors.append(refused.diagnostic)
     return None
 
 
+def _accepted(error: UnexpectedToken) -> Collection[str]:
+    """The terminals that could stand where the error is."""
+    parser: Any = error.interactive_parser
+    accepted: Collection[str] = parser.accepts()
+    return accepted
+
+
 def _errors_of_pieces(tokens: Sequence[Token]) -> list[Diagnostic]:
     """The errors of each declaration and statement, parsed alone."""
     errors: list[Diagnostic] = []
     for item in _split(tokens):
-        brace = next((i for i, token in enumerate(item) if token.type == "LBRACE"), None)
-        if item[0].type != "FN" or brace is None or item[-1].type != "RBRACE":
+        braces = [i for i, token in enumerate(item) if token.type in ("LBRACE", "RBRACE")]
+        if item[0].type != "FN" or len(braces) != 2 or braces[1] != len(item) - 1:
             _parse(item, "item", errors)
             continue
+        brace = braces[0]
         _parse(item[:brace], "head", errors)
         for statement in _split(item[brace + 1 : -1]):
             _parse(statement, "statement", errors)

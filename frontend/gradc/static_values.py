@@ -16,7 +16,7 @@ import numpy as np
 from gradc.ir.dims import Dim, SizeExpr
 from gradc.ir.types import DTYPES_BY_NAME, DType
 
-Static: TypeAlias = "int | float | bool | SizeExpr | DType | None | tuple[Any, ...]"
+Static: TypeAlias = "int | float | bool | SizeExpr | DType | tuple[Any, ...] | None"
 
 CONSTANTS: dict[str, Static] = {
     "true": True,

@@ -15,8 +15,10 @@ _SHOWN = (
 _EXPRESSION = frozenset(("NAME", "NUMBER", "LPAR", "LSQB"))
 _PREFIXES = frozenset(("MINUS", "PLUS", "NOT", "IF"))
 _BINARY = frozenset(
-    ("PLUS", "MINUS", "STAR", "SLASH", "FLOOR", "PERCENT", "AT", "POWER")
-    + ("EQ", "NE", "LE", "LT", "GE", "GT", "AND", "OR")
+    (
+        *("PLUS", "MINUS", "STAR", "SLASH", "FLOOR", "PERCENT", "AT", "POWER"),
+        *("EQ", "NE", "LE", "LT", "GE", "GT", "AND", "OR"),
+    )
 )
 _FROM_ELSEWHERE = {
     "def": "a function starts with `fn`",
@@ -78,6 +80,7 @@ def _list_expected(expected: Collection[str], start: str) -> str:
         rest -= {"$END", "SEP"}
         words.append("a declaration" if start == "module" and not words else "the end of the line")
     words.extend(sorted(_SHOWN.get(type, type) for type in rest))
+    words = words or ["the end"]
     if len(words) > 5:
         words = [*words[:4], "another continuation"]
     return " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else words[0]

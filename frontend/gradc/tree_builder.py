@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import isinf
 from typing import Any, TypeVar
 
@@ -97,9 +98,7 @@ class TreeBuilder:
         return _checked(made)
 
     def chain(self, parts: Sequence[Any]) -> syntax.Chain:
-        rest = tuple(
-            (_operator(parts[i]), parts[i + 1]) for i in range(1, len(parts), 2)
-        )
+        rest = tuple((_operator(parts[i]), parts[i + 1]) for i in range(1, len(parts), 2))
         return _checked(syntax.Chain(_span(parts), parts[0], rest, _height(parts)))
 
     disjunction = conjunction = sum = product = chain
@@ -185,7 +184,7 @@ def _span(parts: Sequence[Any]) -> Span:
 
 
 def _place(part: Any) -> Token | Span:
-    return part if isinstance(part, Token) else part.span  # type: ignore[no-any-return]
+    return part if isinstance(part, Token) else part.span
 
 
 def _name(token: Token) -> syntax.Name:
@@ -246,7 +245,7 @@ def _number_value(token: Token) -> int | float:
                 "G0104",
                 "this integer does not fit into 64 bits",
                 token.span,
-                help=(f"write a floating-point number: `{digits[:1]}.{digits[1:3]}e{len(digits) - 1}`",),
+                help=(f"write it as a float: `{digits[:1]}.{digits[1:3]}e{len(digits) - 1}`",),
             )
         return int(digits)
     value = float(digits)
@@ -262,7 +261,4 @@ def _number_value(token: Token) -> int | float:
 
 def _underscores_are_between_digits(text: str) -> bool:
     pieces = text.split("_")
-    return all(
-        left[-1:].isdigit() and right[:1].isdigit()
-        for left, right in zip(pieces, pieces[1:], strict=False)
-    )
+    return all(left[-1:].isdigit() and right[:1].isdigit() for left, right in pairwise(pieces))

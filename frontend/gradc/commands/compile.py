@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-from gradc.cli import ERRORS, OK, UsageError
+from gradc.cli import OK, UsageError
 from gradc.commands.source import choose, read_module, read_source, write_text
 from gradc.elaborate import ElaboratedModule
 from gradc.ir.function import Function

@@ -84,7 +84,8 @@ def _read(text: str, rank: int) -> Any:
     if file.endswith(".npy"):
         return np.load(file, allow_pickle=False)
     if file.endswith(".csv"):
-        return np.loadtxt(file, delimiter=",", ndmin=max(rank, 1) if rank < 3 else 2)
+        rows = np.loadtxt(file, delimiter=",", ndmin=2)
+        return rows.ravel() if rank < 2 and 1 in rows.shape else rows
     raise ValueError(f"{file}: files are read from .npy and .csv")
 
 
