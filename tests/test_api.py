@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -334,3 +335,13 @@ def test_empty_arrays() -> None:
     total, gradient = f(np.zeros((0, 3)))
     np.testing.assert_array_equal(total, np.zeros(3))
     assert gradient.shape == (0, 3)
+
+
+def test_the_documentation_runs() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "python_api.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 8
+    names: dict[str, Any] = {"__name__": "documentation"}
+    for block in blocks:
+        exec(compile(block, "docs/python_api.md", "exec"), names)
+    assert names["forces"].shape[0] == names["forces"].shape[1]
