@@ -23,6 +23,7 @@ from gradc.ir.loops import Program
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.text import print_function
 from gradc.ir.transforms.inline import inline
+from gradc.listing import print_program
 from gradc.runtime._core import NativeFunction
 from gradc.runtime.manifest import read_manifest
 from gradc.tensor.operands import asarray, assume_shape, is_weak, same_length
@@ -46,10 +47,18 @@ class CompiledFunction:
     single: bool = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(x, Tensor) for x in (*args, *kwargs.values())):
-            return self._inlined(args, kwargs)
-        result = self.native(*args, **kwargs)
-        return result if self.single or isinstance(result, tuple) else (result,)
+        native = self.__dict__.get("native")
+        if native is None:
+            if _is_symbolic(args, kwargs):
+                return self._inlined(args, kwargs)
+            native = self.native
+        try:
+            result = native(*args, **kwargs)
+        except TypeError:
+            if _is_symbolic(args, kwargs):
+                return self._inlined(args, kwargs)
+            raise
+        return result if self.single or type(result) is tuple else (result,)
 
     @property
     def __name__(self) -> str:
@@ -98,7 +107,7 @@ class CompiledFunction:
         if name == "optimized":
             return print_function(self.optimized)
         if name == "loops":
-            return str(self.program)
+            return print_program(self.program)
         if name not in STAGES:
             raise GradcValueError(f"no stage {name!r}", hint=f"the stages are {', '.join(STAGES)}")
         target = host()
@@ -171,6 +180,10 @@ def _traced(python: Callable[..., Any], name: str | None) -> CompiledFunction:
 def _symbol(name: str) -> str:
     """A symbol that is nobody else's: a function called `exp` must not replace libm's."""
     return f"jit_{name}"
+
+
+def _is_symbolic(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    return any(isinstance(x, Tensor) for x in (*args, *kwargs.values()))
 
 
 def _fitted(fn: Function, arguments: Sequence[Any]) -> list[Value]:

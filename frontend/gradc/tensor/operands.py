@@ -8,7 +8,6 @@ axis whose length is statically 1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,8 +15,7 @@ import numpy as np
 from gradc.errors import GradcTypeError, GradcValueError, OperandNote
 from gradc.ir.dims import Dim, Shape, SizeExpr
 from gradc.ir.function import Value
-from gradc.ir.op import Op
-from gradc.ir.ops.table import ALL_OPS
+from gradc.ir.ops.table import OPS_BY_NAME
 from gradc.ir.types import ALL_DTYPES, DTYPES_BY_NAME, DType, constant_data, dtype_of, f64, i64
 from gradc.null import NoGradient
 from gradc.tensor.sizes import display, has_anonymous
@@ -25,17 +23,11 @@ from gradc.tensor.variable import Tensor
 
 ArrayLike: TypeAlias = Any  # a Tensor, a number, a size, or what `numpy.asarray` takes
 _JOINING = "to join symbolic arrays use gt.stack or gt.concat"
-OPS = MappingProxyType({op.name: op for op in ALL_OPS})
-
-
-def op(name: str) -> Op:
-    """The graph op called `name`."""
-    return OPS[name]
 
 
 def build(name: str, *inputs: Tensor, **attrs: Any) -> Tensor:
     """The array made by the graph op `name`."""
-    return Tensor(OPS[name](*(tensor.value for tensor in inputs), **attrs))
+    return Tensor(OPS_BY_NAME[name](*(tensor.value for tensor in inputs), **attrs))
 
 
 def is_weak(x: object) -> bool:

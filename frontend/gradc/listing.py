@@ -1,0 +1,143 @@
+"""A program of loops as text, for people: one line a statement, one name a scalar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gradc.ir.loops import (
+    Accumulator,
+    Buffer,
+    Fill,
+    For,
+    If,
+    Instruction,
+    Kernel,
+    MatMul,
+    Program,
+    Ref,
+    Require,
+    Statement,
+    Store,
+)
+
+_INFIX = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=",
+    "gt": ">", "ge": ">=", "and": "&", "or": "|", "xor": "^",
+}  # fmt: skip
+
+
+def print_program(program: Program) -> str:
+    """The program's arguments, buffers and kernels.
+
+    `for i in 0:n (8 lanes x 4)` runs 32 iterations together; `sum:` lines give its reductions.
+    """
+    arguments = ", ".join((*program.sizes, *map(_buffer, program.inputs)))
+    outputs = ", ".join(map(_buffer, program.outputs))
+    lines = [f"program {program.name}({arguments}) -> ({outputs})"]
+    lines += [f"  requires {r.dim} {r.relation}: {r.why}" for r in program.requires]
+    lines += [f"  slot {i}: {size} bytes" for i, size in enumerate(program.slots)]
+    lines += [f"  temporary {_buffer(b)} in slot {b.slot}" for b in program.temporaries]
+    lines += [f"  constant {_buffer(b)}" for b in program.constants]
+    for kernel in program.kernels:
+        lines += _kernel(kernel)
+    return "\n".join(lines) + "\n"
+
+
+def _buffer(buffer: Buffer) -> str:
+    return f"{buffer.name}: {buffer.type}"
+
+
+def _kernel(kernel: Kernel) -> Iterator[str]:
+    yield f"  kernel {kernel.name}" + (f"  # {kernel.note}" if kernel.note else "")
+    names = _names(kernel.body)
+    yield from _block(kernel.body, names, "    ")
+
+
+def _names(body: Iterable[Statement]) -> dict[Ref, str]:
+    """A name for each scalar: `i0`, ... for loop variables, `%0`, ... for the others."""
+    names: dict[Ref, str] = {}
+    pending = [iter(body)]
+    loops = values = 0
+    while pending:
+        for statement in pending[-1]:
+            if isinstance(statement, Instruction):
+                names[statement.result] = _literal(statement) or f"%{values}"
+                values += not _literal(statement)
+            elif isinstance(statement, For):
+                names[statement.variable] = f"i{loops}"
+                loops += 1
+                for accumulator in statement.accumulators:
+                    names[accumulator.result] = f"%{values}"
+                    values += 1
+            if isinstance(statement, For | If):
+                pending.append(iter(statement.body))
+                break
+        else:
+            pending.pop()
+    return names
+
+
+def _literal(statement: Instruction) -> str:
+    """The text of a constant or a size, which stands wherever it is used."""
+    return str(statement.value) if statement.op in ("const", "size") else ""
+
+
+def _block(body: Iterable[Statement], names: dict[Ref, str], indent: str) -> Iterator[str]:
+    for statement in body:
+        if isinstance(statement, Instruction):
+            if not _literal(statement):
+                yield f"{indent}{names[statement.result]} = {_value(statement, names)}"
+        elif isinstance(statement, For):
+            yield f"{indent}{_head(statement, names)}"
+            yield from _block(statement.body, names, indent + "  ")
+            for accumulator in statement.accumulators:
+                yield f"{indent}{_accumulated(accumulator, names)}"
+        elif isinstance(statement, If):
+            yield f"{indent}if {names[statement.condition]}"
+            yield from _block(statement.body, names, indent + "  ")
+        else:
+            yield indent + _effect(statement, names)
+
+
+def _value(made: Instruction, names: dict[Ref, str]) -> str:
+    operands = [names[ref] for ref in made.operands]
+    if made.op == "load" and made.buffer is not None:
+        mask = f" if {operands[1]}" if len(operands) > 1 else ""
+        return f"{made.buffer.name}[{operands[0]}]{mask}"
+    if made.op in _INFIX and len(operands) == 2:
+        return f"{operands[0]} {_INFIX[made.op]} {operands[1]}"
+    name = str(made.value) if made.op == "call" else made.op
+    name = f"{name}.{made.result.dtype}" if made.op == "cast" else name
+    return f"{name}({', '.join(operands)})"
+
+
+def _head(loop: For, names: dict[Ref, str]) -> str:
+    step = f":{loop.step}" if loop.step != 1 else ""
+    copies = f" x {loop.copies}" if loop.copies > 1 else ""
+    lanes = f" ({loop.lanes} lanes{copies})" if loop.lanes > 1 or loop.copies > 1 else ""
+    bounds = f"{names[loop.start]}:{names[loop.stop]}{step}"
+    return f"for {names[loop.variable]} in {bounds}{lanes}"
+
+
+def _accumulated(found: Accumulator, names: dict[Ref, str]) -> str:
+    start = f" from {names[found.initial]}" if found.initial is not None else ""
+    return f"{names[found.result]} = {found.kind} of {names[found.value]}{start}"
+
+
+def _effect(statement: Store | Require | Fill | MatMul, names: dict[Ref, str]) -> str:
+    if isinstance(statement, Store):
+        sign = "+=" if statement.mode == "add" else "="
+        mask = f" if {names[statement.mask]}" if statement.mask is not None else ""
+        target = f"{statement.buffer.name}[{names[statement.index]}]"
+        return f"{target} {sign} {names[statement.value]}{mask}"
+    if isinstance(statement, Require):
+        mask = f" if {names[statement.mask]}" if statement.mask is not None else ""
+        return f"require {names[statement.condition]} else status {statement.status}{mask}"
+    if isinstance(statement, Fill):
+        return f"{statement.buffer.name}[:] = 0"
+    sign = "+=" if statement.accumulate else "="
+    sizes = ", ".join(
+        names[ref] for ref in (statement.batch, statement.m, statement.n, statement.k)
+    )
+    a, b, c = statement.a[0].name, statement.b[0].name, statement.c[0].name
+    return f"{c} {sign} {a} @ {b}  (batch, m, n, k = {sizes})"
