@@ -15,7 +15,18 @@ from gradc.ir.op import Op
 from gradc.ir.ops.constants import constant_number, full_like, ones_like
 from gradc.ir.ops.elementwise import log
 from gradc.ir.ops.kinds import Cut, Partial, Quotient, elementwise, same_type
-from gradc.ir.ops.logic import eq, ge, gt, le, logical_and, logical_not, logical_or, lt, where
+from gradc.ir.ops.logic import (
+    eq,
+    ge,
+    gt,
+    isnan,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    lt,
+    where,
+)
 from gradc.ir.types import f64
 
 _NAN = float("nan")
@@ -184,9 +195,8 @@ minimum = elementwise(
 
 def _clip_x(y: Value, x: Value, low: Value, high: Value) -> Cut:
     """1 inside and at both bounds, 0 outside, nan where x or a bound is nan."""
-    inside = logical_and(ge(x, low), le(x, high))
     outside = logical_or(lt(x, low), gt(x, high))
-    return Cut(logical_not(outside), where(inside, ones_like(y), full_like(y, _NAN)))
+    return Cut(logical_not(outside), where(isnan(y), y, 1.0))
 
 
 clip = elementwise(
