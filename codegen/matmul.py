@@ -113,14 +113,15 @@ def pack_b_function(tile: Tile) -> str:
     """depth x columns of B, columns <= width, to a panel [k, width] with zeros at its end."""
     body = LoopText()
     e, align = tile.element, tile.dtype.itemsize
-    full = body.is_equal("%columns", tile.width)
-    contiguous = body.both(body.is_equal("%b_col", 1), full)
+    contiguous = body.is_equal("%b_col", 1)
+    lefts = [body.sub("%columns", v * tile.lanes) for v in range(tile.vectors)]
+    masks = [column_mask(body, tile, left) for left in lefts]
     with body.when(contiguous), body.loop(0, "%depth", 1) as k:
         source = body.address(e, "%b", body.mul(k, "%b_row"))
         target = body.address(e, "%to", body.mul(k, tile.width))
-        for i in range(0, tile.width, tile.lanes):
-            value = load_vector(body, tile, body.address(e, source, i))
-            place = body.address(e, target, i)
+        for v, mask in enumerate(masks):
+            value = load_masked(body, tile, body.address(e, source, v * tile.lanes), mask)
+            place = body.address(e, target, v * tile.lanes)
             body.do(f"store {tile.vector} {value}, ptr {place}, align {align}")
     with body.unless(contiguous), body.loop(0, "%depth", 1) as k:
         source = body.address(e, "%b", body.mul(k, "%b_row"))

@@ -195,7 +195,7 @@ def store_masked(body: LoopText, tile: Tile, place: str, value: str, mask: str) 
 
 
 def choice_function(tile: Tile) -> str:
-    """One tile of C by the smallest kernel that covers it; by `%buffer` if C[i] is not contiguous."""
+    """One tile of C by the smallest kernel that covers it; by `%buffer` if C[i] has a stride."""
     body = LoopText()
     direct = body.is_equal("%c_col", 1)
     target = body.select("ptr", direct, "%c", "%buffer")
