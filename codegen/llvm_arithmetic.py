@@ -158,25 +158,65 @@ def fold_tree(w: Writer, kind: str, dtype: DType, lanes: int, values: Sequence[s
 
 def fold_lanes(w: Writer, kind: str, dtype: DType, lanes: int, value: str) -> str:
     """Combine the lanes of a vector, low half with high half, down to one scalar."""
+    return fold_lanes_of(w, kind, dtype, lanes, [value])[0]
+
+
+def fold_lanes_of(
+    w: Writer, kind: str, dtype: DType, lanes: int, vectors: Sequence[str]
+) -> list[str]:
+    """`fold_lanes` of several vectors: the same sums by fewer instructions, in shared registers."""
     if dtype is bool_:
-        name = f"llvm.vector.reduce.{_LOGIC[kind]}.{suffix('bool', lanes)}"
-        return w.intrinsic(name, "i1", [(llvm_type(bool_, lanes), value)])
-    while lanes > 1:
-        half, vector = lanes // 2, llvm_type(dtype, lanes)
-        if half == 1:
-            low = w.let(f"extractelement {vector} {value}, i64 0")
-            high = w.let(f"extractelement {vector} {value}, i64 1")
-        else:
-            low = shuffle(w, vector, value, range(half))
-            high = shuffle(w, vector, value, range(half, lanes))
-        value, lanes = arithmetic(w, kind, dtype, half, (low, high)), half
-    return value
+        name, vector = f"llvm.vector.reduce.{_LOGIC[kind]}.v{lanes}i1", llvm_type(bool_, lanes)
+        return [w.intrinsic(name, "i1", [(vector, value)]) for value in vectors]
+    results: list[str] = []
+    while len(results) < len(vectors):
+        rest = vectors[len(results) :]
+        count = min(lanes, 1 << (len(rest).bit_length() - 1))
+        results.extend(_fold_group(w, kind, dtype, lanes, rest[:count]))
+    return results
 
 
-def shuffle(w: Writer, vector: str, value: str, order: Sequence[int]) -> str:
-    """The lanes of a vector in another order, or some of them."""
+def _fold_group(
+    w: Writer, kind: str, dtype: DType, lanes: int, vectors: Sequence[str]
+) -> list[str]:
+    """The lanes of a power of two of vectors, each combined.
+
+    At each step a register holds `width` lanes of each of some vectors, one after another; the low
+    halves of all of them are combined with the high halves.
+    """
+    rest, width, vector = list(vectors), lanes, llvm_type(dtype, lanes)
+    while len(rest) > 1:
+        low = _low_halves(2 * lanes, width)
+        high = [lane + width // 2 for lane in low]
+        pairs = zip(rest[::2], rest[1::2], strict=True)
+        halves = [[shuffle(w, vector, a, half, b) for half in (low, high)] for a, b in pairs]
+        rest = [arithmetic(w, kind, dtype, lanes, both) for both in halves]
+        width //= 2
+    (value,), count = rest, lanes
+    while width > 1 and count > 2:
+        low, vector = _low_halves(count, width), llvm_type(dtype, count)
+        both = [
+            shuffle(w, vector, value, [lane + step for lane in low]) for step in (0, width // 2)
+        ]
+        count, width = count // 2, width // 2
+        value = arithmetic(w, kind, dtype, count, both)
+    vector = llvm_type(dtype, count)
+    scalars = [w.let(f"extractelement {vector} {value}, i64 {i}") for i in range(count)]
+    return scalars if width == 1 else [arithmetic(w, kind, dtype, 1, scalars)]
+
+
+def _low_halves(lanes: int, width: int) -> list[int]:
+    """The first half of the lanes of each group of `width`."""
+    return [start + lane for start in range(0, lanes, width) for lane in range(width // 2)]
+
+
+def shuffle(
+    w: Writer, vector: str, value: str, order: Sequence[int], second: str = "poison"
+) -> str:
+    """Some lanes of a vector, or of two, in another order."""
     picks = ", ".join(f"i32 {i}" for i in order)
-    return w.let(f"shufflevector {vector} {value}, {vector} poison, <{len(order)} x i32> <{picks}>")
+    places = f"<{len(order)} x i32> <{picks}>"
+    return w.let(f"shufflevector {vector} {value}, {vector} {second}, {places}")
 
 
 def _compare(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes, fold_tree, identity, select
+from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, identity, select
 from gradc.codegen.llvm_spread import Affine, Axes, Entry, KernelState, Spread, project, union
 from gradc.codegen.llvm_text import is_number, literal, llvm_type
 from gradc.ir.loops import Accumulator, For, Statement
@@ -157,8 +157,8 @@ def _result(k: KernelState, statement: For, accumulator: Accumulator, total: Spr
     """The lanes combined, and then the initial value, if it is not in yet."""
     kind, dtype = accumulator.kind, accumulator.value.dtype
     if statement.lanes > 1 and total.is_vector:
-        lanes = statement.lanes
-        folded = [fold_lanes(k.w, kind, dtype, lanes, _plain(e)) for e in total.entries]
+        entries = [_plain(entry) for entry in total.entries]
+        folded = fold_lanes_of(k.w, kind, dtype, statement.lanes, entries)
         total = Spread(total.axes, tuple(folded))
     if accumulator.initial is None or _is_plain(statement):
         return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes, fold_tree, select
+from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, select
 from gradc.codegen.llvm_memory import (
     address_of,
     addresses_of,
@@ -109,7 +109,7 @@ def _fold(
         width *= copies
     groups = [terms[i : i + width] for i in range(0, len(terms), width)]
     sums = [fold_tree(k.w, kind, dtype, lanes, group) for group in groups]
-    return [fold_lanes(k.w, kind, dtype, lanes, s) for s in sums] if over_lanes else sums
+    return fold_lanes_of(k.w, kind, dtype, lanes, sums) if over_lanes else sums
 
 
 def _store_scalar(
