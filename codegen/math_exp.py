@@ -56,12 +56,29 @@ def expm1_reduced(code: Code, r: Term, r_low: Term) -> tuple[Term, Term]:
 
 def exp(code: Code, x: Term) -> Term:
     """e^x; the rounding error of r is let go: it adds 0.1 ULP."""
+    bounded, p, biased = exp_parts(code, x)
+    scaled = scale_to_range(code, bounded, p, biased)
+    return code.select(code.compare("ugt", x, OVERFLOW), x + math.inf, scaled)
+
+
+def exp_of_negative(code: Code, x: Term) -> Term:
+    """e^x for x <= 0, any number for NaN."""
+    return scale_to_range(code, *exp_parts(code, x))
+
+
+def exp_parts(code: Code, x: Term) -> tuple[Term, Term, Term]:
+    """(max(x, -750), e^r, biased n)"""
     bounded = code.maximum(-750.0, x)
-    biased = code.fma(bounded, LOG2_E, ROUND + BIAS)
-    n = biased - (ROUND + BIAS)
-    r = code.fma(n, -LN2_LOW, code.fma(n, -LN2_HIGH, bounded))
+    biased, r = reduce_roughly(code, bounded)
     p = 1.0 + code.fma(r * r, code.polynomial(EXP_P, r), r)
-    return scale_to_range(code, x, p, biased)
+    return bounded, p, biased
+
+
+def reduce_roughly(code: Code, x: Term) -> tuple[Term, Term]:
+    """(biased n, r) without r's rounding error."""
+    biased = code.fma(x, LOG2_E, ROUND + BIAS)
+    n = biased - (ROUND + BIAS)
+    return biased, code.fma(n, -LN2_LOW, code.fma(n, -LN2_HIGH, x))
 
 
 def exp_of_sum(code: Code, x: Term, x_low: Term) -> Term:
@@ -70,16 +87,16 @@ def exp_of_sum(code: Code, x: Term, x_low: Term) -> Term:
     _, biased, r, r_low = reduce_by_ln2(code, bounded)
     q, q_low = expm1_reduced(code, *code.fast_two_sum(r, r_low + x_low))
     p, p_low = code.fast_two_sum(code.constant(1.0, "double"), q)
-    return scale_to_range(code, x, p + (p_low + q_low), biased)
+    scaled = scale_to_range(code, bounded, p + (p_low + q_low), biased)
+    return code.select(code.compare("ugt", x, OVERFLOW), x + math.inf, scaled)
 
 
 def scale_to_range(code: Code, x: Term, p: Term, biased: Term) -> Term:
-    """p 2^n for e^x. Where that is subnormal n moves by 64 and a product with 2^-64 rounds once."""
+    """p 2^n for e^x below the overflow. Where that is subnormal n moves by 64 and a product with 2^-64 rounds once."""
     small = x < -708.0
     bias = code.select(small, code.constant(64 - 1023 << 52, "i64"), -1023 << 52)
     shifted = code.from_bits(code.bits(p) + (code.bits(biased) << 52) + bias)
-    scaled = shifted * code.select(small, code.constant(2.0**-64, "double"), 1.0)
-    return code.select(code.compare("ugt", x, OVERFLOW), x + math.inf, scaled)
+    return shifted * code.select(small, code.constant(2.0**-64, "double"), 1.0)
 
 
 def expm1(code: Code, x: Term) -> Term:
@@ -94,38 +111,49 @@ def expm1(code: Code, x: Term) -> Term:
 
 
 def tanh(code: Code, x: Term) -> Term:
-    """tanh |x| = (E - 1) / (E + 1), E = e^(2|x|); the quotient is corrected by its residual."""
+    """tanh |x| = F / (F + 2), F = e^(2|x|) - 1; the quotient is corrected by its residual."""
     magnitude = code.minimum(20.0, code.fabs(x))
-    _, biased, r, r_low = reduce_by_ln2(code, magnitude + magnitude)
-    q, q_low = expm1_reduced(code, r, r_low)
+    doubled = magnitude + magnitude
+    biased, r = reduce_roughly(code, doubled)
+    q, q_low = code.fast_two_sum(r, (r * r) * code.polynomial(EXP_P, r))
     scale = power_of_two(code, biased)
-    sq = scale * q
-    above, below = scale - 1.0, scale + 1.0
-    numerator = above + sq
-    denominator, denominator_low = code.fast_two_sum(below, sq)
-    numerator_low = code.fma(scale, q_low, sq - (numerator - above))
-    denominator_low = code.fma(scale, q_low, denominator_low)
-    high, low = quotient_pair(code, numerator, numerator_low, denominator, denominator_low)
-    return code.copysign(high + low, x)
+    numerator, numerator_low = code.fast_two_sum(scale - 1.0, scale * q)
+    numerator_low = code.fma(scale, q_low, numerator_low)
+    denominator = numerator + 2.0
+    denominator_low = (numerator - (denominator - 2.0)) + numerator_low
+    quotient = divide(code, numerator, numerator_low, denominator, denominator_low)
+    return code.copysign(quotient, x)
+
+
+def divide(code: Code, a: Term, a_low: Term | None, b: Term, b_low: Term) -> Term:
+    """(a + a_low) / (b + b_low), rounded nearly right."""
+    q, reciprocal, residual = division(code, a, a_low, b, b_low)
+    return code.fma(residual, reciprocal, q)
 
 
 def quotient_pair(
     code: Code, a: Term, a_low: Term | None, b: Term, b_low: Term
 ) -> tuple[Term, Term]:
-    """(q, q_low): (a + a_low) / (b + b_low), by one reciprocal and one step on the residual."""
+    """(q, q_low): (a + a_low) / (b + b_low)."""
+    q, reciprocal, residual = division(code, a, a_low, b, b_low)
+    return q, residual * reciprocal
+
+
+def division(
+    code: Code, a: Term, a_low: Term | None, b: Term, b_low: Term
+) -> tuple[Term, Term, Term]:
+    """(q, 1 / b, what q (b + b_low) lacks of a + a_low), q = a (1 / b)."""
     reciprocal = 1.0 / b
     q = a * reciprocal
     residual = code.product_difference(a, q, b)
     if a_low is not None:
         residual = residual + a_low
-    return q, code.fma(-q, b_low, residual) * reciprocal
+    return q, reciprocal, code.fma(-q, b_low, residual)
 
 
 def sigmoid(code: Code, x: Term) -> Term:
     """1 / (1 + e^-x) = (x < 0 ? E : 1) / (1 + E), E = e^-|x|."""
-    negative = -code.fabs(x)
-    e = exp(code, negative)
+    e = exp(code, -code.fabs(x))
     numerator = code.select(x < 0.0, e, 1.0)
     denominator, denominator_low = code.fast_two_sum(code.constant(1.0, "double"), e)
-    high, low = quotient_pair(code, numerator, None, denominator, denominator_low)
-    return high + low
+    return divide(code, numerator, None, denominator, denominator_low)

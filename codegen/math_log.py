@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from gradc.codegen.math_exp import LN2_HIGH, LN2_LOW, exp
+from gradc.codegen.math_exp import LN2_HIGH, LN2_LOW, exp_of_negative
 from gradc.codegen.math_ir import Code, Term
 
 LOG_L = (
@@ -22,6 +22,7 @@ LOG_L = (
     0.14788078054248152,
 )
 SQRT_HALF_BITS = 0x3FE6A09E00000000
+SQRT_2 = 1.4142135623730951
 ONE_BITS = 0x3FF0000000000000
 TWO_52_BITS = 0x4330000000000000
 
@@ -89,6 +90,15 @@ def log1p(code: Code, x: Term) -> Term:
 
 def softplus(code: Code, x: Term) -> Term:
     """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), without overflow."""
-    e = exp(code, -code.fabs(x))
-    tail = code.select(e < 2.0**-54, e, log1p_core(code, e))
-    return code.select(code.compare("ule", x, 0.0), 0.0 + tail, x + tail)
+    e = exp_of_negative(code, -code.fabs(x))
+    return code.maximum(0.0, x) + log1p_of_unit(code, e)
+
+
+def log1p_of_unit(code: Code, x: Term) -> Term:
+    """log(1 + x) for 0 <= x <= 1: k is 0 or 1."""
+    u, u_low = code.fast_two_sum(code.constant(1.0, "double"), x)
+    above = u > SQRT_2
+    m, rest = code.select(above, u * 0.5, u), code.select(above, u_low * 0.5, u_low)
+    k = code.select(above, code.constant(1.0, "double"), 0.0)
+    f, f_low = code.fast_two_sum(m - 1.0, rest)
+    return log_sum(code, k, f, f_low)
