@@ -125,7 +125,7 @@ def _run_linker(linker: Linker, code: bytes, exports: tuple[str, ...], folder: P
     flags = [*_LINK_FLAGS, f"--version-script={script}"]
     if linker.is_driver:
         flags = ["-nostdlib", *(f"-Wl,{flag}" for flag in _joined(flags))]
-    libraries = _libraries(linker) if _has_undefined_symbols(code) else ()
+    libraries = _libraries(linker, _machine(code)) if _has_undefined_symbols(code) else ()
     command = (*linker.command, "-shared", "-s", *flags, "-o", str(output), str(source), *libraries)
     try:
         done = subprocess.run(
@@ -146,17 +146,21 @@ def _joined(flags: list[str]) -> Iterator[str]:
         yield f"-z,{next(words)}" if flag == "-z" else flag
 
 
-def _libraries(linker: Linker) -> tuple[str, ...]:
-    """What may be linked with. A bare linker is given the names of the libraries that run."""
+def _libraries(linker: Linker, machine: int) -> tuple[str, ...]:
+    """What an object with undefined symbols is linked with: libm and libc.
+
+    A bare linker is given the files that programs run with; where there are none (another machine,
+    another C library), the symbols stay undefined, for every process has a libc.
+    """
     if linker.is_driver:
         return ("-lm", "-lc")
-    folders = (
-        "/lib64",
-        "/usr/lib64",
-        "/lib",
-        "/usr/lib",
-        *map(str, Path("/lib").glob("*-linux-*")),
-    )
+    if machine == _HOST_MACHINES.get(platform.machine()):
+        multiarch = map(str, Path("/lib").glob("*-linux-*"))
+        folders = ("/lib64", "/usr/lib64", "/lib", "/usr/lib", *multiarch)
+    else:
+        folders = (f"/usr/{_MACHINES[machine][0]}/lib",) if machine in _MACHINES else ()
+    if not any(Path(folder, "libc.so.6").exists() for folder in folders):
+        return ("-z", "undefs")
     return (*(f"-L{folder}" for folder in folders), "-l:libm.so.6", "-l:libc.so.6")
 
 
