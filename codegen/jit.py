@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
+
+from gradc.codegen.llvm import emit_module
+from gradc.codegen.llvm_product import product_module, product_symbol, products_of
+from gradc.codegen.target import compile_to_object, host
+from gradc.ir.loops import Program
+from gradc.ir.types import DType
 
 if TYPE_CHECKING:
     from llvmlite import binding  # type: ignore[import-untyped]
@@ -30,9 +36,34 @@ class _Engine:
     numbers: count[int]
 
 
-def load_object(data: bytes, symbols: Iterable[str]) -> Library:
-    """Load a relocatable object and look its symbols up; libm and libc come from this process.
+def load_programs(programs: Sequence[Program], manifest: str, symbols: Iterable[str]) -> Library:
+    """Compile programs for this machine and load them.
 
+    The packed matrix product takes longer to compile than most programs, so all that this process
+    loads share one copy of it.
+    """
+    target = host()
+    text = emit_module(programs, manifest, target, share_products=True)
+    products = products_of([kernel for program in programs for kernel in program.kernels])
+    imports = {product_symbol(dtype): _product(dtype) for dtype in products}
+    addresses = {name: library.addresses[name] for name, library in imports.items()}
+    library = load_object(compile_to_object(text, target), symbols, addresses)
+    return Library(library.addresses, (library, imports))
+
+
+@cache
+def _product(dtype: DType) -> Library:
+    """The packed matrix product of this process for an element type."""
+    code = compile_to_object(product_module(dtype, host()), host())
+    return load_object(code, (product_symbol(dtype),))
+
+
+def load_object(
+    data: bytes, symbols: Iterable[str], imports: Mapping[str, int] | None = None
+) -> Library:
+    """Load a relocatable object and look its symbols up.
+
+    What it needs is at the addresses in `imports`, or (libm, libc) in this process.
     Raises RuntimeError, with the linker's reason, for an undefined symbol or a foreign object.
     """
     from llvmlite import binding
@@ -42,6 +73,8 @@ def load_object(data: bytes, symbols: Iterable[str]) -> Library:
     builder = binding.JITLibraryBuilder().add_object_img(data).add_current_process()
     for name in names:
         builder.export_symbol(name)
+    for name, address in (imports or {}).items():
+        builder.import_symbol(name, address)
     with engine.lock:
         tracker = builder.link(engine.jit, f"gradc{next(engine.numbers)}")
     return Library({name: tracker[name] for name in names}, tracker)

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gradc.codegen.llvm_entry import write_entries
-from gradc.codegen.llvm_kernel import product_scratch, write_kernel
+from gradc.codegen.llvm_kernel import write_kernel
+from gradc.codegen.llvm_product import product_scratch
 from gradc.codegen.llvm_text import Module
 from gradc.codegen.target import Target
 from gradc.ir.loops import Buffer, Program
@@ -20,10 +21,16 @@ _RESERVED = frozenset({"malloc", "free", "memset", "memcpy", "memmove", "gradc_m
 _METADATA = '!0 = !{!"branch_weights", i32 1048575, i32 1}'
 
 
-def emit_module(programs: Sequence[Program], manifest: str, target: Target) -> str:
-    """The LLVM text of a module with all programs; ValueError for names that collide."""
+def emit_module(
+    programs: Sequence[Program], manifest: str, target: Target, *, share_products: bool = False
+) -> str:
+    """The LLVM text of a module with all programs; ValueError for names that collide.
+
+    `share_products`: the packed matrix product is not part of the module, but found when it is
+    loaded (`jit.load_programs`).
+    """
     _check_names(programs)
-    module = Module(target)
+    module = Module(target, share_products)
     shared: dict[bytes, str] = {}
     _define_bytes(module, "@gradc_manifest", manifest.encode() + b"\0", exported=True)
     _define_bytes(module, "@gradc.zero", bytes(8))

@@ -16,10 +16,10 @@ from gradc.codegen.llvm_arithmetic import (
 )
 from gradc.codegen.llvm_loops import write_loop
 from gradc.codegen.llvm_memory import load
+from gradc.codegen.llvm_product import write_product
 from gradc.codegen.llvm_spread import Affine, Entry, KernelState, Source, Spread, project, union
 from gradc.codegen.llvm_stores import store
-from gradc.codegen.llvm_text import Module, Writer, literal, memory_type
-from gradc.codegen.matmul import matmul_functions, scratch_bytes
+from gradc.codegen.llvm_text import Module, Writer, literal
 from gradc.ir.loops import (
     Buffer,
     Fill,
@@ -88,7 +88,7 @@ def _block(k: KernelState, statements: Sequence[Statement]) -> None:
             case Fill():
                 _fill(k, statement)
             case MatMul():
-                _matmul(k, statement)
+                write_product(k, statement)
 
 
 def _instruction(k: KernelState, instruction: Instruction) -> Spread:
@@ -219,37 +219,3 @@ def _fill(k: KernelState, statement: Fill) -> None:
         f"call void @llvm.memset.p0.i64(ptr align {buffer.type.dtype.itemsize} {address}, "
         f"i8 0, i64 {size}, i1 false)"
     )
-
-
-def _matmul(k: KernelState, statement: MatMul) -> None:
-    """A call of the packed kernel, whose text joins the module."""
-    dtype = statement.c[0].type.dtype
-    element, symbol = memory_type(dtype), f"@gradc.matmul.{dtype.name}"
-    if symbol not in k.w.module.definitions:
-        text = matmul_functions(dtype, k.module.target.vector_bits)
-        k.w.module.define_text(symbol, text)
-    given = [
-        f"i64 {k.scalar(ref, 'an extent of a matrix product')}"
-        for ref in (statement.batch, statement.m, statement.n, statement.k)
-    ]
-    for buffer, first, strides in (statement.a, statement.b, statement.c):
-        at = k.scalar(first, "the place of a matrix")
-        address = k.w.let(f"getelementptr {element}, ptr {k.pointer(buffer)}, i64 {at}")
-        given.append(f"ptr {address}")
-        given.extend(f"i64 {k.scalar(stride, 'the stride of a matrix')}" for stride in strides)
-    accumulate = str(statement.accumulate).lower()
-    given.extend((f"i1 {accumulate}", f"ptr {k.slot(k.product_slot)}"))
-    k.w.do(f"call void {symbol}({', '.join(given)})")
-
-
-def product_scratch(kernels: Sequence[Kernel], vector_bits: int) -> int:
-    """The bytes that the matrix products of kernels need for packing; 0 without products."""
-    pending: list[Statement] = [s for kernel in kernels for s in kernel.body]
-    need = 0
-    while pending:
-        statement = pending.pop()
-        if isinstance(statement, (For, If)):
-            pending.extend(statement.body)
-        elif isinstance(statement, MatMul):
-            need = max(need, scratch_bytes(statement.c[0].type.dtype, vector_bits))
-    return need

@@ -72,6 +72,7 @@ class Module:
     """What the functions of one module share: each text once, by the symbol that it defines."""
 
     target: Target
+    shares_products: bool = False  # the packed matrix product is external
     declarations: dict[str, str] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
 

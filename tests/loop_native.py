@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gradc.codegen.jit import Library, load_object
+from gradc.codegen.jit import Library, load_object, load_programs
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.target import Target, compile_to_object, host
 from gradc.ir.dims import evaluate_dim
@@ -54,9 +54,17 @@ def compile_program(program: Program, target: Target | None = None) -> Native:
     """The program, compiled and loaded."""
     target = target or host()
     code = compile_to_object(emit_module([program], "{}", target), target)
-    name = program.name
-    symbols = (name, f"{name}_workspace", f"gradc_call_{name}", f"gradc_workspace_{name}")
-    return Native(program, load_object(code, (*symbols, "gradc_manifest")))
+    return Native(program, load_object(code, _symbols(program.name)))
+
+
+def compile_shared(program: Program) -> Native:
+    """The program as this process loads it: with the matrix products that all share."""
+    return Native(program, load_programs([program], "{}", _symbols(program.name)))
+
+
+def _symbols(name: str) -> tuple[str, ...]:
+    calls = (name, f"{name}_workspace", f"gradc_call_{name}", f"gradc_workspace_{name}")
+    return (*calls, "gradc_manifest")
 
 
 def kernel_program(

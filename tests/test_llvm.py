@@ -17,7 +17,7 @@ from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import MATH_FUNCTIONS, Buffer, MatMul, Program
 from gradc.ir.types import ALL_DTYPES, DType, bool_, f32, f64, i32, i64
 from loop_fuzz import SIZES, random_program
-from loop_native import check, compile_program, kernel_program
+from loop_native import check, compile_program, compile_shared, kernel_program
 
 N = size("n")
 SHAPES = ((1, 1), (1, 3), (2, 1), (4, 2), (8, 1), (8, 4), (16, 2))  # lanes, copies
@@ -243,10 +243,11 @@ def _product_program(dtype: DType, accumulate: bool) -> Program:
     return kernel_program(k, ("m", "n", "q"), (a, b), (c,))
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize(("dtype", "accumulate"), [(f64, False), (f64, True), (f32, False)])
-def test_matrix_products(dtype: DType, accumulate: bool) -> None:
+def test_matrix_products(dtype: DType, accumulate: bool, shared: bool) -> None:
     program = _product_program(dtype, accumulate)
-    native = compile_program(program)
+    native = compile_shared(program) if shared else compile_program(program)
     assert native.workspace(3, 4, 5) > 0
     rng = np.random.default_rng(0)
     for m, n, q in ((0, 2, 3), (2, 3, 0), (1, 1, 1), (7, 30, 5), (33, 17, 70)):
