@@ -403,6 +403,96 @@ def test_deep_chains() -> None:
     assert np.isfinite(found)
 
 
+def test_zero_disconnected_and_undefined() -> None:
+    x = gt.vector("x")
+    squares = gt.sum(gradc.zero_grad(x) * x)
+    np.testing.assert_array_equal(values([x], [squares, gradc.grad(squares, x)], V)[1], V)
+    alone = gradc.grad(gt.sum(gradc.zero_grad(x * x)), x)
+    np.testing.assert_array_equal(values([x], [alone], V)[0], np.zeros(4))
+    cut = gt.sum(gradc.disconnected_grad(x) * x)
+    np.testing.assert_array_equal(values([x], [gradc.grad(cut, x)], V)[0], V)
+    np.testing.assert_array_equal(values([x], [gradc.Rop(cut, x, gt.ones_like(x))], V)[0], V.sum())
+    with pytest.raises(gradc.DisconnectedInputError):
+        gradc.grad(gt.sum(gradc.disconnected_grad(x)), x)
+    undefined = gt.sum(gradc.undefined_grad(x) * x) + gt.sum(x)
+    with pytest.raises(gradc.NullTypeGradError, match="undefined_grad"):
+        gradc.grad(undefined, x)
+    with pytest.raises(gradc.NullTypeGradError):
+        gradc.jacobian(undefined, x)
+    with pytest.raises(TypeError, match="undefined_grad"):
+        gradc.pushforward(undefined, x, x)
+    returned = gradc.grad(undefined, x, null_gradients="return")
+    assert isinstance(returned.type, gradc.NullType)
+
+
+def test_clipped_and_scaled_gradients() -> None:
+    x = gt.vector("x")
+    clipped = gradc.grad(gt.sum(gradc.grad_clip(x, -1, 1) ** 3), x)
+    np.testing.assert_allclose(values([x], [clipped], V)[0], np.clip(3 * V**2, -1, 1))
+    scaled = gradc.grad_scale(x, 4) ** 2
+    np.testing.assert_allclose(values([x], [gradc.grad(gt.sum(scaled), x)], V)[0], 8 * V)
+    np.testing.assert_allclose(values([x], [gradc.Rop(scaled, x, x)], V)[0], 8 * V**2)
+    jacobian = gradc.jacobian(scaled, x)
+    np.testing.assert_allclose(values([x], [jacobian], V)[0], np.diag(8 * V))
+    f = gradc.function([x], [scaled, gradc.grad(gt.sum(scaled), x)])
+    np.testing.assert_allclose(f(V), (V**2, 8 * V))
+    with pytest.raises(ValueError, match="below"):
+        gradc.grad_clip(x, 1, -1)
+
+
+def test_subgraph_grad() -> None:
+    x, w = gt.scalar("x"), gt.scalar("w")
+    hidden = w * x
+    cost = hidden**2
+    (inner,), (end,) = gradc.subgraph_grad([hidden], [hidden], cost=cost)
+    (outer,), (first,) = gradc.subgraph_grad([w], [x], start={hidden: end})
+    found = values([x, w], [inner, end, outer, first], 2.0, 3.0)
+    assert [float(v) for v in found] == [12, 12, 24, 36]
+    details = gradc.subgraph_grad([w], [x], start={hidden: end}, cost=cost, details=True)
+    assert float(values([x, w], details[0], 2.0, 3.0)[0]) == 48
+    with pytest.raises(ValueError, match="neither"):
+        gradc.subgraph_grad([w], [x])
+    with pytest.raises(TypeError, match="lists"):
+        gradc.subgraph_grad(w, [x], cost=cost)  # type: ignore[arg-type]
+
+
+def test_gradients_that_do_not_exist() -> None:
+    x = gt.scalar("x")
+    null = gradc.grad_not_implemented("lu", 0, x, "pivots")
+    assert "input 0 is not implemented: pivots" in repr(null)
+    with pytest.raises(gradc.NullTypeGradError, match="undefined"):
+        gradc.grad(x * 2.0, x, known_grads={x: gradc.grad_undefined("lu", 1, x)})
+
+
+@pytest.mark.parametrize(("expression", "arrays"), EXPRESSIONS[::6])
+def test_native_derivatives(expression: Callable[..., Tensor], arrays: tuple[Array, ...]) -> None:
+    check_native(expression, arrays, "f8", 1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize(("expression", "arrays"), EXPRESSIONS)
+def test_all_native_derivatives(
+    expression: Callable[..., Tensor], arrays: tuple[Array, ...], dtype: str
+) -> None:
+    check_native(expression, arrays, dtype, 1e-9 if dtype == "f8" else 2e-3)
+
+
+def check_native(
+    expression: Callable[..., Tensor], arrays: tuple[Array, ...], dtype: str, tolerance: float
+) -> None:
+    """Value, gradient, Hessian times vector, and Hessian: native code against the evaluator."""
+    given = [a.astype(dtype) for a in arrays]
+    inputs = variables(*given)
+    cost = gt.sum(gt.sin(expression(*inputs)))
+    products = gradc.hessian_vector_product(cost, inputs, inputs)
+    hessian = gradc.hessian(cost, inputs[0])
+    f = gradc.function(inputs, [cost, *gradc.grad(cost, inputs), *products, hessian])
+    for found, expected in zip(f(*given), evaluate(f.ir, *given), strict=True):
+        assert np.asarray(found).dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
 def test_verify_grad_accepts_and_refuses() -> None:
     gradc.verify_grad(lambda x, y: gt.tanh(x) * y, [X, V], rng=np.random.default_rng(0))
     gradc.verify_grad(lambda x: gt.exp(x), [V.astype("f4")], rng=np.random.default_rng(0))
