@@ -39,8 +39,11 @@ def evaluate(function: Function, *arrays: Any) -> tuple[Array, ...]:
                 f"is needed, it is {value} for {_listed(sizes)})"
             )
     environment = dict(zip(function.parameters, given, strict=True))
+    last = _last_uses(function)
     for equation in function.equations:
         _run(equation, environment, sizes)
+        for spent in last.get(equation, ()):
+            del environment[spent]
     return tuple(environment[result] for result in function.results)
 
 
@@ -135,6 +138,18 @@ def _number(given: float, dtype: DType) -> Any:
     """A Python number in the dtype of a scalar parameter, where its kind allows it."""
     kinds = "b" if isinstance(given, bool) else "if" if isinstance(given, int) else "f"
     return np.asarray(given, dtype.numpy) if dtype.kind in kinds else given
+
+
+def _last_uses(function: Function) -> dict[Equation, list[Value]]:
+    """The values that no equation after this one reads, and that are no results."""
+    found: dict[Equation, list[Value]] = {}
+    seen = set(function.results)
+    for equation in reversed(function.equations):
+        for value in (*equation.outputs, *equation.inputs):
+            if value not in seen:
+                seen.add(value)
+                found.setdefault(equation, []).append(value)
+    return found
 
 
 def _run(equation: Equation, environment: dict[Value, Array], sizes: Mapping[str, int]) -> None:

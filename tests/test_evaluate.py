@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,20 @@ def test_depth_is_no_limit() -> None:
     for _ in range(20_000):
         y = y + x
     assert evaluate(function("f", [x], [y]), 1.0)[0] == 20_001
+
+
+def test_arrays_are_dropped_after_their_last_use() -> None:
+    """A long chain holds a few arrays at a time, not all of them."""
+    x = parameter(f64["n"], "x")
+    y = x
+    for _ in range(300):
+        y = y + x
+    fn, argument = function("f", [x], [y]), np.ones(100_000)
+    tracemalloc.start()
+    evaluate(fn, argument)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * argument.nbytes
 
 
 def test_other_byte_order_is_read_right() -> None:
