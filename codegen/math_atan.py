@@ -45,14 +45,22 @@ def atan2(code: Code, y: Term, x: Term) -> Term:
     )
     z = t * t
     angle_low = code.fma(t * z, code.polynomial(ATAN_A, z), t_low)
-    eighths = code.select(folded, code.constant(1.0, "double"), 0.0)
-    eighths, sign = turned(code, swapped, 2.0, eighths, code.constant(1.0, "double"))
-    is_negative = code.compare("slt", code.bits(x), 0)
-    eighths, sign = turned(code, is_negative, 4.0, eighths, sign)
+    eighths, sign = octant(code, folded, swapped, x)
     angle, low = code.fast_two_sum(eighths * QUARTER_PI_HIGH, sign * t)
     low = low + code.fma(sign, angle_low, eighths * QUARTER_PI_LOW)
-    result = code.copysign(angle + low, y)
-    return code.select(code.compare("uno", x, y), x + y, result)
+    return atan2_specials(code, y, x, angle + low)
+
+
+def atan2_specials(code: Code, y: Term, x: Term, angle: Term) -> Term:
+    """The angle with the sign of y; NaN where x or y is."""
+    return code.select(code.compare("uno", x, y), x + y, code.copysign(angle, y))
+
+
+def octant(code: Code, folded: Term, swapped: Term, x: Term) -> tuple[Term, Term]:
+    """(m, +-1): the angle is m pi/4 +- atan t."""
+    one = code.constant(1.0, "double")
+    eighths, sign = turned(code, swapped, 2.0, code.select(folded, one, 0.0), one)
+    return turned(code, code.compare("slt", code.bits(x), 0), 4.0, eighths, sign)
 
 
 def turned(code: Code, when: Term, about: float, eighths: Term, sign: Term) -> tuple[Term, Term]:

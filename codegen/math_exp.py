@@ -92,7 +92,10 @@ def exp_of_sum(code: Code, x: Term, x_low: Term) -> Term:
 
 
 def scale_to_range(code: Code, x: Term, p: Term, biased: Term) -> Term:
-    """p 2^n for e^x below the overflow. Where that is subnormal n moves by 64 and a product with 2^-64 rounds once."""
+    """p 2^n for e^x below the overflow.
+
+    Where that is subnormal n moves by 64, and a product with 2^-64 rounds once.
+    """
     small = x < -708.0
     bias = code.select(small, code.constant(64 - 1023 << 52, "i64"), -1023 << 52)
     shifted = code.from_bits(code.bits(p) + (code.bits(biased) << 52) + bias)

@@ -80,8 +80,12 @@ def log1p_core(code: Code, x: Term) -> Term:
 
 
 def log1p(code: Code, x: Term) -> Term:
-    """log(1 + x); x itself for |x| < 2^-54, -inf at -1, NaN below."""
-    result = log1p_core(code, x)
+    """log(1 + x)"""
+    return log1p_specials(code, x, log1p_core(code, x))
+
+
+def log1p_specials(code: Code, x: Term, result: Term) -> Term:
+    """log1p near 0 (x, with its sign), at -1 (-inf), below (NaN), at inf and NaN."""
     ordinary = (x < math.inf) & (code.fabs(x) > 2.0**-54)
     result = code.select(ordinary, result, x)
     at_end = code.select(x < -1.0, math.nan, code.constant(-math.inf, "double"))

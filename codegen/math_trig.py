@@ -38,8 +38,7 @@ COS_C = (
 
 def sin(code: Code, x: Term) -> Term:
     """sin |x| with the sign of x."""
-    sign = code.bits(x) & (-1 << 63)
-    return sine_of_quadrant(code, *reduce_by_half_pi(code, code.fabs(x)), sign)
+    return sine_of_quadrant(code, *reduce_by_half_pi(code, code.fabs(x)), sign_bit(code, x))
 
 
 def cos(code: Code, x: Term) -> Term:
@@ -56,6 +55,15 @@ def sine_of_quadrant(code: Code, r: Term, r_low: Term, quadrant: Term, sign: Ter
     near = 1.0 - half_z
     rest = code.fma(z * z, code.polynomial(COS_C, z), -(r * r_low))
     cosine = near + (((1.0 - near) - half_z) + rest)
+    return quadrant_sine(code, sine, cosine, quadrant, sign)
+
+
+def sign_bit(code: Code, x: Term) -> Term:
+    return code.bits(x) & (-1 << 63)
+
+
+def quadrant_sine(code: Code, sine: Term, cosine: Term, quadrant: Term, sign: Term | None) -> Term:
+    """The sine in even quadrants, the cosine in odd ones, the upper half turn negative."""
     is_even = code.compare("eq", quadrant & 1, 0)
     flip = (quadrant & 2) << 62
     if sign is not None:

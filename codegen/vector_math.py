@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from gradc.codegen import math_short
 from gradc.codegen.math_atan import atan2
 from gradc.codegen.math_erf import erf
 from gradc.codegen.math_exp import exp, expm1, sigmoid, tanh
@@ -18,7 +19,8 @@ from gradc.codegen.math_reduce import reduce_large
 from gradc.codegen.math_trig import cos, sin
 from gradc.ir.types import DType, f64
 
-UNARY: tuple[tuple[str, Callable[[Code, Term], Term]], ...] = (
+Body = Callable[..., Term]  # of the code and one or two terms
+FULL: tuple[tuple[str, Body], ...] = (
     ("exp", exp),
     ("expm1", expm1),
     ("log", log),
@@ -29,12 +31,25 @@ UNARY: tuple[tuple[str, Callable[[Code, Term], Term]], ...] = (
     ("sin", sin),
     ("cos", cos),
     ("erf", erf),
-)
-BINARY: tuple[tuple[str, Callable[[Code, Term, Term], Term]], ...] = (
     ("atan2", atan2),
     ("pow", pow_),
 )
-MATH_NAMES = tuple(name for name, _ in (*UNARY, *BINARY))
+SHORT: tuple[tuple[str, Body], ...] = (
+    ("exp", math_short.exp),
+    ("expm1", math_short.expm1),
+    ("log", math_short.log),
+    ("log1p", math_short.log1p),
+    ("tanh", math_short.tanh),
+    ("sigmoid", math_short.sigmoid),
+    ("softplus", math_short.softplus),
+    ("sin", math_short.sin),
+    ("cos", math_short.cos),
+    ("erf", math_short.erf),
+    ("atan2", math_short.atan2),
+    ("pow", math_short.pow_),
+)
+BINARY = ("atan2", "pow")
+MATH_NAMES = tuple(name for name, _ in FULL)
 LANES = (1, 2, 4, 8, 16)
 
 
@@ -51,7 +66,7 @@ def math_function(name: str, dtype: DType, lanes: int, *, fma: bool = True) -> M
         )
     if name == "reduce_large":
         return reduce_large(lanes, fma)
-    arity = 2 if name in dict(BINARY) else 1
+    arity = 2 if name in BINARY else 1
     code = Code(lanes, fma)
     element = "double" if dtype == f64 else "float"
     terms = [Term(code, f"%x{i}", element) for i in range(arity)]
@@ -67,15 +82,12 @@ def math_function(name: str, dtype: DType, lanes: int, *, fma: bool = True) -> M
 
 def body(code: Code, name: str, terms: list[Term]) -> Term:
     """The result of the function on `terms`; floats are widened, and the result is rounded."""
+    if name not in MATH_NAMES:
+        raise ValueError(f"math function {name}: unknown; there are {', '.join(MATH_NAMES)}")
     if terms[0].element == "float":
         wide = [code.cast("fpext", term, "double") for term in terms]
-        return code.cast("fptrunc", code.call(name, f64, *wide), "float")
-    unary, binary = dict(UNARY), dict(BINARY)
-    if name in unary:
-        return unary[name](code, *terms)
-    if name in binary:
-        return binary[name](code, *terms)
-    raise ValueError(f"math function {name}: unknown; there are {', '.join(MATH_NAMES)}")
+        return code.cast("fptrunc", dict(SHORT)[name](code, *wide), "float")
+    return dict(FULL)[name](code, *terms)
 
 
 def math_text(wanted: Iterable[tuple[str, DType, int]], *, fma: bool = True) -> str:

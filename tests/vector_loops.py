@@ -55,7 +55,7 @@ def loop_text(name: str, dtype: DType, lanes: int) -> str:
     """`void run(x0, x1, result, n)`: the function on vector after vector for n elements."""
     element = {"f64": "double", "f32": "float"}[dtype.name]
     kind = element if lanes == 1 else f"<{lanes} x {element}>"
-    operands = range(2 if name in dict(BINARY) else 1)
+    operands = range(2 if name in BINARY else 1)
     loads = [
         f"  %p{k} = getelementptr {element}, ptr %x{k}, i64 %i\n"
         f"  %v{k} = load {kind}, ptr %p{k}, align {dtype.itemsize}"

@@ -1,0 +1,202 @@
+"""The f32 functions, computed in f64 with short polynomials: about 30 bits, rounded once to 24.
+
+The range of f64 contains every result, its subnormal ones too, so nothing needs scaling, and no
+rounding error has to be carried. The polynomials stand for the terms of the f64 functions.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gradc.codegen.math_atan import TAN_EIGHTH_PI, atan2_specials, octant, ordered
+from gradc.codegen.math_exp import ROUND, power_of_two, reduce_roughly
+from gradc.codegen.math_ir import Code, Term
+from gradc.codegen.math_log import SQRT_2, log1p_specials, log_specials, split_power
+from gradc.codegen.math_pow import with_sign
+from gradc.codegen.math_trig import (
+    PI_2_PARTS,
+    TWO_OVER_PI,
+    correct_large,
+    quadrant_sine,
+    sign_bit,
+)
+
+QUARTER_PI = 0.7853981633974483
+LN2 = 0.6931471805599453
+EXP_SHORT = (
+    0.5000000046302154,
+    0.1666666681694407,
+    0.04166635477058101,
+    0.008333273059979263,
+    0.0013941013599194601,
+    0.00019914174025008617,
+)
+LOG_SHORT = (
+    0.6666666667524208,
+    0.3999999577527895,
+    0.28572095164486133,
+    0.22176709813347356,
+    0.19577317452377468,
+)
+SIN_SHORT = (
+    -0.16666666641658345,
+    0.0083333293816332,
+    -0.0001983933201840713,
+    2.7182756365147944e-06,
+)
+COS_SHORT = (0.041666647002242437, -0.0013887371848206869, 2.44387593918911e-05)
+ATAN_SHORT = (
+    -0.33333332573293334,
+    0.1999990904495432,
+    -0.14282130209674498,
+    0.11046004527165026,
+    -0.08482773588242792,
+    0.047561718028133707,
+)
+ERF_SHORT = (
+    0.1283791659139839,
+    -0.3761262713503077,
+    0.11283600165828474,
+    -0.026854444202604705,
+    0.0051895346586251,
+    -0.0008020835570813898,
+    7.889101034357745e-05,
+)
+LOG_ERFC_SHORT = (
+    0.0001884558303730079,
+    -1.129580256210761,
+    -0.6332165039146552,
+    -0.10842198657706753,
+    0.02521026958177072,
+    -0.004205259113049192,
+    0.00044146754651096866,
+    -2.169718687045678e-05,
+)
+
+
+def growth(code: Code, x: Term) -> tuple[Term, Term]:
+    """(2^n, e^r - 1): e^x = 2^n (1 + (e^r - 1)), for |x| < 700."""
+    biased, r = reduce_roughly(code, x)
+    return power_of_two(code, biased), code.fma(r * r, code.polynomial(EXP_SHORT, r), r)
+
+
+def exp(code: Code, x: Term) -> Term:
+    """e^x; beyond the range of f32 the rounding makes 0 or infinity of it."""
+    scale, q = growth(code, code.minimum(200.0, code.maximum(-200.0, x)))
+    return code.fma(scale, q, scale)
+
+
+def expm1(code: Code, x: Term) -> Term:
+    """e^x - 1 = 2^n (e^r - 1) + (2^n - 1)"""
+    scale, q = growth(code, code.minimum(200.0, code.maximum(-200.0, x)))
+    return code.copysign(code.fma(scale, q, scale - 1.0), x)
+
+
+def tanh(code: Code, x: Term) -> Term:
+    """tanh |x| = F / (F + 2), F = e^(2|x|) - 1"""
+    magnitude = code.minimum(20.0, code.fabs(x))
+    scale, q = growth(code, magnitude + magnitude)
+    f = code.fma(scale, q, scale - 1.0)
+    return code.copysign(f / (f + 2.0), x)
+
+
+def sigmoid(code: Code, x: Term) -> Term:
+    """1 / (1 + e^-x)"""
+    return 1.0 / (1.0 + exp(code, -x))
+
+
+def log_parts(code: Code, k: Term, f: Term) -> Term:
+    """k ln 2 + log(1 + f)"""
+    s = f / (f + 2.0)
+    z = s * s
+    series = code.fma(s * z, code.polynomial(LOG_SHORT, z), s + s)
+    return code.fma(k, LN2, series)
+
+
+def log_positive(code: Code, x: Term) -> Term:
+    """log x for positive normal x."""
+    k, m, _ = split_power(code, x)
+    return log_parts(code, k, m - 1.0)
+
+
+def log(code: Code, x: Term) -> Term:
+    """log x; what is subnormal in f32 is normal here."""
+    return log_specials(code, x, log_positive(code, x))
+
+
+def log1p(code: Code, x: Term) -> Term:
+    """log(1 + x); where 1 + x needs no power of 2 taken out, f is x itself."""
+    k, m, _ = split_power(code, x + 1.0)
+    f = code.select(code.compare("oeq", k, 0.0), x, m - 1.0)
+    return log1p_specials(code, x, log_parts(code, k, f))
+
+
+def softplus(code: Code, x: Term) -> Term:
+    """max(x, 0) + log(1 + e^-|x|)"""
+    e = exp(code, -code.fabs(x))
+    above = e > SQRT_2 - 1.0
+    f = code.select(above, code.fma(e, 0.5, -0.5), e)
+    k = code.select(above, code.constant(1.0, "double"), 0.0)
+    return code.maximum(0.0, x) + log_parts(code, k, f)
+
+
+def erf(code: Code, x: Term) -> Term:
+    """x + x E(x^2) for |x| < 1, 1 - exp(Q(|x|)) up to 4, where erf rounds to 1."""
+    magnitude = code.minimum(4.0, code.fabs(x))
+    near = code.fma(x, code.polynomial(ERF_SHORT, magnitude * magnitude), x)
+    scale, q = growth(code, code.polynomial(LOG_ERFC_SHORT, magnitude))
+    far = 1.0 - code.fma(scale, q, scale)
+    return code.select(magnitude < 1.0, near, code.copysign(far, x))
+
+
+def sin(code: Code, x: Term) -> Term:
+    """sin |x| with the sign of x."""
+    r, quadrant = reduce_by_half_pi(code, code.fabs(x))
+    return sine(code, r, quadrant, sign_bit(code, x))
+
+
+def cos(code: Code, x: Term) -> Term:
+    """cos |x| = sin(|x| + pi/2)"""
+    r, quadrant = reduce_by_half_pi(code, code.fabs(x))
+    return sine(code, r, quadrant + 1, None)
+
+
+def reduce_by_half_pi(code: Code, x: Term) -> tuple[Term, Term]:
+    """(r, n): x = n pi/2 + r, two parts of pi/2 for x < 2^28."""
+    shifted = code.fma(x, TWO_OVER_PI, ROUND)
+    n = shifted - ROUND
+    high = code.product_difference(x, n, code.constant(PI_2_PARTS[0], "double"))
+    r = code.fma(n, -PI_2_PARTS[1], high)
+    zero = code.constant(0.0, "double")
+    r, _, quadrant = correct_large(code, x, (r, zero, code.bits(shifted)))
+    return r, quadrant
+
+
+def sine(code: Code, r: Term, quadrant: Term, sign: Term | None) -> Term:
+    """sin(r + quadrant pi/2), its sign flipped by the bit of `sign`."""
+    z = r * r
+    odd = code.fma(r * z, code.polynomial(SIN_SHORT, z), r)
+    even = code.fma(z * z, code.polynomial(COS_SHORT, z), code.fma(z, -0.5, 1.0))
+    return quadrant_sine(code, odd, even, quadrant, sign)
+
+
+def atan2(code: Code, y: Term, x: Term) -> Term:
+    """The angle of (x, y) in [-pi, pi]."""
+    smaller, larger, swapped = ordered(code, code.fabs(y), code.fabs(x))
+    folded = smaller > TAN_EIGHTH_PI * larger
+    t = code.select(folded, smaller - larger, smaller) / code.select(
+        folded, smaller + larger, larger
+    )
+    z = t * t
+    angle = code.fma(t * z, code.polynomial(ATAN_SHORT, z), t)
+    eighths, sign = octant(code, folded, swapped, x)
+    return atan2_specials(code, y, x, code.fma(sign, angle, eighths * QUARTER_PI))
+
+
+def pow_(code: Code, x: Term, y: Term) -> Term:
+    """x^y: a logarithm of f64 is enough."""
+    size = code.fabs(x)
+    positive = code.select(size > 0.0, log_positive(code, size), -math.inf)
+    logarithm = code.select(size < math.inf, positive, size)
+    bounded = code.minimum(2.0**70, code.maximum(-(2.0**70), y))
+    return with_sign(code, x, y, exp(code, bounded * logarithm))
