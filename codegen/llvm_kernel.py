@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gradc.codegen.llvm_arithmetic import (
     arithmetic,
     call,
     call_packed,
     cast,
-    divide_naturals,
     fold_lanes,
     select,
 )
+from gradc.codegen.llvm_index import INDEX_ARITHMETIC, index_arithmetic
 from gradc.codegen.llvm_loops import write_loop
 from gradc.codegen.llvm_memory import load
 from gradc.codegen.llvm_product import write_product
-from gradc.codegen.llvm_spread import Affine, Entry, KernelState, Source, Spread, project, union
+from gradc.codegen.llvm_spread import KernelState, Source, Spread, project, union
 from gradc.codegen.llvm_stores import store
 from gradc.codegen.llvm_text import Module, Writer, literal
 from gradc.ir.loops import (
@@ -106,56 +107,25 @@ def _instruction(k: KernelState, instruction: Instruction) -> Spread:
     if result.dtype is i64 and op in _CLOSED and k.natural.issuperset(instruction.operands):
         k.natural.add(result)
     operands = [k.values[operand] for operand in instruction.operands]
-    axes = union(operands)
-    rows = list(zip(*(project(operand, axes) for operand in operands), strict=True))
-    if (
-        result.dtype is i64
-        and op in ("add", "sub", "mul")
-        and not any(o.is_vector for o in operands)
-    ):
-        entries = [_affine(k, op, *row) for row in rows]
-        if None not in entries:
-            return Spread(axes, tuple(entry for entry in entries if entry is not None))
-    wide = any(operand.varies_over_lanes for operand in operands)
-    registers = [
-        [
-            k.vector(ref.dtype, entry, operand.is_vector) if wide else str(entry)
-            for ref, operand, entry in zip(instruction.operands, operands, row, strict=True)
-        ]
-        for row in rows
+    if result.dtype is i64 and op in INDEX_ARITHMETIC:
+        found = index_arithmetic(k, op, operands, _are_natural(k, instruction.operands))
+        if found is not None:
+            return found
+    axes, wide = union(operands), any(operand.varies_over_lanes for operand in operands)
+    columns = [
+        project(k.vectors(ref.dtype, operand) if wide else operand, axes)
+        for ref, operand in zip(instruction.operands, operands, strict=True)
     ]
-    lanes = k.lanes if wide else 1
-    if op == "call" and lanes == 1 and len(registers) > 1:
-        packed = call_packed(k.w, str(instruction.value), result.dtype, registers)
-        return Spread(axes, tuple(packed))
-    return Spread(axes, tuple(_compute(k, instruction, lanes, row) for row in registers), wide)
+    lanes, rows = k.lanes if wide else 1, list(zip(*columns, strict=True))
+    if op == "call" and lanes == 1 and len(rows) > 1:
+        return Spread(axes, tuple(call_packed(k.w, str(instruction.value), result.dtype, rows)))
+    return Spread(axes, tuple(_compute(k, instruction, lanes, row) for row in rows), wide)
 
 
 _CLOSED = frozenset({"add", "mul", "floordiv", "mod", "min", "max"})  # of numbers >= 0
 
 
-def _affine(k: KernelState, op: str, a: Entry, b: Entry) -> Entry | None:
-    """Index arithmetic on `base + stride * lane`; None where the result is not of that form."""
-    w = k.w
-    if isinstance(a, str) and isinstance(b, str):
-        return {"add": w.add, "sub": w.sub, "mul": w.mul}[op](a, b)
-    if op == "mul":
-        if isinstance(a, Affine) and isinstance(b, Affine):
-            return None
-        ramp, factor = (a, b) if isinstance(a, Affine) else (b, a)
-        assert isinstance(ramp, Affine) and isinstance(factor, str)
-        return _ramp(w.mul(ramp.base, factor), w.mul(ramp.stride, factor))
-    left = a if isinstance(a, Affine) else Affine(a, "0")
-    right = b if isinstance(b, Affine) else Affine(b, "0")
-    combine = w.add if op == "add" else w.sub
-    return _ramp(combine(left.base, right.base), combine(left.stride, right.stride))
-
-
-def _ramp(base: str, stride: str) -> Entry:
-    return base if stride == "0" else Affine(base, stride)
-
-
-def _compute(k: KernelState, instruction: Instruction, lanes: int, args: list[str]) -> str:
+def _compute(k: KernelState, instruction: Instruction, lanes: int, args: Sequence[Any]) -> str:
     op, result, operands = instruction.op, instruction.result, instruction.operands
     if op == "select":
         return select(k.w, result.dtype, lanes, args[0], args[1:])
@@ -163,8 +133,6 @@ def _compute(k: KernelState, instruction: Instruction, lanes: int, args: list[st
         return cast(k.w, operands[0].dtype, result.dtype, lanes, args[0])
     if op == "call":
         return call(k.w, str(instruction.value), result.dtype, lanes, args)
-    if op in ("floordiv", "mod") and lanes == 1 and _are_natural(k, operands):
-        return divide_naturals(k.w, op, args[0], args[1])
     return arithmetic(k.w, op, operands[0].dtype, lanes, args)
 
 

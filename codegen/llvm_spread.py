@@ -201,6 +201,13 @@ class KernelState:
             return self._ramp(entry)
         return entry if is_vector else self.splat(dtype, entry)
 
+    def vectors(self, dtype: DType, spread: Spread) -> Spread:
+        """All entries as vector registers."""
+        if spread.is_vector:
+            return spread
+        entries = tuple(self.vector(dtype, entry, False) for entry in spread.entries)
+        return Spread(spread.axes, entries, True)
+
     def _ramp(self, entry: Affine) -> str:
         vector = llvm_type(i64, self.lanes)
         if is_number(entry.stride):

@@ -311,3 +311,18 @@ def test_index_types_of_loads(lanes: int) -> None:
     rng = np.random.default_rng(0)
     for n in range(1, 36):
         check(native, {"n": n}, {x: rng.integers(0, 99, n).astype("i4"), at: rng.permutation(n)})
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 8, 16])
+@pytest.mark.parametrize("static", [None, 1, 3, 8, 11, 40])
+def test_division_of_indices(lanes: int, static: int | None) -> None:
+    """A flat index taken apart into row and column, for rows longer and shorter than a vector."""
+    width = size("m") if static is None else static
+    y, z = Buffer("y", i64["n"], "output"), Buffer("z", i64["n"], "output")
+    k = LoopBuilder()
+    with k.loop(k.size(N), k.index(2), lanes=lanes, copies=2) as i:
+        k.store(y, i, k.floordiv(i, k.size(width)))
+        k.store(z, i, k.mod(i, k.size(width)))
+    native = compile_program(kernel_program(k, ("n", "m"), (), (y, z)))
+    for m in range(0, 21, 1 if static is None else 100):
+        check(native, {"n": 77, "m": m}, {})
