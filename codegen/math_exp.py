@@ -83,7 +83,7 @@ def reduce_roughly(code: Code, x: Term) -> tuple[Term, Term]:
 
 def exp_of_sum(code: Code, x: Term, x_low: Term) -> Term:
     """e^(x + x_low), rounded nearly right."""
-    bounded = code.minimum(750.0, code.maximum(-750.0, x))
+    bounded = code.maximum(-750.0, x)
     _, biased, r, r_low = reduce_by_ln2(code, bounded)
     q, q_low = expm1_reduced(code, *code.fast_two_sum(r, r_low + x_low))
     p, p_low = code.fast_two_sum(code.constant(1.0, "double"), q)

@@ -38,7 +38,6 @@ def log_pair(code: Code, x: Term) -> tuple[Term, Term]:
     high, low_1 = code.fast_two_sum(k * LN2_HIGH, s + s)
     high, low_2 = code.fast_two_sum(high, cube)
     low = (low_1 + low_2) + (code.fma(k, LN2_LOW, s_low + s_low) + cube_low)
-    high, low = code.fast_two_sum(high, low)
     extreme = code.select(code.compare("oeq", x, 0.0), -math.inf, x)
     ordinary = (x > 0.0) & (x < math.inf)
     return code.select(ordinary, high, extreme), low
