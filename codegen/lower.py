@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from gradc.codegen.buffers import Lifetime, plan
 from gradc.codegen.nest import lower_nest, lower_rows
 from gradc.codegen.prepare import prepare
-from gradc.codegen.product import lower_product
+from gradc.codegen.product import accumulates, lower_product
 from gradc.codegen.reader import Reader
-from gradc.codegen.rows import RowGroup, group_rows
+from gradc.codegen.rows import RowGroup, group_rows, written
 from gradc.codegen.scatter import lower_scatter
 from gradc.codegen.schedule import (
     Nest,
@@ -21,7 +21,7 @@ from gradc.codegen.schedule import (
 from gradc.ir.dims import names_of
 from gradc.ir.function import Function, Value
 from gradc.ir.loop_builder import LoopBuilder
-from gradc.ir.loops import Buffer, Kernel, Program
+from gradc.ir.loops import Buffer, Fill, Kernel, Program
 from gradc.ir.types import ArrayType
 
 
@@ -75,6 +75,8 @@ def _lower_step(reader: Reader, step: Step | RowGroup, vector_bits: int) -> None
     elif isinstance(step, RowGroup):
         lower_rows(reader, step, vector_bits)
     elif isinstance(step, ProductStep):
+        if accumulates(step.equation):
+            reader.k.append(Fill(reader.buffers[step.equation.outputs[0]]))
         lower_product(reader, step.equation)
     else:
         lower_scatter(reader, step.equation, vector_bits)
@@ -91,7 +93,7 @@ def _lifetimes(
         for value in _written(step):
             first[value] = last[value] = number
             types[value] = _stored_type(value, step)
-        for part in step.nests if isinstance(step, RowGroup) else (step,):
+        for part in step.steps if isinstance(step, RowGroup) else (step,):
             for value in inlined_reads(part, stored):
                 last[value] = number
     return [Lifetime(v, types[v], first[v], last[v]) for v in first if v not in outputs]
@@ -103,12 +105,9 @@ def _stored_type(value: Value, step: Step | RowGroup) -> ArrayType:
     return value.type
 
 
-def _written(step: Step | RowGroup) -> Sequence[Value]:
-    if isinstance(step, RowGroup):
-        return [root.value for nest in step.nests for root in nest.roots]
-    if isinstance(step, Nest):
-        return [root.value for root in step.roots]
-    return step.equation.outputs
+def _written(step: Step | RowGroup) -> list[Value]:
+    parts = step.steps if isinstance(step, RowGroup) else (step,)
+    return [value for part in parts for value in written(part)]
 
 
 def _note(step: Step | RowGroup) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader
-from gradc.codegen.rows import RowGroup
-from gradc.codegen.schedule import Nest, Root
+from gradc.codegen.rows import RowGroup, row_label, written
+from gradc.codegen.schedule import Nest, ProductStep, Root
 from gradc.ir.dims import Dim, product
+from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Fill, Ref
 from gradc.ir.lowering import Index
@@ -27,7 +29,7 @@ class _Loop:
 
 def lower_nest(reader: Reader, nest: Nest, vector_bits: int) -> None:
     """Write the loops of a nest."""
-    _clear(reader, nest.roots, nest)
+    _clear(reader, _accumulated(nest))
     lanes = _lanes(nest, vector_bits)
     flat = _flat_loop(nest, lanes)
     if flat is not None and _reads_flat(reader, nest, flat):
@@ -38,29 +40,40 @@ def lower_nest(reader: Reader, nest: Nest, vector_bits: int) -> None:
 
 
 def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
-    """Write a loop over blocks of rows, and inside it the loops of each nest over the block."""
+    """Write a loop over blocks of rows, and inside it each step over the rows of the block."""
     k = reader.k
-    for nest in group.nests:
-        _clear(reader, [root for root in nest.roots if root.value not in group.local], nest)
-    written = frozenset(root.value for nest in group.nests for root in nest.roots)
-    total = k.size(group.extent)
+    for step in group.steps:
+        _clear(reader, [value for value in _accumulated(step) if value not in group.local])
+    changing = frozenset(value for step in group.steps for value in written(step))
     sums: dict[Root, Ref] = {}
-    with k.loop(total, step=group.block) as start:
-        reader.block = Block(start, group.local, written)
-        count = k.binary("min", k.index(group.block), k.sub(total, start))
-        for nest in group.nests:
-            _clear(reader, [root for root in nest.roots if root.value in group.local], nest)
-            loops = _plan_loops(nest, _lanes(nest, vector_bits))
-            for root, partial in _write(reader, nest, loops, (start, count)).items():
+    with k.loop(k.size(group.extent), step=group.block) as start:
+        count = k.binary("min", k.index(group.block), k.sub(k.size(group.extent), start))
+        reader.block = Block(start, group.local, changing)
+        for step in group.steps:
+            _clear(reader, [value for value in _accumulated(step) if value in group.local])
+            if isinstance(step, ProductStep):
+                label = row_label(step.equation)
+                assert label is not None
+                lower_product(reader, step.equation, ProductRows(label, start, count))
+                continue
+            loops = _plan_loops(step, _lanes(step, vector_bits))
+            for root, partial in _write(reader, step, loops, (start, count)).items():
                 assert root.kind is not None
                 sums[root] = k.reduce(root.kind, partial)
     _store_rest(reader, sums)
 
 
-def _clear(reader: Reader, roots: Sequence[Root], nest: Nest) -> None:
-    for root in roots:
-        if _accumulates_in_memory(root, nest.order):
-            reader.k.append(Fill(reader.buffers[root.value]))
+def _accumulated(step: Nest | ProductStep) -> list[Value]:
+    """The values that a step adds to, which start from zero."""
+    if isinstance(step, Nest):
+        return [r.value for r in step.roots if _accumulates_in_memory(r, step.order)]
+    adds = accumulates(step.equation, row_label(step.equation))
+    return list(step.equation.outputs) if adds else []
+
+
+def _clear(reader: Reader, values: Sequence[Value]) -> None:
+    for value in values:
+        reader.k.append(Fill(reader.buffers[value]))
 
 
 def _store_rest(reader: Reader, partials: dict[Root, Ref]) -> None:

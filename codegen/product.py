@@ -4,50 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import reduce
 
 from gradc.codegen.reader import Reader
-from gradc.ir.dims import Dim, product
+from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
-from gradc.ir.loops import Buffer, Fill, MatMul, Ref
+from gradc.ir.loops import Buffer, MatMul, Ref
 
 Labels = Sequence[int]
 
 
-def lower_product(reader: Reader, equation: Equation) -> None:
-    """Write out[...] = sum over k of lhs * rhs.
+@dataclass(frozen=True, slots=True)
+class ProductRows:
+    """The rows of a block: the label that runs over them, the first row, and how many there are."""
+
+    label: int
+    start: Ref
+    count: Ref
+
+
+def lower_product(reader: Reader, equation: Equation, rows: ProductRows | None = None) -> None:
+    """Write out[...] = sum over k of lhs * rhs; of a block of rows only, where `rows` are given.
 
     The labels are sorted into batch, row (lhs and out), column (rhs and out) and sum labels. Of
     each the longest run that is contiguous in all operands becomes one dimension of the kernel; the
-    labels before it are loops around the call.
+    labels before it are loops around the call. If it `accumulates`, the result is zero before.
     """
     k = reader.k
-    a, b = equation.inputs
-    (c,) = equation.outputs
     lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
-    extents = dict(zip(lhs, a.shape, strict=True)) | dict(zip(rhs, b.shape, strict=True))
-    where = ((lhs, a), (rhs, b), (out, c))
+    where = tuple(zip((lhs, rhs, out), (*equation.inputs, *equation.outputs), strict=True))
+    extents = {x: k.size(d) for own, v in where for x, d in zip(own, v.shape, strict=True)}
+    if rows is not None:
+        extents[rows.label] = rows.count
     batch = _split([x for x in out if x in lhs and x in rhs], (lhs, rhs, out))
-    rows = _split([x for x in out if x in lhs and x not in rhs], (lhs, out))
-    columns = _split([x for x in out if x in rhs and x not in lhs], (rhs, out))
+    first = _split([x for x in out if x in lhs and x not in rhs], (lhs, out))
+    second = _split([x for x in out if x in rhs and x not in lhs], (rhs, out))
     sums = _split([x for x in lhs if x in rhs and x not in out], (lhs, rhs))
-    c_buffer = reader.buffers[c]
-    if sums[0]:
-        k.append(Fill(c_buffer))
     with ExitStack() as stack:
-        at: dict[int, Ref] = {}
-        for label in (*batch[0], *rows[0], *columns[0], *sums[0]):
-            at[label] = stack.enter_context(k.loop(k.size(extents[label])))
-        first, second, target = (
-            _operand(k, reader.buffers[value], value, labels, at, (batch[1], along, across))
+        at = {
+            label: stack.enter_context(k.loop(extents[label]))
+            for label in (*batch[0], *first[0], *second[0], *sums[0])
+        }
+        a, b, c = (
+            _operand(reader, value, labels, at, (batch[1], along, across), rows)
             for (labels, value), along, across in zip(
-                where, (rows[1], sums[1], rows[1]), (sums[1], columns[1], columns[1]), strict=True
+                where, (first[1], sums[1], first[1]), (sums[1], second[1], second[1]), strict=True
             )
         )
         m, n, depth, count = (
-            k.size(product(extents[x] for x in part[1])) for part in (rows, columns, sums, batch)
+            reduce(k.mul, (extents[x] for x in part[1]), k.index(1))
+            for part in (first, second, sums, batch)
         )
-        k.append(MatMul(count, m, n, depth, first, second, target, accumulate=bool(sums[0])))
+        adds = accumulates(equation, None if rows is None else rows.label)
+        k.append(MatMul(count, m, n, depth, a, b, c, accumulate=adds))
+
+
+def accumulates(equation: Equation, row_label: int | None = None) -> bool:
+    """Whether several calls of the kernel add to the same result, which then starts from zero."""
+    lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
+    sums = [x for x in lhs if x in rhs and x not in out]
+    return row_label in sums or bool(_split(sums, (lhs, rhs))[0])
 
 
 def _split(labels: Labels, operands: Sequence[Labels]) -> tuple[list[int], list[int]]:
@@ -61,20 +79,21 @@ def _split(labels: Labels, operands: Sequence[Labels]) -> tuple[list[int], list[
 
 
 def _operand(
-    k: LoopBuilder,
-    buffer: Buffer,
+    reader: Reader,
     value: Value,
     labels: Labels,
     at: dict[int, Ref],
     runs: tuple[Labels, Labels, Labels],
+    rows: ProductRows | None,
 ) -> tuple[Buffer, Ref, tuple[Ref, Ref, Ref]]:
     """The buffer, the flat index of its first element here, and the strides of the three runs."""
-    offset = k.index(0)
+    k, offset = reader.k, reader.k.index(0)
     for label, position in at.items():
-        if label in labels:
-            offset = k.add(offset, k.mul(position, _stride(k, value, labels, label)))
+        offset = k.add(offset, k.mul(position, _stride(k, value, labels, label)))
+    if rows is not None and not reader.is_local(value):
+        offset = k.add(offset, k.mul(rows.start, _stride(k, value, labels, rows.label)))
     strides = [_stride(k, value, labels, run[-1]) if run else k.index(0) for run in runs]
-    return buffer, offset, (strides[0], strides[1], strides[2])
+    return reader.buffers[value], offset, (strides[0], strides[1], strides[2])
 
 
 def _stride(k: LoopBuilder, value: Value, labels: Labels, label: int) -> Ref:
@@ -82,5 +101,4 @@ def _stride(k: LoopBuilder, value: Value, labels: Labels, label: int) -> Ref:
     if label not in labels:
         return k.index(0)
     axis = list(labels).index(label)
-    stride: Dim = product(value.shape[axis + 1 :])
-    return k.size(stride)
+    return k.size(product(value.shape[axis + 1 :]))

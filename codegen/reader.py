@@ -52,10 +52,14 @@ class Reader:
         """The same with another builder."""
         return Reader(k, self.buffers, self.stored, self._constants)
 
+    def is_local(self, value: Value) -> bool:
+        """Whether the value's buffer holds one block of rows."""
+        return self.block is not None and value in self.block.local
+
     def place(self, value: Value, index: Index) -> tuple[Buffer, Ref]:
         """The buffer of a stored value and the flat position of an index in it."""
         buffer = self.buffers[value]
-        if self.block is None or value not in self.block.local:
+        if self.block is None or not self.is_local(value):
             return buffer, index.flat
         k, coordinates = self.k, index.__dict__.get("coordinates")
         if coordinates is None or coordinates[0] not in self.block.rows:

@@ -1,42 +1,45 @@
-"""Row fusion: nests that share their outer axis run together, a block of rows at a time.
+"""Row fusion: steps that share their outer axis run together, a block of rows at a time.
 
-Nests over the same rows (samples, observations) that need only the same row of one another become
-one `RowGroup`: the outer loop goes over blocks of rows, and inside a block each nest runs over the
-block's rows only. What lives for one block is stored in a block-sized buffer that stays in the
-first caches, data that several nests read comes from memory once, and sums over the rows are
-accumulated over the blocks.
+Nests and matrix products over the same rows (samples, observations) that need only the same row of
+one another become one `RowGroup`: the outer loop goes over blocks of rows, and inside a block each
+step runs over the block's rows only. What lives for one block is stored in a block-sized buffer
+that stays in the first caches, data that several steps read comes from memory once, and sums over
+the rows are accumulated over the blocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from gradc.codegen.schedule import Nest, Root, Schedule, Step, inlined_reads, reads
+from gradc.codegen.schedule import Nest, ProductStep, Read, Schedule, Step, inlined_reads, reads
 from gradc.ir.dims import Dim, product
-from gradc.ir.function import Value
+from gradc.ir.function import Equation, Value
 
 _BLOCK_BYTES = 32 * 1024
 _SHORTEST = 128  # fewer rows than this are not worth a loop over blocks
 
+RowStep: TypeAlias = "Nest | ProductStep"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowGroup:
-    """Nests whose first axis is the same rows, run `block` rows at a time.
+    """Steps over the same rows, run `block` rows at a time.
 
-    `local` values are read by nests of the group only, so they need memory for one block.
+    `local` values are read by steps of the group only, so they need memory for one block.
     """
 
-    nests: tuple[Nest, ...]
+    steps: tuple[RowStep, ...]
     extent: Dim
     block: int
     local: frozenset[Value]
 
 
 def group_rows(cut: Schedule, results: Collection[Value]) -> tuple[Step | RowGroup, ...]:
-    """The steps with nests over the same rows joined, in an order that is still right."""
-    steps = list(cut.steps)
-    producer = {value: i for i, step in enumerate(steps) for value in _values(step)}
+    """The steps with those over the same rows joined, in an order that is still right."""
+    steps = cut.steps
+    producer = {value: i for i, step in enumerate(steps) for value in written(step)}
     needs = [
         {producer[v] for v in inlined_reads(step, cut.stored)} - {i} for i, step in enumerate(steps)
     ]
@@ -46,15 +49,30 @@ def group_rows(cut: Schedule, results: Collection[Value]) -> tuple[Step | RowGro
         if first in taken:
             continue
         members = _members(steps, first, needs, taken, cut.stored)
-        if len(members) < 2 or not _saves_memory([steps[i] for i in members], cut.stored):
+        joined = tuple(s for i in members if isinstance(s := steps[i], Nest | ProductStep))
+        if len(joined) < 2 or not _saves_memory(joined, cut.stored):
             grouped.append(step)
             continue
         taken.update(members)
-        nests = tuple(steps[i] for i in members)
-        assert all(isinstance(nest, Nest) for nest in nests)
         outside = [s for i, s in enumerate(steps) if i not in members]
-        grouped.append(_group(nests, outside, cut.stored, results))  # type: ignore[arg-type]
+        grouped.append(_group(joined, outside, cut.stored, results))
     return tuple(grouped)
+
+
+def written(step: Step) -> list[Value]:
+    """The values that a step stores."""
+    if isinstance(step, Nest):
+        return [root.value for root in step.roots]
+    return list(step.equation.outputs)
+
+
+def row_label(equation: Equation) -> int | None:
+    """The label of a product that is the first axis of everything that has it."""
+    parts: list[tuple[int, ...]] = [equation.attrs[name] for name in ("lhs", "rhs", "out")]
+    for label in dict.fromkeys(part[0] for part in reversed(parts) if part):
+        if all(part[0] == label for part in parts if label in part):
+            return label
+    return None
 
 
 def _members(
@@ -64,95 +82,112 @@ def _members(
     taken: Collection[int],
     stored: Collection[Value],
 ) -> list[int]:
-    """The nests that can run with step `first`, in order: all else they need runs before it."""
-    start = steps[first]
-    if not _has_rows(start):
+    """The steps that can run with step `first`, in order: all else they need runs before it."""
+    rows = _rows(steps[first])
+    if rows is None:
         return [first]
-    assert isinstance(start, Nest)
     members = [first]
+    keeps = _keeps_rows(steps[first])
     for number in range(first + 1, len(steps)):
         step = steps[number]
-        if number in taken or not _has_rows(step) or not isinstance(step, Nest):
+        if number in taken or _rows(step) != rows:
             continue
-        if step.space[0] != start.space[0]:
+        if any(other >= first and other not in members for other in needs[number]):
             continue
-        inside = needs[number] & set(members)
-        if any(other >= first for other in needs[number] - inside):
-            continue
-        produced = {root.value: root for i in inside for root in steps[i].roots}  # type: ignore[union-attr]
-        if all(_reads_same_row(root, produced, stored) for root in step.roots):
+        if all(
+            keeps[value] and bool(axes) and axes[0] == 0
+            for value, axes in _row_reads(step, stored)
+            if value in keeps
+        ):
             members.append(number)
+            keeps |= _keeps_rows(step)
     return members
 
 
-def _has_rows(step: Step) -> bool:
-    """Whether a nest loops over rows outermost, and any reduction over the rows is a sum."""
+def _rows(step: Step) -> Dim | None:
+    """The number of rows a step loops over outermost; None where it cannot be cut into blocks."""
+    if isinstance(step, ProductStep):
+        label = row_label(step.equation)
+        operands = _operands(step.equation)
+        if label is None or not all(_is_small(v, label in labels) for v, labels in operands):
+            return None
+        return _if_long(next(v.shape[0] for v, labels in operands if label in labels))
     if not isinstance(step, Nest) or not step.space or step.order[0] != 0:
-        return False
-    extent = step.space[0]
-    if isinstance(extent, int) and extent < _SHORTEST:
-        return False
-    return all(root.kind in (None, "add") or 0 in root.placement for root in step.roots)
+        return None
+    if any(root.kind not in (None, "add") and 0 not in root.placement for root in step.roots):
+        return None
+    return _if_long(step.space[0])
 
 
-def _reads_same_row(root: Root, produced: dict[Value, Root], stored: Collection[Value]) -> bool:
-    """Whether the root reads what the group produces at its own row only."""
-    for value, axes in reads(root, stored):
-        source = produced.get(value)
-        if source is None:
-            continue
-        if not source.placement or source.placement[0] != 0:
-            return False  # a result summed over the rows, or one that has them elsewhere
-        if not axes or axes[0] != 0:
-            return False
-    return True
+def _is_small(value: Value, has_rows: bool) -> bool:
+    """Whether an operand of a product (a row of it) stays in the first cache for all blocks.
+
+    A large one would be packed again for every block.
+    """
+    size = product(value.shape[1:] if has_rows else value.shape)
+    return isinstance(size, int) and size * value.dtype.itemsize <= _BLOCK_BYTES
 
 
-def _saves_memory(nests: Sequence[Step], stored: Collection[Value]) -> bool:
-    """Whether some array with a row axis is read by two of the nests, or made and read by them."""
+def _if_long(extent: Dim) -> Dim | None:
+    return None if isinstance(extent, int) and extent < _SHORTEST else extent
+
+
+def _operands(equation: Equation) -> list[tuple[Value, Sequence[int]]]:
+    labels = [equation.attrs[name] for name in ("lhs", "rhs", "out")]
+    return list(zip((*equation.inputs, *equation.outputs), labels, strict=True))
+
+
+def _keeps_rows(step: Step) -> dict[Value, bool]:
+    """What a step stores, and whether its first axis is the rows (else they are summed over)."""
+    if isinstance(step, Nest):
+        return {r.value: bool(r.placement) and r.placement[0] == 0 for r in step.roots}
+    return {v: row_label(step.equation) in step.equation.attrs["out"] for v in written(step)}
+
+
+def _row_reads(step: Step, stored: Collection[Value]) -> set[Read]:
+    """The stored values a step reads; space axis 0 is the rows."""
+    if isinstance(step, Nest):
+        own = set(written(step))
+        return {r for root in step.roots for r in reads(root, stored) if r[0] not in own}
+    label = row_label(step.equation)
+    return {
+        (value, tuple(0 if x == label else None for x in labels))
+        for value, labels in _operands(step.equation)[:2]
+    }
+
+
+def _saves_memory(steps: Sequence[RowStep], stored: Collection[Value]) -> bool:
+    """Whether some array with a row axis is read by two of the steps, or made and read by them."""
     seen: set[Value] = set()
-    for nest in nests:
-        assert isinstance(nest, Nest)
-        own = {root.value for root in nest.roots}
-        found = {
-            value
-            for root in nest.roots
-            for value, axes in reads(root, stored)
-            if axes and axes[0] == 0 and value not in own
-        }
+    for step in steps:
+        found = {value for value, axes in _row_reads(step, stored) if axes and axes[0] == 0}
         if found & seen:
             return True
-        seen |= found | own
+        seen |= found | set(written(step))
     return False
 
 
 def _group(
-    nests: tuple[Nest, ...],
+    steps: tuple[RowStep, ...],
     outside: Sequence[Step],
     stored: Collection[Value],
     results: Collection[Value],
 ) -> RowGroup:
     read_outside = {v for step in outside for v in inlined_reads(step, stored)}
+    keeps = {value: kept for step in steps for value, kept in _keeps_rows(step).items()}
     local = frozenset(
-        root.value
-        for nest in nests
-        for root in nest.roots
-        if root.placement
-        and root.placement[0] == 0
-        and root.value not in read_outside
-        and root.value not in results
+        value
+        for value, kept in keeps.items()
+        if kept and value not in read_outside and value not in results
     )
-    row_bytes = max(
-        (_row_bytes(value) for nest in nests for value in _arrays(nest, stored)), default=8
-    )
+    arrays = {v for step in steps for v, axes in _row_reads(step, stored) if axes and axes[0] == 0}
+    row_bytes = max((_row_bytes(value) for value in {*arrays, *local}), default=8)
     block = 64
     while block > 16 and block * row_bytes > _BLOCK_BYTES:
         block //= 2
-    return RowGroup(nests, nests[0].space[0], block, local)
-
-
-def _arrays(nest: Nest, stored: Collection[Value]) -> set[Value]:
-    return {v for root in nest.roots for v, axes in reads(root, stored) if axes and axes[0] == 0}
+    rows = _rows(steps[0])
+    assert rows is not None
+    return RowGroup(steps, rows, block, local)
 
 
 def _row_bytes(value: Value) -> int:
@@ -160,9 +195,3 @@ def _row_bytes(value: Value) -> int:
     length: Dim = product(dim if isinstance(dim, int) else 64 for dim in value.shape[1:])
     assert isinstance(length, int)
     return length * value.dtype.itemsize
-
-
-def _values(step: Step) -> list[Value]:
-    if isinstance(step, Nest):
-        return [root.value for root in step.roots]
-    return list(step.equation.outputs)
