@@ -20,6 +20,8 @@ class DType:
     kind: str
     itemsize: int  # bytes
 
+    __iter__ = None  # indexing makes types, so that iterating would never end
+
     def __getitem__(self, shape: Dim | str | tuple[Dim | str, ...]) -> ArrayType:
         dims = shape if isinstance(shape, tuple) else (shape,)
         return ArrayType(self, tuple(parse_dim(d) if isinstance(d, str) else d for d in dims))
