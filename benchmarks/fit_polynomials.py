@@ -11,9 +11,10 @@ numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from gradc.codegen import math_short
 from gradc.codegen.math_atan import ATAN_A
 from gradc.codegen.math_erf import ERF_E, LOG_ERFC_Q
 from gradc.codegen.math_exp import EXP_P
@@ -177,8 +178,29 @@ FITS = (
 )
 
 
+def short(name: str, table: tuple[float, ...], like: str) -> Fit:
+    """The fit of an f32 function: the same term by a shorter polynomial."""
+    (fit,) = (fit for fit in FITS if fit.name == like)
+    return replace(fit, name=name, table=table)
+
+
+SHORT_FITS = (
+    short("EXP_SHORT", math_short.EXP_SHORT, "EXP_P"),
+    short("LOG_SHORT", math_short.LOG_SHORT, "LOG_L"),
+    short("SIN_SHORT", math_short.SIN_SHORT, "SIN_S"),
+    short("COS_SHORT", math_short.COS_SHORT, "COS_C"),
+    short("ATAN_SHORT", math_short.ATAN_SHORT, "ATAN_A"),
+    short("ERF_SHORT", math_short.ERF_SHORT, "ERF_E"),
+    replace(
+        short("LOG_ERFC_SHORT", math_short.LOG_ERFC_SHORT, "LOG_ERFC_Q"),
+        high=mpf(4),
+        weight=lambda x: mp.erfc(x) / mp.erf(x) + mpf(10) ** -9,
+    ),
+)
+
+
 def main() -> None:
-    for fit in FITS:
+    for fit in (*FITS, *SHORT_FITS):
         coefficients, worst = remez(fit)
         found = tuple(float(c) for c in coefficients)
         near = all(abs(a - b) <= 1e-12 * abs(b) for a, b in zip(found, fit.table, strict=True))
