@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from gradc import forms
 from gradc.codes import CODES
-from gradc.diagnostics import DiagnosticError
+from gradc.diagnostics import DiagnosticError, Refused
 from gradc.driver import CompiledFunction
 from gradc.elaborate import compile_module, elaborate
 from gradc.function_table import FORMS, builtins
 from gradc.ir.evaluate import evaluate
 from gradc.ir.text import print_function
 from gradc.ir.verify import verify
+from gradc.lexer import tokenize
+from gradc.parse_table import UnexpectedTokenError, compute, load_table, parse
 from gradc.parser import parse_source
 
 ROOT = Path(__file__).parent.parent
@@ -302,3 +304,40 @@ def test_native_code_of_an_exported_gradient():
     np.testing.assert_allclose(slope, expected, rtol=1e-12)
     loss = np.mean(np.log1p(np.exp(z)) - y * z) + 0.05 * np.sum(w**2)
     np.testing.assert_allclose(native, loss, rtol=1e-12)
+
+
+def test_the_stored_parse_table_is_that_of_the_grammar():
+    folder = ROOT / "frontend/gradc"
+    stored = json.loads((folder / "parse_table.json").read_text())
+    assert stored == compute((folder / "grammar.lark").read_bytes())
+
+
+def test_a_program_is_parsed_as_lark_would():
+    """The machine that runs the table accepts what Lark's own parser accepts, token by token."""
+    lark = pytest.importorskip("lark")
+
+    class Given(lark.lexer.Lexer):
+        def __init__(self, conf):
+            pass
+
+        def lex(self, tokens):
+            return iter(tokens)
+
+    grammar = (ROOT / "frontend/gradc/grammar.lark").read_text()
+    parser = lark.Lark(grammar, parser="lalr", lexer=Given, start="module", keep_all_tokens=True)
+    for example in EXAMPLES:
+        tokens, _ = tokenize(example, "test.grad")
+        for end in {len(tokens), len(tokens) // 2, len(tokens) // 3}:
+            try:
+                parser.parse(tokens[:end])
+                accepted = True
+            except lark.exceptions.UnexpectedToken:
+                accepted = False
+            try:
+                parse(load_table(), tokens[:end], "module")
+                found = True
+            except UnexpectedTokenError:
+                found = False
+            except Refused:
+                continue
+            assert found == accepted

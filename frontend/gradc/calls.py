@@ -25,7 +25,7 @@ from gradc.ir.transforms.inline import inline
 from gradc.ir.types import DTYPES_BY_NAME, DType
 from gradc.tensor import Tensor
 
-MAX_EQUATIONS = 1_000_000  # in one function, calls inlined
+MAX_EQUATIONS = 250_000  # in one function, calls inlined
 
 
 def evaluate_call(node: syntax.Call, scope: Scope) -> Evaluated:

@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gradc", description="An ahead-of-time differentiating compiler for array programs."
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_check(commands)
     _add_build(commands)
@@ -196,6 +196,14 @@ def _on_source(commands: Commands, name: str, meaning: str) -> argparse.Argument
     command.add_argument("file", metavar="FILE", help="a .grad file; - is standard input")
     command.add_argument("--color", choices=("auto", "always", "never"), default="auto")
     return command
+
+
+class _ShowVersion(argparse.Action):
+    """Looks the version up only when it is asked for: that takes longer than all other options."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(_version())
+        parser.exit()
 
 
 def _version() -> str:

@@ -1,4 +1,4 @@
-"""Tokens to the syntax tree: Lark's LALR(1) parser over grammar.lark.
+"""Source text to the syntax tree: the LALR(1) table of grammar.lark run over the tokens.
 
 The whole file is parsed in one go. Only where that fails is it cut into declarations and
 statements, each parsed alone, so that one run shows every error.
@@ -6,47 +6,17 @@ statements, each parsed alone, so that one run shows every error.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files
 from typing import Any
-
-import lark
-from lark.exceptions import UnexpectedToken
-from lark.lexer import Lexer
 
 from gradc import syntax
 from gradc.diagnostics import Diagnostic, DiagnosticError, Refused
 from gradc.lexer import Token, tokenize
+from gradc.parse_table import UnexpectedTokenError, load_table, parse
 from gradc.syntax_errors import explain
-from gradc.tree_builder import TreeBuilder
 
 MAX_RECOVERED = 200_000  # tokens; in a longer file, only the first error is shown
-STARTS = ("module", "item", "head", "statement")
-
-
-class _GivenTokens(Lexer):
-    """Hands tokens that were made elsewhere to Lark."""
-
-    def __init__(self, lexer_conf: object) -> None:
-        pass
-
-    def lex(self, tokens: Any) -> Iterator[Any]:  # type: ignore[override]
-        return iter(tokens)
-
-
-@cache
-def _parser() -> lark.Lark:
-    return lark.Lark(
-        files("gradc").joinpath("grammar.lark").read_text("utf-8"),
-        parser="lalr",
-        lexer=_GivenTokens,
-        start=list(STARTS),
-        keep_all_tokens=True,
-        maybe_placeholders=False,
-        transformer=TreeBuilder(),
-    )
 
 
 def parse_source(text: str, file: str) -> syntax.Module:
@@ -68,22 +38,12 @@ def parse_source(text: str, file: str) -> syntax.Module:
 def _parse(tokens: Sequence[Token], start: str, errors: list[Diagnostic]) -> Any:
     """What the grammar's rule `start` makes of the tokens; None after adding to `errors`."""
     try:
-        return _parser().parse(tokens, start=start)
-    except UnexpectedToken as error:
-        found: Any = error.token
-        found = found if isinstance(found, Token) else None  # at the end, Lark makes its own
-        accepted = _accepted(error)
-        errors.append(explain(found, accepted, tokens, start))
+        return parse(load_table(), tokens, start)
+    except UnexpectedTokenError as error:
+        errors.append(explain(error.token, error.accepted, tokens, start))
     except Refused as refused:
         errors.append(refused.diagnostic)
     return None
-
-
-def _accepted(error: UnexpectedToken) -> Collection[str]:
-    """The terminals that could stand where the error is."""
-    parser: Any = error.interactive_parser
-    accepted: Collection[str] = parser.accepts()
-    return accepted
 
 
 def _errors_of_pieces(tokens: Sequence[Token]) -> list[Diagnostic]:
