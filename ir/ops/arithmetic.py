@@ -29,7 +29,7 @@ from gradc.ir.ops.logic import (
 )
 from gradc.ir.types import f64
 
-_NAN = float("nan")
+_NAN, _INFINITY = float("nan"), float("inf")
 _LARGEST_PRODUCT = 16  # powers up to this one are written as products
 
 add = elementwise(
@@ -141,7 +141,7 @@ def _floor_divide_scalar(k: LoopBuilder, a: Ref, b: Ref) -> Ref:
     plain = k.div(a, b)
     signed_zero = k.binary("copysign", zero, plain)
     down = k.select(k.compare("eq", down, zero), signed_zero, down)
-    finite = k.compare("lt", k.unary("abs", a), k.const(float("inf"), a.dtype))
+    finite = k.compare("lt", k.unary("abs", a), k.const(_INFINITY, a.dtype))
     beyond = k.binary("and", finite, k.unary("isnan", m))  # such a quotient has no fraction
     return k.select(k.binary("or", k.compare("eq", b, zero), beyond), plain, down)
 
@@ -216,9 +216,12 @@ clip = elementwise(
 
 
 def _power(x: Any, y: Any) -> Any:
-    """x**y; of integers, 0 where y is negative."""
+    """x**y; of integers, 0 where y is negative.
+
+    NumPy takes a scalar exponent 0.5 for a square root, which -inf has not: an axis prevents it.
+    """
     if x.dtype.kind != "i":
-        return np.power(x, y)
+        return np.power(np.atleast_1d(x), np.atleast_1d(y)).reshape(x.shape)
     return np.where(y < 0, x.dtype.type(0), np.power(x, np.maximum(y, 0)))
 
 
@@ -244,7 +247,7 @@ def _power_exponent(y: Value, x: Value, p: Value) -> Partial:
 def _power_scalar(k: LoopBuilder, x: Ref, y: Ref) -> Ref:
     """Products, a square root and a reciprocal for small (half-)integer constants, else a call.
 
-    Against `pow`: a root of -inf is nan, and 1/x**n may be 0 where it would be subnormal.
+    Against `pow`: 1/x**n may be 0 where it would be subnormal.
     """
     if not x.dtype.is_float:
         return _integer_power(k, x, y)
@@ -252,8 +255,10 @@ def _power_scalar(k: LoopBuilder, x: Ref, y: Ref) -> Ref:
     if exponent is None or exponent % 0.5 or abs(exponent) > _LARGEST_PRODUCT:
         return k.call("pow", x, y)
     one = k.const(1, x.dtype)
-    if exponent % 1:  # of -0.0 these powers are those of +0.0
-        x = k.add(x, k.const(0.0, x.dtype))
+    if exponent % 1:  # these powers of -0.0 and -inf are those of +0.0 and inf
+        infinity, minus_infinity = (k.const(sign_of * _INFINITY, x.dtype) for sign_of in (1, -1))
+        positive_zero = k.add(x, k.const(0.0, x.dtype))
+        x = k.select(k.compare("eq", x, minus_infinity), infinity, positive_zero)
     result = _product(k, x, int(abs(exponent)))
     if exponent % 1:
         root = k.unary("sqrt", x)
