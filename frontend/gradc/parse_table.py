@@ -1,6 +1,6 @@
 """The LALR(1) table of grammar.lark, computed by Lark ahead of time, and the machine that runs it.
 
-To import Lark and to analyse the grammar takes longer than a whole build may take, so the table lies
+Importing Lark and analysing the grammar takes longer than a build should, so the table lies
 beside the grammar as JSON. It holds the grammar's hash: after an edit of grammar.lark the table is
 computed at every start, until `python -m gradc.parse_table` has written it anew.
 """
