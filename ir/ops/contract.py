@@ -39,6 +39,8 @@ def _infer(a: ArrayType, b: ArrayType, *, lhs: Labels, rhs: Labels, out: Labels)
 
 def _check_labels(a: ArrayType, b: ArrayType, lhs: Labels, rhs: Labels, out: Labels) -> None:
     for what, labels in (("lhs", lhs), ("rhs", rhs), ("out", out)):
+        if not isinstance(labels, tuple) or not all(type(label) is int for label in labels):
+            raise TypeRuleError(f"contract: {what} is a tuple of integers, not {labels!r}")
         if len(set(labels)) != len(labels):
             raise TypeRuleError(f"contract: a label repeats in {what}={labels}")
     if (len(lhs), len(rhs)) != (a.rank, b.rank):

@@ -21,15 +21,14 @@ from gradc.ir.ops.cast import converted
 from gradc.ir.ops.constants import filled, full, iota, size_value, zeros_like
 from gradc.ir.ops.kinds import in_front
 from gradc.ir.ops.logic import eq, ge, logical_and, lt, where
-from gradc.ir.ops.structural import broadcast, reshape, transpose
+from gradc.ir.ops.structural import broadcast, check_axis, reshape, transpose
 from gradc.ir.types import ArrayType, TypeRuleError, i64
 
 Array = np.ndarray[Any, Any]
 
 
 def _check(name: str, x: ArrayType, indices: ArrayType, axis: int) -> None:
-    if not 0 <= axis < x.rank:
-        raise TypeRuleError(f"{name}: {x} has no axis {axis}")
+    check_axis(name, x, axis)
     if indices.dtype.kind != "i":
         raise TypeRuleError(f"{name}: integer indices were expected, not {indices}")
 

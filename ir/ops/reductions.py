@@ -20,6 +20,7 @@ from gradc.ir.ops.slicing import pad, slice_
 from gradc.ir.ops.structural import (
     broadcast,
     check_axes,
+    check_axis,
     other_axes,
     reshape,
     reversed_,
@@ -301,6 +302,7 @@ def _position(name: str, evaluate: Callable[..., Any], reduce: Op) -> Op:
     """The first position of the extremum along one axis (of a nan, if there is one), as i64."""
 
     def requires(x: ArrayType, *, axis: int) -> Iterator[Requirement]:
+        check_axis(name, x, axis)
         length = x.shape[axis]
         why = f"{name} along axis {axis} of {x} needs at least one entry there: {length} >= 1"
         return at_least(length, 1, why)

@@ -22,7 +22,7 @@ from gradc.ir.op import Cotangent, Op
 from gradc.ir.ops.conditions import at_least
 from gradc.ir.ops.constants import scalar, zeros_like
 from gradc.ir.ops.kinds import in_front, linear
-from gradc.ir.ops.structural import broadcast, sum_
+from gradc.ir.ops.structural import broadcast, check_axis, check_dims, sum_
 from gradc.ir.types import ArrayType, TypeRuleError
 
 Array = np.ndarray[Any, Any]
@@ -41,8 +41,9 @@ def _window(start: int, length: int, step: int) -> slice:
 
 
 def check_count(name: str, x: ArrayType, **attributes: tuple[Any, ...]) -> None:
-    """Raise TypeRuleError unless each attribute has one entry an axis of x."""
+    """Raise TypeRuleError unless each attribute has one dimension an axis of x."""
     for attribute, entries in attributes.items():
+        check_dims(name, attribute, entries)
         if len(entries) != x.rank:
             raise TypeRuleError(
                 f"{name}: {attribute} has {len(entries)} entries, one for each of the {x.rank} "
@@ -381,8 +382,7 @@ def _infer_concat(*parts: ArrayType, axis: int) -> ArrayType:
     if not parts:
         raise TypeRuleError("concat: at least one array was expected")
     first = parts[0]
-    if not 0 <= axis < first.rank:
-        raise TypeRuleError(f"concat: {first} has no axis {axis}")
+    check_axis("concat", first, axis)
     for part in parts:
         fitting = part.shape[:axis] + first.shape[axis : axis + 1] + part.shape[axis + 1 :]
         if part.with_shape(fitting) != first:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from gradc.ir.dims import Dim, Shape, product
+from gradc.ir.dims import Dim, Shape, SizeExpr, is_nonnegative, product
 from gradc.ir.function import Requirement, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Ref
@@ -25,12 +25,34 @@ Array = np.ndarray[Any, Any]
 
 def check_axes(name: str, x: ArrayType, axes: tuple[int, ...]) -> None:
     """Raise TypeRuleError unless `axes` are ascending axes of x."""
+    if not isinstance(axes, tuple) or not all(type(axis) is int for axis in axes):
+        raise TypeRuleError(f"{name}: axes are a tuple of integers, not {axes!r}")
     if list(axes) != sorted(set(axes)) or not all(0 <= axis < x.rank for axis in axes):
         raise TypeRuleError(
             f"{name}: axes {axes} of an array {x}; they must ascend and lie in 0 to {x.rank - 1}"
             if x.rank
             else f"{name}: axes {axes} of a scalar, which has none"
         )
+
+
+def check_axis(name: str, x: ArrayType, axis: int) -> None:
+    """Raise TypeRuleError unless `axis` is an axis of x."""
+    if type(axis) is not int or not 0 <= axis < x.rank:
+        raise TypeRuleError(f"{name}: {x} has no axis {axis!r}")
+
+
+def check_dims(name: str, what: str, dims: tuple[Dim, ...]) -> None:
+    """Raise TypeRuleError unless `dims` is a tuple of integers and sizes."""
+    fitting = (type(dim) is int or isinstance(dim, SizeExpr) for dim in dims)
+    if not isinstance(dims, tuple) or not all(fitting):
+        raise TypeRuleError(f"{name}: {what} is a tuple of integers and sizes, not {dims!r}")
+
+
+def check_shape(name: str, shape: Shape) -> None:
+    """Raise TypeRuleError unless `shape` is a tuple of lengths."""
+    check_dims(name, "shape", shape)
+    if any(is_nonnegative(-dim - 1) for dim in shape):
+        raise TypeRuleError(f"{name}: a length is not negative, as one of {shape} is")
 
 
 def other_axes(rank: int, axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,6 +69,7 @@ def shifted(axes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _infer_broadcast(x: ArrayType, *, shape: Shape, axes: tuple[int, ...]) -> ArrayType:
+    check_shape("broadcast", shape)
     result = x.with_shape(shape)
     check_axes("broadcast", result, axes)
     if len(axes) != x.rank:
@@ -143,7 +166,7 @@ sum_: Op = linear(
 
 
 def _infer_transpose(x: ArrayType, *, permutation: tuple[int, ...]) -> ArrayType:
-    if sorted(permutation) != list(range(x.rank)):
+    if not isinstance(permutation, tuple) or sorted(permutation) != list(range(x.rank)):
         raise TypeRuleError(f"transpose: {permutation} is no permutation of the axes of {x}")
     return x.with_shape(tuple(x.shape[axis] for axis in permutation))
 
@@ -191,6 +214,7 @@ def _require_equal_size(x: ArrayType, *, shape: Shape) -> Iterator[Requirement]:
 
 
 def _infer_reshape(x: ArrayType, *, shape: Shape) -> ArrayType:
+    check_shape("reshape", shape)
     list(_require_equal_size(x, shape=shape))
     return x.with_shape(shape)
 
@@ -240,6 +264,7 @@ def _require_shape(x: ArrayType, *, shape: Shape) -> Iterator[Requirement]:
 
 
 def _infer_assume_shape(x: ArrayType, *, shape: Shape) -> ArrayType:
+    check_shape("assume_shape", shape)
     list(_require_shape(x, shape=shape))
     return x.with_shape(shape)
 
