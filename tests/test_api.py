@@ -111,6 +111,13 @@ def test_gradients_of_what_is_no_scalar() -> None:
         gradc.hvp(lambda x: x, "x")  # type: ignore[arg-type]
 
 
+def test_options_for_graphs_are_refused_for_functions() -> None:
+    with pytest.raises(TypeError, match="consider_constant"):
+        gradc.grad(loss, "w", consider_constant=[])
+    with pytest.raises(TypeError, match="p is for variables"):
+        gradc.hessian_vector_product(loss, "w", p=W)
+
+
 def test_a_function_of_variables() -> None:
     w, x, y = gt.vector("w"), gt.matrix("X"), gt.vector("y")
     cost = gt.mean(gt.softplus(x @ w) - y * (x @ w))

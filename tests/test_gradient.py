@@ -102,6 +102,9 @@ def test_pushforward_is_that_of_differences_and_the_adjoint_of_pullback(
     pulled = gradc.pullback(output, inputs, cotangent)
     cotangents = values([*inputs, cotangent], pulled, *arrays, weights)
     forward = np.sum(weights * tangent)
+    twice = gradc.pushforward_through_pullback(output, inputs, tangents)
+    (through,) = values([*inputs, *tangents], [twice], *arrays, *directions)
+    np.testing.assert_allclose(through, tangent, rtol=1e-10, atol=1e-12)
     reverse = sum(np.sum(c * d) for c, d in zip(cotangents, directions, strict=True))
     np.testing.assert_allclose(reverse, forward, rtol=1e-10, atol=1e-12)
 

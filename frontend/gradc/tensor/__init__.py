@@ -40,7 +40,7 @@ from gradc.tensor.linalg import (
     vdot,
     vecdot,
 )
-from gradc.tensor.operands import ArrayLike, asarray, result_type
+from gradc.tensor.operands import ArrayLike, asarray
 from gradc.tensor.pointwise import (
     abs,
     add,
@@ -262,7 +262,6 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
-    "result_type",
     "row",
     "scalar",
     "set_at",

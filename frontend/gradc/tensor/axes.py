@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from gradc.errors import GradcIndexError, GradcTypeError, GradcValueError
 from gradc.tensor.operands import note
+from gradc.tensor.sizes import as_integer
 from gradc.tensor.variable import Tensor
 
 
 def as_axis(axis: object, rank: int, x: Tensor | None = None) -> int:
     """The axis in [0, rank) that an integer names; GradcIndexError where there is none."""
-    if isinstance(axis, bool) or not hasattr(axis, "__index__") or isinstance(axis, Tensor):
+    number = as_integer(axis)
+    if number is None:
         raise GradcTypeError(f"an axis is an integer, not {axis!r}")
-    number = axis.__index__()
     if not -rank <= number < rank:
         have = f"{rank} axis" if rank == 1 else f"{rank} axes"
         raise GradcIndexError(
@@ -21,7 +22,7 @@ def as_axis(axis: object, rank: int, x: Tensor | None = None) -> int:
             label=f"the array has {have}",
             operands=() if x is None else (note(0, x),),
         )
-    return int(number) % rank
+    return number % rank
 
 
 def as_axes(axis: object, rank: int, x: Tensor | None = None) -> tuple[int, ...]:

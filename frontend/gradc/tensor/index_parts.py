@@ -11,7 +11,7 @@ from gradc.errors import GradcIndexError, GradcTypeError, GradcValueError
 from gradc.ir.dims import Dim, SizeExpr
 from gradc.ir.types import i32, i64
 from gradc.tensor.operands import asarray, cast, note
-from gradc.tensor.sizes import display
+from gradc.tensor.sizes import as_integer, display
 from gradc.tensor.variable import Tensor
 
 
@@ -95,7 +95,7 @@ def _is_number(item: Any) -> bool:
     """Whether an item is an integer or a size: known, as an expression, when compiled."""
     if isinstance(item, bool | np.bool_ | Tensor | np.ndarray):
         return False
-    return isinstance(item, SizeExpr) or hasattr(item, "__index__")
+    return isinstance(item, SizeExpr) or as_integer(item) is not None
 
 
 def _as_bound(bound: Any, x: Tensor) -> Dim:
@@ -107,9 +107,10 @@ def _as_bound(bound: Any, x: Tensor) -> Dim:
             operands=(note(0, x),),
             hint="use sizes (x.shape[0] - 1) as bounds, or gt.take(x, start + gt.arange(n))",
         )
-    if isinstance(bound, bool) or not hasattr(bound, "__index__"):
+    number = as_integer(bound)
+    if number is None:
         raise GradcTypeError(f"a slice's bounds are integers, sizes or None, not {bound!r}")
-    return int(bound.__index__())
+    return number
 
 
 def _run_of_slice(item: slice, length: Dim, x: Tensor) -> Run:

@@ -43,7 +43,7 @@ def as_dtype(dtype: object) -> DType:
         return DTYPES_BY_NAME[dtype]
     try:
         return dtype_of(dtype)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         have = ", ".join(known.name for known in ALL_DTYPES)
         raise GradcTypeError(f"{dtype!r} is no element type; gradc has {have}") from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from itertools import count
+from operator import index
 
 from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.dims import Dim, SizeExpr, names_of, parse_dim, size
@@ -37,17 +38,31 @@ def as_dim(length: object) -> Dim:
     if length is None:
         return anonymous_size()
     if isinstance(length, str):
-        dim = parse_dim(length)
+        dim = _parsed(length)
         if has_anonymous(dim):
             raise GradcValueError(f"a size name must not begin with two underscores: {length!r}")
         return dim
     if isinstance(length, SizeExpr):
         return length
-    if hasattr(length, "__index__") and not isinstance(length, bool):
-        return _checked_length(length.__index__())
-    raise GradcTypeError(
-        f"a length is an integer, a size name like 'n' or '2*n+1', or None, not {length!r}"
-    )
+    number = as_integer(length)
+    if number is None:
+        raise GradcTypeError(
+            f"a length is an integer, a size name like 'n' or '2*n+1', or None, not {length!r}"
+        )
+    if not 0 <= number < 2**63:
+        fault = "is not negative" if number < 0 else "is below 2**63"
+        raise GradcValueError(f"a length {fault}: {number}")
+    return number
+
+
+def as_integer(x: object) -> int | None:
+    """The integer that Python's or NumPy's integer `x` is; None where it is none."""
+    if isinstance(x, bool) or not hasattr(x, "__index__"):
+        return None
+    try:
+        return index(x)
+    except TypeError:  # an array of several integers, a symbolic array
+        return None
 
 
 def as_shape(shape: object) -> tuple[Dim, ...]:
@@ -62,7 +77,8 @@ def display(what: ArrayType | Dim | tuple[Dim, ...]) -> str:
     return re.sub(rf"\b{_PREFIX}\d+\b", "?", text)
 
 
-def _checked_length(length: int) -> int:
-    if length < 0:
-        raise GradcValueError(f"a length is not negative: {length}")
-    return length
+def _parsed(text: str) -> Dim:
+    try:
+        return parse_dim(text)
+    except ValueError as error:
+        raise GradcValueError(str(error)) from error

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from gradc.errors import GradcTypeError
+from gradc.errors import GradcError, GradcTypeError
 from gradc.ir.span import Span, at, current_span
-from gradc.ir.types import TypeRuleError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,17 +30,19 @@ def users_line() -> Span | None:
 def located(operation: Callable[P, R]) -> Callable[P, R]:
     """Give the equations that `operation` builds the user's line, unless a span is set already.
 
-    What the strict graph IR still refuses becomes a GradcTypeError.
+    What the strict graph IR, NumPy or Python refuse about an argument becomes a GradcTypeError.
     """
 
     @wraps(operation)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if current_span() is not None:
-            return operation(*args, **kwargs)
-        with at(users_line()):
-            try:
+        try:
+            if current_span() is not None:
                 return operation(*args, **kwargs)
-            except TypeRuleError as error:
-                raise GradcTypeError(str(error)) from error
+            with at(users_line()):
+                return operation(*args, **kwargs)
+        except GradcError:
+            raise
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
+            raise GradcTypeError(f"{operation.__name__}: {error}") from error
 
     return call
