@@ -112,7 +112,20 @@ def schedule(fn: Function) -> Schedule:
     if shared:
         stored, cones = _choose_stored(fn, shared)
         steps = _form_steps(fn, stored, cones)
-    return Schedule(tuple(steps), stored)
+    return _without_idle_stores(fn, steps, stored)
+
+
+def _without_idle_stores(
+    fn: Function, steps: Sequence[Step], stored: Collection[Value]
+) -> Schedule:
+    """The schedule without stores of values that only their own nest reads, at the same point."""
+    needed = {*fn.results, *(v for step in steps for v in inlined_reads(step, stored))}
+    idle: set[Value] = set()
+    for step in steps:
+        if isinstance(step, Nest):
+            idle |= {r.value for r in step.roots if r.kind is None and r.value not in needed}
+            step.roots = [root for root in step.roots if root.value not in idle]
+    return Schedule(tuple(steps), frozenset(stored) - idle)
 
 
 def is_product(equation: Equation) -> bool:
