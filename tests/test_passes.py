@@ -10,6 +10,7 @@ from gradc.ir.function import Function, function, parameter
 from gradc.ir.ops.arithmetic import add, div
 from gradc.ir.ops.constants import full_like, scalar
 from gradc.ir.ops.elementwise import exp, log, sigmoid, sin
+from gradc.ir.ops.reductions import max_
 from gradc.ir.ops.structural import broadcast, sum_
 from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
@@ -171,6 +172,56 @@ def test_stable_forms_give_the_right_number_where_the_formula_fails(formula, x, 
     np.testing.assert_allclose(evaluate(made, at_point)[0][0], expected, rtol=1e-14)
 
 
+def test_a_log_softmax_keeps_its_digits_however_large_it_is():
+    x = parameter(f64["n"], "x")
+    maximum = broadcast(max_(x, axes=(0,)), shape=x.shape, axes=())
+    shifted = x - maximum
+    total = broadcast(sum_(exp(shifted), axes=(0,)), shape=x.shape, axes=())
+    fn = function("f", [x], [shifted - log(total)])
+    made = optimize(optimize(fn, BEFORE_DERIVATIVES), check=True)
+    assert op_names(made).count("max") == 1
+    found = evaluate(made, np.array([1e15, 1e15 + 1, 0.0]))[0]
+    np.testing.assert_allclose(found, [-np.log1p(np.e), -np.log1p(1 / np.e), -1e15], rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("formula", "x", "expected"),
+    [
+        (lambda x, c: log(exp(x) + c), 800.0, 1.0),
+        (lambda x, c: log(c + exp(-x)), -800.0, -1.0),
+        (lambda x, c: log(sigmoid(x)), -800.0, 1.0),
+        (lambda x, c: log(div(c, exp(-x) + c)), -800.0, 1.0),
+        (lambda x, c: div(c, exp(-x) + c), -800.0, 0.0),
+    ],
+)
+def test_a_gradient_is_stabilized_also_after_differentiation(formula, x, expected):
+    value = parameter(f64["n"], "x")
+    cost = formula(value, full_like(value, 1.0))
+    (g,) = pull_cotangents([(cost, full_like(value, 1.0))], [value])
+    fn = function("f", [value], [g])
+    assert not np.isfinite(evaluate(fn, np.array([x]))[0][0])
+    np.testing.assert_allclose(evaluate(optimize(fn), np.array([x]))[0][0], expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_the_maximum_trick_costs_nothing(early):
+    """m + log(sum(exp(x - m))) and its gradient are logsumexp and softmax, with one exp between."""
+    x = parameter(f64["n", "k"], "x")
+    m = max_(x, axes=(1,))
+    powers = exp(x - broadcast(m, shape=x.shape, axes=(0,)))
+    fn = function("f", [x], [sum_(m + log(sum_(powers, axes=(1,))), axes=(0,))])
+    fn = optimize(fn, BEFORE_DERIVATIVES, check=True) if early else fn
+    cost = fn.results[0]
+    (g,) = pull_cotangents([(cost, scalar(1.0, f64))], [x])
+    made = optimize(function("g", [x], [cost, g], fn.requires), check=True)
+    assert op_names(made).count("exp") == 1 and len(made.requires) == 1
+    assert op_names(made).count("max") == (1 if early else 2)
+    at_point = np.array([[800.0, 800.0, 0.0], [-900.0, -900.0, -900.0]])
+    value, gradient = evaluate(made, at_point)
+    np.testing.assert_allclose(value, 800 + np.log(2) - 900 + np.log(3))
+    np.testing.assert_allclose(gradient, [[0.5, 0.5, 0], [1 / 3] * 3], atol=1e-15)
+
+
 def test_equal_equations_with_attributes_of_other_kinds_stay_apart():
     fn = parse_function("""fn f() {
       %0 = constant(value=f64 0.0)
@@ -262,7 +313,7 @@ def test_observers_see_every_stage_and_checks_name_the_pass():
     fn = parse_function("fn f(x: f64) { %0 = neg(x) %1 = neg(%0) %2 = sin(x) return %1 }")
     optimize(fn, observe=lambda *stage: seen.append(stage))
     assert [name for name, *_ in seen] == [work.__name__ for work in DEFAULT]
-    changed = {name: changed for name, _, _, changed in seen[:4]}
+    changed = {name: changed for name, _, _, changed in seen[:5]}
     assert changed["eliminate_dead_code"] and changed["simplify_algebra"]
     assert not changed["fold_constants"]
     assert all(seconds >= 0 for _, _, seconds, _ in seen)

@@ -8,7 +8,7 @@ terms are added changes, so the last bits may, and where infinities meet zeros, 
 from __future__ import annotations
 
 from gradc.ir.function import Equation, Function, Value
-from gradc.ir.ops.arithmetic import mul, neg
+from gradc.ir.ops.arithmetic import div, mul, neg
 from gradc.ir.ops.constants import filled
 from gradc.ir.ops.contract import contract
 from gradc.ir.ops.structural import broadcast, other_axes, sum_, transpose
@@ -82,6 +82,20 @@ def _pull_factor_out_of_sum(made: Equation) -> Value | None:
         placed = tuple(kept.index(axis) for axis in attrs_of(factor)["axes"])
         return summed * repeated(source, summed.shape, placed)
     return None
+
+
+def _pull_divisor_out_of_sum(made: Equation) -> Value | None:
+    """sum(x / broadcast(s), axes) -> sum(x, axes) / broadcast(s), if s does not lie on `axes`."""
+    (quotient,), axes = made.inputs, made.attrs["axes"]
+    parts = inputs_of(quotient, div)
+    source = None if parts is None else input_of(parts[1], broadcast)
+    if parts is None or source is None or set(attrs_of(parts[1])["axes"]) & set(axes):
+        return None
+    kept = other_axes(quotient.type.rank, axes)
+    summed: Value = sum_(parts[0], axes=axes)
+    placed = tuple(kept.index(axis) for axis in attrs_of(parts[1])["axes"])
+    result: Value = div(summed, repeated(source, summed.shape, placed))
+    return result
 
 
 def _sum_of_negative(made: Equation) -> Value | None:
@@ -181,7 +195,13 @@ def _sides(made: Equation) -> tuple[tuple[Value, str], tuple[Value, str]]:
 
 
 _RULES: Rules = {
-    sum_: (_sum_of_negative, _sum_of_product, _pull_factor_out_of_sum, _sum_of_contraction),
+    sum_: (
+        _sum_of_negative,
+        _sum_of_product,
+        _pull_factor_out_of_sum,
+        _pull_divisor_out_of_sum,
+        _sum_of_contraction,
+    ),
     transpose: (_transpose_of_contraction,),
     contract: (_absorb_transpose, _absorb_broadcast, _pull_factor_out),
 }

@@ -66,6 +66,11 @@ def is_power_of_two(number: float) -> bool:
     return bool(abs(mantissa) == 0.5 and -100 < exponent < 100)
 
 
+def is_moderate(number: float) -> bool:
+    """Whether a product with `number` neither overflows nor underflows much sooner than others."""
+    return 1e-6 < abs(number) < 1e6
+
+
 def repeated(x: Value, shape: Shape, axes: tuple[int, ...]) -> Value:
     """`x` broadcast to `shape`; `x` itself if it has it."""
     if x.shape == shape:

@@ -10,6 +10,7 @@ from gradc.ir.function import Function
 from gradc.ir.passes.contractions import form_contractions
 from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
+from gradc.ir.passes.expansion import expand_to_primitives
 from gradc.ir.passes.fold import fold_constants
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
@@ -20,26 +21,33 @@ Pass: TypeAlias = Callable[[Function], Function]
 Pipeline: TypeAlias = tuple[Pass, ...]
 Observer: TypeAlias = Callable[[str, Function, float, bool], None]
 
+# What a function goes through before it is differentiated: less to differentiate and to store.
 BEFORE_DERIVATIVES: Pipeline = (
     eliminate_dead_code,
     fold_constants,
     simplify_shapes,
     share_common_subexpressions,
     stabilize,
+    simplify_shapes,
     eliminate_dead_code,
 )
 
+# What every function goes through before code is made of it; derivatives are in it by then.
 DEFAULT: Pipeline = (
     eliminate_dead_code,
     fold_constants,
     simplify_shapes,
-    simplify_algebra,
     share_common_subexpressions,
+    simplify_algebra,
     stabilize,
     form_contractions,
+    expand_to_primitives,
     simplify_shapes,
     fold_constants,
+    share_common_subexpressions,
     simplify_algebra,
+    form_contractions,
+    simplify_shapes,
     share_common_subexpressions,
     eliminate_dead_code,
 )

@@ -28,7 +28,7 @@ from gradc.ir.passes.rewrite import Rules, rewrite
 
 def simplify_shapes(fn: Function) -> Function:
     """`fn` with chains of broadcasts, transposes, reshapes, slices, ... in canonical form."""
-    return rewrite(fn, _RULES, everywhere=(_broadcast_last,))
+    return rewrite(fn, _RULES, everywhere=(_broadcast_last, _unit_reshape_last))
 
 
 def _broadcast_last(made: Equation) -> Value | None:
@@ -56,6 +56,38 @@ def _broadcast_last(made: Equation) -> Value | None:
     computed: Value = made.op(*inputs, **made.attrs)
     result: Value = broadcast(computed, shape=shape, axes=kept)
     return result
+
+
+def _unit_reshape_last(made: Equation) -> Value | None:
+    """f(reshape x, ...) -> reshape f(x, ...), for a pointwise f and axes of length 1.
+
+    The operands are reshapes of values of one shape; broadcast scalars may be among them.
+    """
+    if not isinstance(made.op.lower, Pointwise) or not made.inputs:
+        return None
+    sources = [(value, input_of(value, reshape)) for value in made.inputs]
+    shapes = {source.shape for _, source in sources if source is not None}
+    if len(shapes) != 1:
+        return None
+    (inner,) = shapes
+    if not _differ_by_units(inner, made.outputs[0].shape):
+        return None
+    inputs = []
+    for value, source in sources:
+        scalar = input_of(value, broadcast)
+        if source is not None:
+            inputs.append(source)
+        elif scalar is not None and not scalar.shape:
+            inputs.append(filled(inner, scalar))
+        else:
+            return None
+    computed: Value = made.op(*inputs, **made.attrs)
+    result: Value = reshape(computed, shape=made.outputs[0].shape)
+    return result
+
+
+def _differ_by_units(a: tuple[Dim, ...], b: tuple[Dim, ...]) -> bool:
+    return [dim for dim in a if dim != 1] == [dim for dim in b if dim != 1]
 
 
 def _broadcast_of_broadcast(made: Equation) -> Value | None:

@@ -35,6 +35,7 @@ from gradc.ir.passes.matching import (
     input_of,
     inputs_of,
     is_finite,
+    is_moderate,
     is_number,
     is_power_of_two,
     other_operand,
@@ -137,16 +138,26 @@ def _multiply_twice(made: Equation) -> Value | None:
     return factors[0] * full_like(x, first * second)
 
 
-def _scale_the_scalar(made: Equation) -> Value | None:
-    """(x * broadcast(s)) * c -> x * broadcast(s * c) for a scalar s and a power of two c."""
+def _scale_before_broadcast(made: Equation) -> Value | None:
+    """(x * broadcast(s)) * c -> x * broadcast(s * c): a number multiplies the smaller array."""
     product, y = made.inputs
-    number, factors = constant_number(y), inputs_of(product, mul)
-    if number is None or factors is None or not is_power_of_two(number):
+    number = constant_number(y)
+    factors = _with_broadcast(product)
+    if number is None or factors is None or not is_moderate(number):
+        return None
+    x, source, axes = factors
+    return x * repeated(source * full_like(source, number), x.shape, axes)
+
+
+def _with_broadcast(product: Value) -> tuple[Value, Value, tuple[int, ...]] | None:
+    """x, s and axes of a product x * broadcast(s, axes) of floats, where s is no number."""
+    factors = inputs_of(product, mul)
+    if factors is None or not product.dtype.is_float:
         return None
     for x, factor in (factors, factors[::-1]):
-        scalar = input_of(factor, broadcast)
-        if scalar is not None and not scalar.shape and product.dtype.is_float:
-            return x * filled(x.shape, scalar * number)
+        source = input_of(factor, broadcast)
+        if source is not None and constant_number(factor) is None:
+            return x, source, attrs_of(factor)["axes"]
     return None
 
 
@@ -166,12 +177,13 @@ def _divide_by_number(made: Equation) -> Value | None:
 
 
 def _divide_negatives(made: Equation) -> Value | None:
+    """(-x) / (-y) -> x / y; (-x) / y and x / (-y) -> -(x / y)."""
     x, y = made.inputs
     minus_x, minus_y = input_of(x, neg), input_of(y, neg)
-    if minus_x is None or minus_y is None:
+    if minus_x is None and minus_y is None:
         return None
-    quotient: Value = div(minus_x, minus_y)
-    return quotient
+    quotient: Value = div(x if minus_x is None else minus_x, y if minus_y is None else minus_y)
+    return quotient if minus_x is not None and minus_y is not None else -quotient
 
 
 def _is_normal(number: float, dtype: DType) -> bool:
@@ -188,9 +200,9 @@ def _negate(made: Equation) -> Value | None:
         return terms[1] - terms[0]
     factors = inputs_of(x, mul)
     number = None if factors is None else constant_number(factors[1])
-    if factors is None or number is None or not x.dtype.is_float:
-        return None
-    return factors[0] * full_like(x, -number)
+    if factors is not None and number is not None and x.dtype.is_float:
+        return factors[0] * full_like(x, -number)
+    return None
 
 
 def _small_power(made: Equation) -> Value | None:
@@ -333,7 +345,7 @@ _RULES: Rules = {
         _number_last,
         _multiply_negatives,
         _multiply_twice,
-        _scale_the_scalar,
+        _scale_before_broadcast,
     ),
     div: (_divide_by_number, _divide_negatives),
     neg: (_negate,),

@@ -7,13 +7,17 @@ finite wherever the left side is (log(1 + exp(x)) overflows at x = 710, softplus
 from __future__ import annotations
 
 from gradc.ir.function import Equation, Function, Value
-from gradc.ir.ops.arithmetic import add, div, neg, sub
+from gradc.ir.ops.arithmetic import add, div, mul, neg, sub
 from gradc.ir.ops.composite import logsumexp, softmax
 from gradc.ir.ops.constants import constant_number
 from gradc.ir.ops.elementwise import exp, expm1, log, log1p, sigmoid, softplus
+from gradc.ir.ops.logic import where
+from gradc.ir.ops.reductions import max_
 from gradc.ir.ops.structural import broadcast, other_axes, reshape, sum_
-from gradc.ir.passes.matching import attrs_of, input_of, inputs_of, is_number, other_operand
+from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, is_number, other_operand
 from gradc.ir.passes.rewrite import Rules, rewrite
+
+Axes = tuple[int, ...]
 
 
 def stabilize(fn: Function) -> Function:
@@ -149,10 +153,18 @@ def _log_of_sum_of_exp(made: Equation) -> Value | None:
     (total,) = made.inputs
     powers = input_of(total, sum_)
     x = None if powers is None else input_of(powers, exp)
-    if x is None:
+    if x is None or _is_shifted_already(x):
         return None
     result: Value = logsumexp(x, axes=attrs_of(total)["axes"])
     return result
+
+
+def _is_shifted_already(x: Value) -> bool:
+    """Whether x is where(x == m, 0, x - m), as logsumexp's own expansion has it."""
+    branches = inputs_of(x, where)
+    if branches is None:
+        return False
+    return is_number(branches[1], 0) and inputs_of(branches[2], sub) is not None
 
 
 def _log_of_mean_of_exp(made: Equation) -> Value | None:
@@ -168,6 +180,133 @@ def _log_of_mean_of_exp(made: Equation) -> Value | None:
         return None
     result: Value = logsumexp(x, axes=attrs_of(total)["axes"]) - log(count)
     return result
+
+
+# --- shifts: added to all entries of a row, logsumexp grows by them and softmax stays -----------
+
+
+def _unshifted(x: Value, axes: Axes) -> tuple[Value, Value] | None:
+    """z and s, if x is z - broadcast(s) and s does not vary along `axes`."""
+    terms = inputs_of(x, sub)
+    shift = None if terms is None else input_of(terms[1], broadcast)
+    if terms is None or shift is None or set(attrs_of(terms[1])["axes"]) & set(axes):
+        return None
+    return terms[0], shift
+
+
+def _shift_back(made: Equation) -> Value | None:
+    """m + logsumexp(x - broadcast(m)) -> logsumexp(x)."""
+    for m, total in (made.inputs, made.inputs[::-1]):
+        x = input_of(total, logsumexp)
+        parts = None if x is None else _unshifted(x, attrs_of(total)["axes"])
+        if parts is not None and parts[1] is m:
+            result: Value = logsumexp(parts[0], axes=attrs_of(total)["axes"])
+            return result
+    return None
+
+
+def _shifted_log_softmax(made: Equation) -> Value | None:
+    """(x - s) - broadcast(logsumexp(x - s)) -> x - broadcast(logsumexp(x))."""
+    x, wide = made.inputs
+    total = input_of(wide, broadcast)
+    if total is None or input_of(total, logsumexp) is not x:
+        return None
+    axes = attrs_of(total)["axes"]
+    parts = _unshifted(x, axes)
+    if parts is None or attrs_of(wide)["axes"] != other_axes(x.type.rank, axes):
+        return None
+    unshifted: Value = broadcast(
+        logsumexp(parts[0], axes=axes), shape=x.shape, axes=attrs_of(wide)["axes"]
+    )
+    return parts[0] - unshifted
+
+
+def _softmax_of_shifted(made: Equation) -> Value | None:
+    """softmax(x - s) -> softmax(x) for a maximum s, which softmax subtracts by itself.
+
+    Any other s stays: logsumexp(x - s), which must keep it, shares its exponentials with softmax.
+    """
+    axes = made.attrs["axes"]
+    parts = _unshifted(made.inputs[0], axes)
+    if parts is None or input_of(parts[1], max_) is None:
+        return None
+    result: Value = softmax(parts[0], axes=axes)
+    return result
+
+
+# --- what derivatives of the formulas above look like --------------------------------------------
+
+
+def _weighted_logistic(made: Equation) -> Value | None:
+    """(a / (1 + exp(x))) * exp(x) -> a * sigmoid(x), and sigmoid(-x) * exp(x) -> sigmoid(x)."""
+    for quotient, power in (made.inputs, made.inputs[::-1]):
+        parts, x = inputs_of(quotient, div), input_of(power, exp)
+        opposite = input_of(quotient, sigmoid)
+        if x is not None and opposite is not None and _are_opposite(opposite, x):
+            result: Value = sigmoid(x)
+            return result
+        terms = None if parts is None else inputs_of(parts[1], add)
+        one_plus = None if terms is None else other_operand(terms, 1)
+        if parts is not None and x is not None and one_plus is power:
+            logistic: Value = sigmoid(x)
+            return parts[0] * logistic
+    return None
+
+
+def _weighted_softmax(made: Equation) -> Value | None:
+    """broadcast(a / sum(exp(x))) * exp(x) -> broadcast(a) * softmax(x)."""
+    for wide, power in (made.inputs, made.inputs[::-1]):
+        quotient, x = input_of(wide, broadcast), input_of(power, exp)
+        parts = None if quotient is None else inputs_of(quotient, div)
+        if parts is None or x is None or input_of(parts[1], sum_) is not power:
+            continue
+        axes, kept = attrs_of(parts[1])["axes"], attrs_of(wide)["axes"]
+        if kept != other_axes(x.type.rank, axes):
+            continue
+        weights: Value = softmax(x, axes=axes)
+        again: Value = broadcast(parts[0], shape=x.shape, axes=kept)
+        return again * weights
+    return None
+
+
+def _cancel_positive(made: Equation) -> Value | None:
+    """(a / s) * s -> a; (a / s) * (s * t) -> a * t; (a / s - w) * s -> a - w * s.
+
+    For an s that is positive as a real number (exp, sigmoid, softmax), though it may underflow.
+    """
+    for x, y in (made.inputs, made.inputs[::-1]):
+        if (cancelled := _without_divisor(x, y)) is not None:
+            return cancelled
+        terms = inputs_of(x, sub)
+        if terms is not None and (cancelled := _without_divisor(terms[0], y)) is not None:
+            return cancelled - terms[1] * y
+    return None
+
+
+def _without_divisor(quotient: Value, factor: Value) -> Value | None:
+    """quotient * factor, if the divisor is positive and cancels against the factor."""
+    parts = inputs_of(quotient, div)
+    if parts is None or not _is_positive(parts[1]):
+        return None
+    a, divisor = parts
+    if factor is divisor:
+        return a
+    for s, t in _orders(inputs_of(factor, mul)):
+        if s is divisor:
+            return a * t
+    return None
+
+
+def _orders(pair: Inputs | None) -> tuple[Inputs, ...]:
+    return () if pair is None else (pair, pair[::-1])
+
+
+def _is_positive(value: Value) -> bool:
+    return value.owner is not None and value.owner.op in (exp, sigmoid, softmax)
+
+
+def _are_opposite(x: Value, y: Value) -> bool:
+    return input_of(x, neg) is y or input_of(y, neg) is x
 
 
 def _negated(x: Value) -> Value:
@@ -191,7 +330,9 @@ _RULES: Rules = {
         _log_of_mean_of_exp,
     ),
     log1p: (_log1p_of_exp, _log1p_of_minus_sigmoid, _log1p_of_expm1),
-    sub: (_exp_minus_one, _one_minus_sigmoid),
-    add: (_exp_plus_minus_one,),
+    sub: (_exp_minus_one, _one_minus_sigmoid, _shifted_log_softmax),
+    add: (_exp_plus_minus_one, _shift_back),
+    mul: (_weighted_logistic, _weighted_softmax, _cancel_positive),
+    softmax: (_softmax_of_shifted,),
     div: (_logistic, _normalized_exp),
 }
