@@ -1,7 +1,8 @@
 """The arithmetic instructions of the loop IR, on one scalar or one vector register each.
 
-Floating-point products and sums carry LLVM's `contract` flag, as C compilers do by default: a
-product that is added may be rounded once (fma) where the machine can. Nothing is reassociated.
+Sums, and products that are terms of sums, carry LLVM's `contract` flag: such a product may be
+rounded together with the sum (fma) where the machine can. Other products are not, so that a value
+that two kernels compute has the same bits in both. Nothing is reassociated.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ from gradc.codegen.math_ir import MathFunction
 from gradc.codegen.vector_math import math_function
 from gradc.ir.types import DType, bool_, i64
 
-_FLOAT = {"add": "fadd contract", "sub": "fsub contract", "mul": "fmul contract", "div": "fdiv"}
-_INTEGER = {"add": "add", "sub": "sub", "mul": "mul"}
+_FLOAT = {
+    "add": "fadd contract",
+    "sub": "fsub contract",
+    "mul": "fmul",
+    "term": "fmul contract",
+    "div": "fdiv",
+}
+_INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "term": "mul"}
 _LOGIC = {
     "and": "and",
     "or": "or",
@@ -264,7 +271,7 @@ def _integer(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) 
     kind = llvm_type(dtype, lanes)
     if op in _INTEGER:
         if kind == "i64":
-            return {"add": w.add, "sub": w.sub, "mul": w.mul}[op](*args)
+            return {"add": w.add, "sub": w.sub}.get(op, w.mul)(*args)
         return w.let(f"{_INTEGER[op]} {kind} {args[0]}, {args[1]}")
     if op == "neg":
         return w.let(f"sub {kind} {literal(0, dtype, lanes)}, {args[0]}")

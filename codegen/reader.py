@@ -125,8 +125,8 @@ class Reader:
         return self.product(a, b)
 
     def product(self, a: Ref, b: Ref) -> Ref:
-        """a * b, for booleans their conjunction."""
-        return self.k.binary("and", a, b) if a.dtype is bool_ else self.k.mul(a, b)
+        """a * b as a term of a sum; for booleans their conjunction."""
+        return self.k.binary("and", a, b) if a.dtype is bool_ else self.k.term(a, b)
 
     def _literal(self, constant: ConstantData, index: Index) -> Ref:
         array = constant.array

@@ -24,7 +24,7 @@ from gradc.ir.loops import (
 )
 from gradc.ir.types import DType, bool_, i64
 
-_COMMUTATIVE = frozenset({"add", "mul", "eq", "ne", "and", "or", "xor"})
+_COMMUTATIVE = frozenset({"add", "mul", "term", "eq", "ne", "and", "or", "xor"})
 
 
 @dataclass(slots=True)
@@ -81,6 +81,10 @@ class LoopBuilder:
             if self._is_one(b) or self._is_zero(a):
                 return a
         return self._emit("mul", (a, b), a.dtype)
+
+    def term(self, a: Ref, b: Ref) -> Ref:
+        """`a * b` as a term of a sum, which may round product and sum together."""
+        return self._emit("term", (a, b), a.dtype)
 
     def div(self, a: Ref, b: Ref) -> Ref:
         """The quotient of floats."""

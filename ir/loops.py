@@ -26,7 +26,21 @@ from gradc.ir.function import Requirement
 from gradc.ir.types import ArrayType, DType
 
 # The closed set of instructions. Integer division rounds down; min, max: a NaN wins, as in NumPy.
-ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "neg", "abs", "fma")
+# "term" is a product that a sum may absorb (rounded once, as fma does, where the machine can).
+ARITHMETIC = (
+    "add",
+    "sub",
+    "mul",
+    "term",
+    "div",
+    "floordiv",
+    "mod",
+    "min",
+    "max",
+    "neg",
+    "abs",
+    "fma",
+)
 ROUNDING = (
     "floor",
     "ceil",

@@ -171,7 +171,7 @@ def compute(op: str, dtype: DType, args: Sequence[Any]) -> Any:
     """One arithmetic instruction on operands of one dtype."""
     if op in ("floordiv", "mod") and not dtype.is_float:
         return _divide(op, dtype, *args)
-    if dtype.kind == "i" and op in ("add", "sub", "mul", "neg", "abs", "fma"):
+    if dtype.kind == "i" and op in ("add", "sub", "mul", "term", "neg", "abs", "fma"):
         return _wrap(dtype, int(_NUMBERS[op](*map(int, args))))
     if dtype.kind == "b":
         return np.bool_(_LOGIC[op](*args))
@@ -201,6 +201,7 @@ _NUMBERS: Mapping[str, Any] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
+    "term": lambda a, b: a * b,
     "div": lambda a, b: a / b,
     "min": np.minimum,
     "max": np.maximum,

@@ -42,7 +42,7 @@ def instructions_of(dtype: DType) -> list[tuple[str, int]]:
     comparisons = [(op, 2) for op in ("eq", "ne", "lt", "le", "gt", "ge")]
     if dtype.kind == "b":
         return [*comparisons, *((op, 2) for op in ("and", "or", "xor", "min", "max")), ("not", 1)]
-    shared = [*((op, 2) for op in ("add", "sub", "mul", "min", "max")), ("neg", 1), ("abs", 1)]
+    shared = [*((op, 2) for op in ("add", "sub", "mul", "term", "min", "max")), ("neg", 1), ("abs", 1)]
     if dtype.kind == "i":
         return [*comparisons, *shared, ("floordiv", 2), ("mod", 2), ("fma", 3)]
     rounding = [(op, 1) for op in ("floor", "ceil", "trunc", "round", "sqrt", "isnan")]
@@ -280,7 +280,7 @@ def test_vector_code_is_as_intended() -> None:
     s = Buffer("s", f64[()], "output")
     k = LoopBuilder()
     with k.loop(k.size(N), lanes=8, copies=4) as i:
-        total = k.reduce("add", k.mul(k.load(x, i), k.load(y, i)))
+        total = k.reduce("add", k.term(k.load(x, i), k.load(y, i)))
     k.store(s, k.index(0), total)
     target = parse_target("x86_64-unknown-linux-gnu/znver4")
     text = emit_module([kernel_program(k, ("n",), (x, y), (s,))], "{}", target)
