@@ -10,8 +10,9 @@ row of B and broadcasts `rows` elements of a column of A (the scheme of Goto and
 * some panels of B, packed as wide as the tile with zeros at the edge (second cache).
 
 Operands that are used too little to pay for it are read where they are. A matrix with contiguous
-rows times a column is a dot product a row. The order of summation is ascending in k within a lane
-and a depth block, then over the blocks: it depends on sizes and strides only.
+rows times a column is a dot product a row, a row times such a matrix a sum of rows. The order of
+summation is ascending in k within a lane and a depth block, then over the blocks: it depends on
+sizes and strides only.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from gradc.codegen.matmul_tile import (
     load_masked,
     load_vector,
     row_pointers,
+    splat,
+    store_masked,
     store_sum,
     tile_for,
     tile_functions,
@@ -38,6 +41,8 @@ PACK_ROWS_OF_B = 40  # rows of C from which packing B pays
 PACK_COLUMNS_OF_A = 160  # columns of C from which packing A pays
 DOT_BLOCK = 4096  # elements of a column that is packed for dot products
 DOT_ROWS = 4
+COLUMN_BLOCK = 1024  # columns of a combination of rows: C stays in the first cache
+COMBINED_ROWS = 8
 
 PACK_A_PARAMETERS = (
     "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %to, i64 %to_row, i64 %to_col, "
@@ -70,7 +75,7 @@ def matmul_functions(dtype: DType, vector_bits: int) -> str:
     tile = tile_for(dtype, vector_bits)
     parts = [declarations(tile), tile_functions(tile), pack_a_function(tile), pack_b_function(tile)]
     parts += [block_function(tile), product_function(tile), dots_function(tile)]
-    return "\n".join([*parts, entry_function(tile)])
+    return "\n".join([*parts, combination_function(tile), entry_function(tile)])
 
 
 def internal(tile: Tile, part: str, parameters: str) -> str:
@@ -262,8 +267,50 @@ def dot_rows(
     return totals
 
 
+def combination_function(tile: Tile) -> str:
+    """C[0] (+)= sum_k A[0, k] B[k]: rows of B, read once along their contiguous columns."""
+    body = LoopText()
+    with body.unless("%accumulate"), body.loop(0, "%n", 1) as j:
+        body.do(f"store {tile.element} 0.0, ptr {body.address(tile.element, '%c', j)}")
+    whole = body.emit(f"and i64 %k, {-COMBINED_ROWS}")
+    with body.loop(0, "%n", COLUMN_BLOCK) as jc:
+        columns = body.minimum(body.sub("%n", jc), COLUMN_BLOCK)
+        with body.loop(0, whole, COMBINED_ROWS) as k:
+            add_rows(body, tile, (k, jc), columns, COMBINED_ROWS)
+        with body.loop(whole, "%k", 1) as k:
+            add_rows(body, tile, (k, jc), columns, 1)
+    return body.function(internal(tile, "combination", PRODUCT_PARAMETERS))
+
+
+def add_rows(body: LoopText, tile: Tile, at: tuple[str, str], columns: str, rows: int) -> None:
+    """C[0, jc:] += sum_r A[0, k + r] B[k + r, jc:] for r < rows, over some columns."""
+    (k, jc), e = at, tile.element
+    factors, lines = [], []
+    for r in range(rows):
+        index = body.add(k, r)
+        place = body.address(e, "%a", body.mul(index, "%a_col"))
+        factors.append(splat(body, e, tile.lanes, body.emit(f"load {e}, ptr {place}")))
+        lines.append(body.address(e, "%b", body.mul(index, "%b_row"), jc))
+    target = body.address(e, "%c", jc)
+    whole = body.emit(f"and i64 {columns}, {-tile.lanes}")
+    with body.loop(0, whole, tile.lanes) as j:
+        place = body.address(e, target, j)
+        total = load_vector(body, tile, place)
+        for factor, line in zip(factors, lines, strict=True):
+            row = load_vector(body, tile, body.address(e, line, j))
+            total = fused(body, tile, factor, row, total)
+        body.do(f"store {tile.vector} {total}, ptr {place}, align {tile.dtype.itemsize}")
+    mask = column_mask(body, tile, body.sub(columns, whole))
+    place = body.address(e, target, whole)
+    total = load_masked(body, tile, place, mask)
+    for factor, line in zip(factors, lines, strict=True):
+        row = load_masked(body, tile, body.address(e, line, whole), mask)
+        total = fused(body, tile, factor, row, total)
+    store_masked(body, tile, place, total, mask)
+
+
 def entry_function(tile: Tile) -> str:
-    """The loop over the batch: zeros where k = 0, dot products or the tiled product elsewhere."""
+    """The loop over the batch: zeros where k = 0, else a column, a row or the tiled product."""
     body = LoopText()
     e = tile.element
     turned = is_turned(body)
@@ -279,7 +326,10 @@ def entry_function(tile: Tile) -> str:
     zeros = body.both(empty, body.negation("%accumulate"))
     dots = body.both(body.is_equal(n, 1), body.is_equal(a_strides[1], 1))
     dots = body.both(dots, body.negation(empty))
-    tiles = body.negation(body.either(dots, empty))
+    special = body.either(dots, empty)
+    lines = body.both(body.is_equal(b_strides[1], 1), body.is_equal(c_strides[1], 1))
+    combination = body.both(body.both(body.is_equal(m, 1), lines), body.negation(special))
+    tiles = body.negation(body.either(combination, special))
     with body.loop(0, "%batch", 1) as index:
         a, b, c = (body.address(e, f"%{x}", body.mul(index, f"%{x}_batch")) for x in "abc")
         with body.when(zeros), body.loop(0, "%m", 1) as i, body.loop(0, "%n", 1) as j:
@@ -287,7 +337,8 @@ def entry_function(tile: Tile) -> str:
             body.do(f"store {e} 0.0, ptr {place}")
         left, right = choose("ptr", a, b), choose("ptr", b, a)
         values = (m, n, "%k", left, *a_strides, right, *b_strides, c, *c_strides)
-        for condition, part in ((dots, "dots"), (tiles, "product")):
+        parts = ((dots, "dots"), (combination, "combination"), (tiles, "product"))
+        for condition, part in parts:
             with body.when(condition):
                 name = tile.symbol(part)
                 body.call(name, PRODUCT_PARAMETERS, *values, "%accumulate", "%scratch")

@@ -124,6 +124,29 @@ def test_every_remainder_of_the_tile(dtype: DType) -> None:
             check(run, a, b, matrix(rng, (1, m, n), "rows", dtype), m % 2 == 0)
 
 
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.vector_bits}")
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_one_row_or_one_column(dtype: DType, target: Target) -> None:
+    rng = np.random.default_rng(6)
+    run = product(dtype, target)
+    for m, n in ((1, 1), (1, 3), (1, 37), (1, 1100), (3, 1), (9, 1)):
+        for k in (1, 7, 8, 19, 4100):
+            for left, right in (("rows", "rows"), ("columns", "columns"), ("backwards", "one row")):
+                a, b = matrix(rng, (2, m, k), left, dtype), matrix(rng, (2, k, n), right, dtype)
+                out = LAYOUTS[k % 4]
+                check(run, a, b, matrix(rng, (2, m, n), out, dtype), k % 2 == 0)
+
+
+def test_infinities_in_the_last_rows_of_a_combination() -> None:
+    run = product(f64, host())
+    for k in (3, 8, 11):
+        a, b = np.ones((1, 1, k)), np.ones((1, k, 21))
+        b[0, -1, 20] = np.inf
+        c = np.empty((1, 1, 21))
+        run(a, b, c)
+        np.testing.assert_array_equal(c, a @ b)
+
+
 def test_sizes_beyond_every_block() -> None:
     rng = np.random.default_rng(2)
     run = product(f64, host())
