@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 from zlib import crc32
 
@@ -14,7 +15,7 @@ from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.op import Op
 from gradc.ir.types import ArrayType, DType, bool_
 
-SIZES = {"n": 4, "m": 3}
+SIZES = MappingProxyType({"n": 4, "m": 3})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from gradc.ir.ops import arithmetic, cast, constants, elementwise, logic
 from gradc.ir.types import bool_, constant_data, f32, f64, i32, i64
 from op_case import Case, Operand
 
-EMPTY = {"n": 0}
+EMPTY = MappingProxyType({"n": 0})
 BOUNDS = tuple[float, float]
-SHAPES = {"": ("n", 3), "0-d": ()}
+SHAPES = MappingProxyType({"": ("n", 3), "0-d": ()})
 
 
 def entrywise(formula: Callable[..., Any]) -> Callable[..., Any]:

@@ -46,7 +46,7 @@ def forward_gradient(fn: Function, point: tuple[float, ...]) -> list[float]:
     return [float(evaluate(pushforward(fn, [i]), *point, 1.0)[1]) for i in range(len(point))]
 
 
-CONVENTIONS: list[tuple[str, Callable[..., Value], tuple[float, ...], list[float]]] = [
+CONVENTIONS: tuple[tuple[str, Callable[..., Value], tuple[float, ...], list[float]], ...] = (
     ("where cuts sqrt", lambda x: where(gt(x, 0), sqrt(x), 0), (0,), [0]),
     ("where cuts log", lambda x: where(gt(x, 0), log(x), 0), (0,), [0]),
     ("where cuts 1/x, other side", lambda x: where(gt(x, 0), 0, 1 / x), (0,), [-INF]),
@@ -107,7 +107,7 @@ CONVENTIONS: list[tuple[str, Callable[..., Value], tuple[float, ...], list[float
     ("softplus, far", elementwise.softplus, (800,), [1]),
     ("softplus, far below", elementwise.softplus, (-800,), [0]),
     ("tanh, far", tanh, (400,), [0]),
-]
+)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def forward_derivative(y: Value, x: Value) -> Value:
     return constants.zeros_like(y) if pushed is None else pushed
 
 
-HIGHER: list[tuple[str, Callable[..., Value], float, list[float]]] = [
+HIGHER: tuple[tuple[str, Callable[..., Value], float, list[float]], ...] = (
     ("exp", elementwise.exp, 0.3, [np.exp(0.3)] * 4),
     ("log", log, 2.0, [1 / 2, -1 / 4, 2 / 8, -6 / 16]),
     ("sin", elementwise.sin, 0.4, [np.cos(0.4), -np.sin(0.4), -np.cos(0.4), np.sin(0.4)]),
@@ -159,7 +159,7 @@ HIGHER: list[tuple[str, Callable[..., Value], float, list[float]]] = [
     ("erf at 0", elementwise.erf, 0.0, list(np.array([2, 0, -4, 0]) / np.sqrt(np.pi))),
     ("arctan", lambda x: arctan2(x, 1), 1.0, [1 / 2, -1 / 2, 1 / 2, 0]),
     ("perturbations stay apart", lambda x: x * forward_derivative(x + x, x), 3.0, [2, 0, 0, 0]),
-]
+)
 
 
 @pytest.mark.parametrize("modes", list(product("fr", repeat=4)), ids="".join)
@@ -206,10 +206,10 @@ def test_constant_exponents_make_short_derivatives() -> None:
 
 # --- special values ----------------------------------------------------------------------------
 
-SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 7.0, 1e-320, 1e300, -1e300, 1e17, INF, -INF, NAN]
-UNARY = [arithmetic.neg, arithmetic.abs_, arithmetic.sign, sqrt, floor, elementwise.ceil]
-BINARY = [arithmetic.add, arithmetic.sub, arithmetic.mul, arithmetic.div, maximum, minimum]
-COMPARISONS = [logic.eq, logic.ne, logic.lt, logic.le, logic.gt, logic.ge]
+SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 7.0, 1e-320, 1e300, -1e300, 1e17, INF, -INF, NAN)
+UNARY = (arithmetic.neg, arithmetic.abs_, arithmetic.sign, sqrt, floor, elementwise.ceil)
+BINARY = (arithmetic.add, arithmetic.sub, arithmetic.mul, arithmetic.div, maximum, minimum)
+COMPARISONS = (logic.eq, logic.ne, logic.lt, logic.le, logic.gt, logic.ge)
 
 
 def assert_same_scalar(op: Op, *numbers: Any, constant: int | None = None) -> None:

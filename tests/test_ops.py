@@ -52,8 +52,8 @@ def listed(cases: Sequence[Case], dtypes: Sequence[DType] = (f64, f32)) -> pytes
     return pytest.mark.parametrize(("case", "real"), chosen)
 
 
-DIFFERENTIABLE = [case for case in CASES if moving(case, f64)]
-SMOOTH = [case for case in DIFFERENTIABLE if not holds_f32(case)]
+DIFFERENTIABLE = tuple(case for case in CASES if moving(case, f64))
+SMOOTH = tuple(case for case in DIFFERENTIABLE if not holds_f32(case))
 
 
 def rounding(dtype: Any) -> float:
