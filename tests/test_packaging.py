@@ -50,7 +50,7 @@ def run(*command: object, folder: Path) -> str:
 
 def modules() -> set[str]:
     """Every module, data file and header that belongs into a wheel, by its name there."""
-    suffixes = (".py", ".pyi", ".lark", ".typed", ".h")
+    suffixes = (".py", ".pyi", ".lark", ".json", ".h")
     return {
         f"{package}/{path.relative_to(ROOT / folder).as_posix()}"
         for folder, package in PACKAGES.items()
