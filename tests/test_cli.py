@@ -156,7 +156,7 @@ def test_run_reads_and_writes_files(model, tmp_path, capsys):
     np.save(tmp_path / "X.npy", X)
     np.savetxt(tmp_path / "y.csv", y, delimiter=",")
     (tmp_path / "w.csv").write_text("0.5,-1\n")
-    files = [f"{name}=@{tmp_path}/{name}.{kind}" for name, kind in zip("wXy", ("csv", "npy", "csv"))]
+    files = [f"{file[0]}=@{tmp_path}/{file}" for file in ("w.csv", "X.npy", "y.csv")]
     options = [part for file in files for part in ("--arg", file)]
     output = tmp_path / "out.npz"
     code, out, _ = run(
@@ -213,7 +213,9 @@ def test_wrong_arguments_of_run(model, arguments, said, capsys):
 
 
 def test_an_argument_file_that_is_missing(model, tmp_path, capsys):
-    arguments = [part for name in ("w", "X", "y") for part in ("--arg", f"{name}=@{tmp_path}/no.npy")]
+    arguments = [
+        part for name in ("w", "X", "y") for part in ("--arg", f"{name}=@{tmp_path}/no.npy")
+    ]
     code, _, err = run("run", model, "loss", *arguments, "--arg", "l2=1", capsys=capsys)
     assert code == 4
     assert "no.npy" in err
@@ -259,9 +261,10 @@ def test_emit_of_what_there_is_not(model, tmp_path, capsys):
     assert run("emit", model, "-f", "nope", "--stage=syntax", capsys=capsys)[0] == 2
     assert run("emit", source(tmp_path, ""), capsys=capsys)[0] == 2
     integers = source(tmp_path, "fn f(k: i64) { k }")
-    assert "no parameter of a float type" in run(
-        "emit", integers, "--stage=gradient", capsys=capsys
-    )[2]
+    assert (
+        "no parameter of a float type"
+        in run("emit", integers, "--stage=gradient", capsys=capsys)[2]
+    )
     assert "invalid choice" in usage_error("emit", model, "--stage=nope", capsys=capsys)
 
 
@@ -321,7 +324,9 @@ def test_wrong_use_of_build(model, tmp_path, capsys):
     assert code == 2 and "eliminate_dead_code" in err
     code, _, err = run("build", model, "-o", library, "--target", "pdp11-dec-none", capsys=capsys)
     assert code == 2 and "pdp11" in err
-    code, _, err = run("build", source(tmp_path, "fn f(x: f64) { x }"), "-o", library, capsys=capsys)
+    code, _, err = run(
+        "build", source(tmp_path, "fn f(x: f64) { x }"), "-o", library, capsys=capsys
+    )
     assert code == 2 and "exports nothing" in err
     assert "-o" in usage_error("build", model, capsys=capsys)
     assert not library.exists()
@@ -435,7 +440,9 @@ def test_the_process_exits_with_the_code(tmp_path):
     found = process("check", "-", input="fn f(x: f64) { é }".encode())
     assert found.returncode == 1
     assert b"G0102" in found.stderr
-    assert process("check", "-", input=b"fn f(x: f64) { \xc3\xa9 }", encoding="ascii").returncode == 1
+    assert (
+        process("check", "-", input=b"fn f(x: f64) { \xc3\xa9 }", encoding="ascii").returncode == 1
+    )
 
 
 def test_a_closed_pipe_is_no_error(model):

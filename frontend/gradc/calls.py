@@ -23,9 +23,11 @@ from gradc.ir.function import Function, Value
 from gradc.ir.span import Span, at
 from gradc.ir.transforms.inline import inline
 from gradc.ir.types import DTYPES_BY_NAME, DType
+from gradc.static_values import is_number
 from gradc.tensor import Tensor
 
 MAX_EQUATIONS = 250_000  # in one function, calls inlined
+MAX_CONSTANT = 10_000_000  # entries
 
 
 def evaluate_call(node: syntax.Call, scope: Scope) -> Evaluated:
@@ -138,9 +140,25 @@ def _call_builtin(builtin: Builtin, node: syntax.Call, scope: Scope) -> Evaluate
                 raise refuse("G0201", message, given[name].value.span)
             places[position] = places[name] = given[name].value.span
     _number_the_entries(builtin, given, places)
+    _check_constant_size(builtin.name, values, node)
     name_span = node.function.span
     with located(node.span, name_span, places, scope):
         return builtin.function(**values)
+
+
+def _check_constant_size(name: str, values: Mapping[str, Evaluated], node: syntax.Call) -> None:
+    """Refuse a sequence of known length that would not fit into a library."""
+    count: Any = values.get("num", 0) if name == "linspace" else 0
+    if name == "arange":
+        start, stop = values.get("start", 0), values.get("stop")
+        first, last = (0, start) if stop is None else (start, stop)
+        step = values.get("step", 1)
+        if all(is_number(x) for x in (first, last, step)) and step:
+            count = (last - first) / step
+    if is_number(count) and not count <= MAX_CONSTANT:
+        message = f"this array has more than {MAX_CONSTANT:,} entries, too many for a constant"
+        advice = "give it a length that is a size, known at the call"
+        raise refuse("G0902", message, node.span, help=(advice,))
 
 
 def _builtin_argument(name: str, node: syntax.Expression, scope: Scope) -> Evaluated:

@@ -9,38 +9,31 @@ from dataclasses import dataclass
 from gradc import syntax
 from gradc import tensor as gt
 from gradc.diagnostics import Diagnostic, Label, Refused, refuse
+from gradc.elaborate_header import (
+    InternalError,
+    bind_new,
+    bind_parameters,
+    check_name,
+    collected,
+    elaborate_type,
+)
 from gradc.expressions import (
     POISON,
-    Binding,
     Evaluated,
     Poisoned,
     Scope,
     as_array,
     evaluate,
 )
-from gradc.function_table import did_you_mean
-from gradc.ir.dims import Dim, SizeExpr, size
-from gradc.ir.function import Function, Value, function, parameter
+from gradc.ir.dims import SizeExpr
+from gradc.ir.function import Function, Value, function
 from gradc.ir.span import Span, at
 from gradc.ir.transforms.rebuild import unused_name
-from gradc.ir.types import DTYPES_BY_NAME, ArrayType
+from gradc.ir.types import ArrayType
 from gradc.static_values import (
-    CONSTANTS,
-    NOT_STATIC,
-    StaticValueError,
     describe,
-    static_binary,
-    static_negative,
 )
 from gradc.tensor import Tensor
-
-
-class InternalError(Exception):
-    """A defect of gradc, met while it worked on the source at `span`."""
-
-    def __init__(self, span: Span) -> None:
-        self.span = span
-        super().__init__(str(span))
 
 
 def elaborate_function(
@@ -49,15 +42,15 @@ def elaborate_function(
     """The function, or POISON where errors were found."""
     count = len(errors)
     scope = Scope(module.file, module.text, module.call, dict(module.values), module.functions)
-    parameters = _bind_parameters(item.head, scope, errors)
+    parameters = bind_parameters(item.head, scope, errors)
     results: list[Value] = []
-    with _collected(errors, item.head.span):
+    with collected(errors, item.head.span):
         declared = _declared_results(item.head, scope)
         value, place = _run_body(item, scope, errors)
         results = _results(value, place, item, declared, scope)
     if len(errors) > count or not results:
         return POISON
-    with _collected(errors, item.head.span):
+    with collected(errors, item.head.span):
         names = _result_names(item.head, scope)
         return function(item.name.text, parameters, results, result_names=names)
     return POISON
@@ -70,163 +63,6 @@ def _result_names(head: syntax.Head, scope: Scope) -> list[str]:
         return []
     taken = {*declared, *(name for name, b in scope.values.items() if b.kind != "variable")}
     return [name or unused_name(f"result{i}", taken) for i, name in enumerate(declared)]
-
-
-@contextmanager
-def _collected(errors: list[Diagnostic], span: Span) -> Iterator[None]:
-    """Collect an error instead of raising it; a defect of gradc becomes an InternalError."""
-    try:
-        yield
-    except Refused as refused:
-        errors.append(refused.diagnostic)
-    except Poisoned:
-        pass
-    except (InternalError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise InternalError(span) from error
-
-
-# Parameters and sizes
-
-
-def _bind_parameters(head: syntax.Head, scope: Scope, errors: list[Diagnostic]) -> list[Value]:
-    """The function's parameters; they and the sizes of their types are bound in `scope`."""
-    for declared in head.parameters:
-        for dim in declared.type.dims:
-            for name in _names_in(dim):
-                with _collected(errors, name.span):
-                    _bind_size(name, scope)
-    values = []
-    for declared in head.parameters:
-        with _collected(errors, declared.span):
-            made: object = POISON
-            try:
-                kind = elaborate_type(declared.type, scope)
-                made = Tensor(parameter(kind, declared.name.text, declared.span))
-                values.append(made.value)
-            finally:
-                _bind_new(declared.name, made, "parameter", scope)
-    return values
-
-
-def _names_in(node: syntax.Expression) -> list[syntax.Name]:
-    found = []
-    stack: list[object] = [node]
-    while stack:
-        current = stack.pop()
-        if isinstance(current, syntax.Name):
-            found.append(current)
-        else:
-            stack.extend(reversed(syntax.children(current)))  # type: ignore[arg-type]
-    return found
-
-
-def _bind_size(name: syntax.Name, scope: Scope) -> None:
-    binding = scope.values.get(name.text)
-    if binding is not None and binding.kind in ("size", "constant"):
-        return
-    _check_name(name, "size")
-    scope.values[name.text] = Binding(size(name.text), name.span, "size")
-
-
-def _bind_new(name: syntax.Name, value: object, kind: str, scope: Scope) -> None:
-    """Bind a name; one that is bound already is an error that shows both places."""
-    earlier = scope.values.get(name.text)
-    if earlier is not None:
-        causes = _first_binding(earlier)
-        raise refuse(
-            "G0306",
-            f"the name `{name.text}` is bound already",
-            name.span,
-            "a second binding",
-            causes=causes,
-            help=("a name is bound once; choose another one",),
-        )
-    try:
-        _check_name(name, kind)
-    finally:
-        scope.values[name.text] = Binding(value, name.span, kind)
-
-
-def _first_binding(earlier: Binding) -> tuple[Label, ...]:
-    if earlier.span is None:
-        return ()
-    return (Label(earlier.span, f"the {earlier.kind} of this name"),)
-
-
-def _check_name(name: syntax.Name, kind: str) -> None:
-    text = name.text
-    taken = "a constant" if text in CONSTANTS else "a type" if text in DTYPES_BY_NAME else ""
-    if taken:
-        message = f"`{text}` is {taken} of the language, and cannot name a {kind}"
-        raise refuse("G0307", message, name.span, help=("choose another name",))
-    if text.startswith("__"):
-        message = f"names that begin with two underscores are reserved: `{text}`"
-        raise refuse("G0307", message, name.span, help=(f"write `{text.lstrip('_') or 'x'}`",))
-
-
-def elaborate_type(node: syntax.Type, scope: Scope) -> ArrayType:
-    """The array type that a declaration writes. Raises Refused."""
-    dtype = DTYPES_BY_NAME.get(node.dtype.text)
-    if dtype is None:
-        advice = did_you_mean(node.dtype.text, tuple(DTYPES_BY_NAME))
-        if node.dtype.text in _ALSO_CALLED:
-            advice = [f"did you mean `{_ALSO_CALLED[node.dtype.text]}`?"]
-        have = ", ".join(DTYPES_BY_NAME)
-        message = f"there is no type `{node.dtype.text}`"
-        raise refuse("G0309", message, node.dtype.span, help=advice, notes=(f"there are {have}",))
-    return ArrayType(dtype, tuple(_dim(dim, scope) for dim in node.dims))
-
-
-_ALSO_CALLED = {
-    "float": "f64", "double": "f64", "float64": "f64", "float32": "f32", "int": "i64",
-    "int64": "i64", "int32": "i32", "boolean": "bool", "real": "f64", "scalar": "f64",
-}  # fmt: skip
-
-
-def _dim(node: syntax.Expression, scope: Scope) -> Dim:
-    """A length: integers and sizes under `+ - * // %`."""
-    value = _dim_value(node, scope)
-    if isinstance(value, int) and value < 0:
-        raise refuse("G0310", f"a length is not negative: {value}", node.span)
-    return value
-
-
-def _dim_value(node: syntax.Expression, scope: Scope) -> Dim:
-    value: object = NOT_STATIC
-    if isinstance(node, syntax.Number):
-        value = node.value
-    elif isinstance(node, syntax.Name):
-        binding = scope.values.get(node.text)
-        if binding is None:
-            sizes = [name for name, known in scope.values.items() if known.kind == "size"]
-            raise refuse(
-                "G0310",
-                f"the size `{node.text}` is not known here",
-                node.span,
-                help=did_you_mean(node.text, sizes),
-                notes=("sizes are bound by the shapes of the parameters",),
-            )
-        value = binding.value
-    elif isinstance(node, syntax.Chain):
-        value = _dim_value(node.first, scope)
-        for symbol, operand in node.rest:
-            value = _dim_operation(symbol, value, _dim_value(operand, scope))
-    elif isinstance(node, syntax.Unary) and node.operator.symbol == "-":
-        value = static_negative(_dim_value(node.operand, scope))
-    if isinstance(value, int | SizeExpr) and not isinstance(value, bool):
-        return value
-    what = "this is no integer" if not isinstance(value, Tensor) else "this is an array"
-    message = "a length is made of integers and sizes with + - * // %"
-    raise refuse("G0310", message, node.span, what)
-
-
-def _dim_operation(symbol: syntax.Operator, x: object, y: object) -> object:
-    try:
-        return static_binary(symbol.symbol, x, y)
-    except StaticValueError as error:
-        raise refuse("G0310", str(error), symbol.span) from error
 
 
 # Statements
@@ -246,7 +82,7 @@ def _run_body(
             help=(f"the last line of a function is its result, an expression: `{name}`",),
         )
     for statement in item.body[:-1]:
-        with _collected(errors, statement.span):
+        with collected(errors, statement.span):
             _run_statement(statement, scope)
     last = item.body[-1]
     with _defects_at(last.span):
@@ -288,7 +124,7 @@ def _bind_targets(targets: Sequence[syntax.Name], values: Sequence[object], scop
         if target.text == "_":
             continue
         try:
-            _bind_new(target, value, "variable", scope)
+            bind_new(target, value, "variable", scope)
         except Refused as error:
             refused = refused or error
     if refused is not None:
@@ -347,7 +183,7 @@ def _declared_results(head: syntax.Head, scope: Scope) -> _Declared | None:
 
 
 def _check_result_name(name: syntax.Name, scope: Scope) -> None:
-    _check_name(name, "result")
+    check_name(name, "result")
     bound = scope.values.get(name.text)
     if bound is not None and bound.kind in ("parameter", "size"):
         raise refuse(
