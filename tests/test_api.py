@@ -221,6 +221,10 @@ def test_wrong_functions() -> None:
     x, y = gt.scalar("x"), gt.scalar("y")
     with pytest.raises(gradc.MissingInputError, match="y"):
         gradc.function([x], x + y)
+    with pytest.raises(gradc.MissingInputError, match="a size that no input has"):
+        gradc.function([], gt.ones_like(gt.vector("v")))
+    with pytest.raises(gradc.MissingInputError, match="the size n"):
+        gradc.function([x], gt.zeros(("n",)))
     with pytest.raises(gradc.RepeatedInputError, match="x"):
         gradc.function([x, y, x], x + y)
     with pytest.raises(TypeError, match="input 0"):

@@ -266,8 +266,9 @@ def test_disconnected_inputs() -> None:
         gradc.grad(cost, x)
     with pytest.raises(ValueError):
         gradc.grad(gt.sum(gt.zeros_like(x)), x)
-    with pytest.warns(UserWarning, match="does not depend"):
+    with pytest.warns(UserWarning, match="does not depend") as warned:
         gradc.grad(cost, x, disconnected_inputs="warn")
+    assert warned[0].filename == __file__
     zero, integer = gradc.grad(y, [x, n], disconnected_inputs="ignore")
     assert (zero.shape, integer.dtype) == (x.shape, f64)
     assert gradc.grad(y, x, disconnected_inputs="ignore", return_disconnected="none") is None

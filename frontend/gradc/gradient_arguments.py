@@ -14,11 +14,13 @@ from gradc.errors import (
 )
 from gradc.ir.function import Value
 from gradc.ir.op import Cotangent, Disconnected, Null
+from gradc.ir.span import Span
 from gradc.ir.transforms.zeros import cotangent_type, zeros
 from gradc.ir.types import DisconnectedType, NullType
 from gradc.null import NoGradient
 from gradc.tensor.create import ones_like
 from gradc.tensor.operands import asarray, assume_shape, cast, note, same_length
+from gradc.tensor.source import users_line
 from gradc.tensor.variable import Tensor
 
 Variables = Any  # a Tensor, or a list or tuple of Tensors
@@ -162,4 +164,5 @@ def report_disconnected(target: Value, policy: str, forward: bool) -> None:
         argument = "disconnected_outputs" if forward else "disconnected_inputs"
         raise DisconnectedInputError(message, hint=f'{argument}="ignore" makes the derivative zero')
     if policy == "warn":
-        warnings.warn(message, UserWarning, stacklevel=5)
+        line = users_line() or Span("<unknown>", 0)
+        warnings.warn_explicit(message, UserWarning, line.file, line.line)

@@ -56,6 +56,7 @@ def make_function(
     )
     made = replace(made, parameter_names=names)
     made = name_sizes(made)
+    _refuse_unknown_sizes(made)
     wanted = list(result_names) or _result_names(results)
     taken.update(made.sizes)
     return replace(made, result_names=tuple(unused_name(n, taken) for n in wanted))
@@ -120,6 +121,21 @@ def _refuse_repeated(parameters: Sequence[Value]) -> None:
             raise RepeatedInputError(
                 f"the variable {value.name or value} is both input {first} and input {position}",
                 hint="name it once",
+            )
+
+
+def _refuse_unknown_sizes(fn: Function) -> None:
+    """Raise MissingInputError for a size that no parameter's shape tells."""
+    known = set(fn.sizes)
+    for made in fn.equations:
+        dims = [d for output in made.outputs for d in output.shape if isinstance(d, SizeExpr)]
+        dims += [d for d in made.attrs.values() if isinstance(d, SizeExpr)]
+        for unknown in sorted(names_of(dims) - known):
+            what = "a size" if is_anonymous(unknown) else f"the size {unknown}"
+            where = f" (made at {made.span})" if made.span else ""
+            raise MissingInputError(
+                f"{fn.name}: the shape of an array{where} has {what} that no input has",
+                hint="add the variable with this size to the inputs, or give the size a number",
             )
 
 

@@ -8,6 +8,7 @@ axis whose length is statically 1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -68,17 +69,25 @@ def cast(x: Tensor, dtype: DType | None) -> Tensor:
 
 def result_type(operands: Sequence[ArrayLike]) -> DType:
     """The common element type of operands, as NumPy 2 finds it."""
-    kinds: list[Any] = []
-    for x in operands:
-        if isinstance(x, SizeExpr):
-            kinds.append(1)
-        elif is_weak(x):
-            kinds.append(type(x)(1))
-        else:
-            kinds.append(asarray(x).dtype.numpy if not isinstance(x, bool) else np.dtype("?"))
-    if all(isinstance(kind, int | float) for kind in kinds):
-        return f64 if any(isinstance(kind, float) for kind in kinds) else i64
-    return dtype_of(np.result_type(*kinds))
+    return _common_type(tuple(_kind(x) for x in operands))
+
+
+def _kind(x: ArrayLike) -> DType | type:
+    """An operand's element type; int or float for one that is weak."""
+    if isinstance(x, Tensor):
+        return x.dtype
+    if is_weak(x):
+        return float if isinstance(x, float) else int
+    return asarray(x).dtype
+
+
+@cache
+def _common_type(kinds: tuple[DType | type, ...]) -> DType:
+    strong = [kind.numpy for kind in kinds if isinstance(kind, DType)]
+    if not strong:
+        return f64 if float in kinds else i64
+    weak = [kind(1) for kind in kinds if not isinstance(kind, DType)]
+    return dtype_of(np.result_type(*strong, *weak))
 
 
 def promote(*operands: ArrayLike, dtype: DType | None = None) -> list[Tensor]:
