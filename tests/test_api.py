@@ -16,6 +16,7 @@ import gradc.tensor as gt
 import numpy as np
 import pytest
 from gradc import CompiledFunction, f32, f64, i64
+from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
 
 RNG = np.random.default_rng(2)
@@ -322,7 +323,57 @@ def test_a_failed_build_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monke
         gradc.build(tmp_path / "loss.so", loss=lambda x: x)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no functions"):
         gradc.build(tmp_path / "loss.so")
+    with pytest.raises(ValueError, match="twice"):
+        gradc.build(tmp_path / "loss.so", {"loss": loss}, loss=loss)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        gradc.build(tmp_path / "nowhere" / "loss.so", loss=loss)
+    with pytest.raises(ValueError, match="no name for a library"):
+        gradc.build(tmp_path / "loss.h", loss=loss)
     assert list(tmp_path.iterdir()) == []
+
+
+def against_the_evaluator(f: CompiledFunction, *arrays: Any) -> None:
+    given = [np.asarray(a, p.dtype.numpy) for a, p in zip(arrays, f.ir.parameters, strict=True)]
+    results = f(*given)
+    expected = evaluate(f.ir, *given)
+    for found, wanted in zip(results, expected, strict=True):
+        tolerance = 1e-9 if wanted.dtype == "f8" else 1e-4
+        np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+def test_a_mixture_model() -> None:
+    @gradc.function
+    def density(mu: f64["k", "d"], scale: f64["k", "d"], weight: f64["k"], X: f64["n", "d"]) -> Any:
+        z = (X[:, None, :] - mu) / gt.exp(scale)
+        log_density = gt.sum(-0.5 * z * z - scale, axis=-1) + gt.log_softmax(weight)
+        return -gt.sum(gt.logsumexp(log_density, axis=1))
+
+    arrays = [RNG.normal(size=s) for s in ((3, 2), (3, 2), (3,), (9, 2))]
+    wrt = ["mu", "scale", "weight"]
+    against_the_evaluator(gradc.value_and_grad(density, wrt), *arrays)
+    against_the_evaluator(gradc.hessian(density, ["mu", "weight"]), *arrays)
+
+
+def test_a_network_with_integer_labels() -> None:
+    @gradc.function
+    def loss(W: f32["h", "d"], b: f32["h"], U: f32["o", "h"], X: f32["n", "d"], y: i64["n"]) -> Any:
+        logits = gt.tanh(X @ W.T + b) @ U.T
+        return -gt.mean(gt.take_along_axis(gt.log_softmax(logits), y[:, None], 1))
+
+    arrays = [RNG.normal(size=s) for s in ((8, 5), (8,), (4, 8), (20, 5))]
+    labels = RNG.integers(0, 4, 20)
+    against_the_evaluator(gradc.value_and_grad(loss, ["W", "b", "U"]), *arrays, labels)
+
+
+def test_a_recurrence_over_a_static_axis() -> None:
+    @gradc.function
+    def last(W: f64[4, 4], h: f64[4], xs: f64[6, 4]) -> Any:
+        for x in xs:
+            h = gt.tanh(W @ h + x)
+        return gt.sum(h)
+
+    arrays = [RNG.normal(size=s) for s in ((4, 4), (4,), (6, 4))]
+    against_the_evaluator(gradc.value_and_grad(last, ["W", "h", "xs"]), *arrays)
 
 
 def test_all_names_are_there() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from gradc.codegen.cabi import exported_symbols, header, manifest_of
@@ -54,11 +54,15 @@ def build(
 
     Raises ValueError for a name that C cannot use, LinkError where no linker works, OSError.
     """
+    twice = sorted(named.keys() & (functions or {}).keys())
+    if twice:
+        raise GradcValueError(f"build: {', '.join(twice)} is given twice")
     wanted = {**(functions or {}), **named}
     if not wanted:
         raise GradcValueError("build: there are no functions", hint="build(path, loss=loss)")
     graphs = {name: _graph(name, function) for name, function in wanted.items()}
     symbols = exported_symbols(graphs)
+    library, c_header, json = _files(Path(path))
     machine = target if isinstance(target, Target) else parse_target(target or "native")
     seconds: dict[str, float] = {}
     with _timed("optimize", seconds):
@@ -70,13 +74,14 @@ def build(
         text = emit_module(programs, manifest, machine)
     with _timed("compile", seconds):
         code = compile_to_object(text, machine)
-    library = Path(path)
-    stem = library.stem.removeprefix("lib") or library.stem
-    c_header, json = library.with_name(f"{stem}.h"), library.with_name(f"{stem}.json")
-    texts = {c_header: header(manifest, stem), json: manifest + "\n"}
-    with _timed("link", seconds), _staged(texts):
-        link(code, library, symbols, manifest)
-    sizes = {file.name: file.stat().st_size for file in (library, *texts)}
+    with _timed("link", seconds), TemporaryDirectory(prefix=".gradc-", dir=library.parent) as name:
+        folder = Path(name)
+        link(code, folder / library.name, symbols, manifest)
+        (folder / c_header.name).write_text(header(manifest, c_header.stem), encoding="utf-8")
+        (folder / json.name).write_text(manifest + "\n", encoding="utf-8")
+        for file in (json, c_header, library):
+            os.replace(folder / file.name, file)
+    sizes = {file.name: file.stat().st_size for file in (library, c_header, json)}
     return BuildReport(library, c_header, json, sizes, seconds)
 
 
@@ -97,22 +102,15 @@ def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
     seconds[stage] = perf_counter() - start
 
 
-@contextmanager
-def _staged(texts: Mapping[Path, str]) -> Iterator[None]:
-    """Write temporary files, and put them in their places once the body has succeeded."""
-    written: list[tuple[str, Path]] = []
-    try:
-        for target, text in texts.items():
-            descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-            written.append((name, target))
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(name, 0o644)
-        yield
-        for name, target in written:
-            os.replace(name, target)
-    except BaseException:
-        for name, _ in written:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
-        raise
+def _files(library: Path) -> tuple[Path, Path, Path]:
+    """The library, its header and its manifest; OSError where they cannot be written."""
+    stem = library.stem.removeprefix("lib") or library.stem
+    files = (library, library.with_name(f"{stem}.h"), library.with_name(f"{stem}.json"))
+    if not library.parent.is_dir():
+        raise FileNotFoundError(f"build: there is no folder {library.parent}")
+    if len(set(files)) < len(files):
+        raise GradcValueError(f"build: {library.name} is no name for a library", hint="use .so")
+    for file in files:
+        if file.is_dir():
+            raise IsADirectoryError(f"build: {file} is a folder")
+    return files
