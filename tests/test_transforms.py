@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gradc.ir.dims import parse_dim, size
 from gradc.ir.evaluate import evaluate
-from gradc.ir.function import Function, Value, function, parameter
+from gradc.ir.function import Function, Requirement, Value, function, parameter
 from gradc.ir.lowering import Composite, IndexMap
 from gradc.ir.op import DISCONNECTED, Null, Op
 from gradc.ir.ops.arithmetic import add, mul
@@ -23,7 +23,7 @@ from gradc.ir.span import Span, at
 from gradc.ir.transforms.batch import batch, batch_values
 from gradc.ir.transforms.expand import expand_composites
 from gradc.ir.transforms.forward import push_tangents, pushforward
-from gradc.ir.transforms.inline import bind_sizes, inline
+from gradc.ir.transforms.inline import bind_sizes, conditions_at, inline
 from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents, pullback
 from gradc.ir.types import ArrayType, DType, f32, f64, i64
 from gradc.ir.verify import verify
@@ -414,6 +414,14 @@ def test_inline_solves_for_sizes_inside_expressions():
     assert bind_sizes(fn, [parameter(f64["4*k + 5"], "y")]) == {"n": parse_dim("2*k + 2")}
     with pytest.raises(TypeError, match=r"axis 0 of the argument x has the length 2\*n \+ 1"):
         bind_sizes(fn, [parameter(f64[8], "y")])
+
+
+def test_conditions_follow_the_sizes():
+    x = vector()
+    condition = Requirement(size("n") - 3, ">= 0", "at least three")
+    fn = function("f", [x], [sum_(x, axes=(0,))], [condition])
+    (found,) = conditions_at(fn, [parameter(f64["2*k + 1"], "y")])
+    assert found.dim == parse_dim("2*k - 2") and found.why == "at least three"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradc.ir.dims import Dim, SizeExpr, divide_exactly, names_of, size, substitute
-from gradc.ir.function import Function, Value
-from gradc.ir.transforms.rebuild import rebuild_equation
+from gradc.ir.function import Function, Requirement, Value
+from gradc.ir.transforms.rebuild import rebuild_equation, substitute_requirement
 
 
 def inline(
@@ -25,6 +25,18 @@ def inline(
         again = rebuild_equation(made, [values.get(v, v) for v in made.inputs], changed)
         values.update(zip(made.outputs, again.outputs, strict=True))
     return tuple(values.get(result, result) for result in fn.results)
+
+
+def conditions_at(
+    fn: Function, arguments: Sequence[Value], sizes: Mapping[str, Dim] | None = None
+) -> tuple[Requirement, ...]:
+    """The conditions of `fn` on the sizes of the caller, who passes them on to `function`.
+
+    Those that its equations imply are collected anew from the inlined equations; the others would
+    be lost without this.
+    """
+    bound = bind_sizes(fn, arguments, sizes)
+    return tuple(substitute_requirement(condition, bound) for condition in fn.requires)
 
 
 def bind_sizes(
