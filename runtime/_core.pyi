@@ -2,12 +2,13 @@
 
 import inspect
 from os import PathLike
-from typing import Any
+from typing import Any, final
 
 from gradc.runtime.manifest import ArrayEntry, FunctionEntry
 
 ABI_VERSION: int
 
+@final
 class NativeFunction:
     """A compiled function: call it with arrays by position or name, `out=` to write in place."""
 
@@ -20,6 +21,8 @@ class NativeFunction:
     @property
     def __name__(self) -> str: ...
     @property
+    def __qualname__(self) -> str: ...
+    @property
     def __signature__(self) -> inspect.Signature: ...
     @property
     def entry(self) -> FunctionEntry: ...
@@ -30,6 +33,7 @@ class NativeFunction:
     @property
     def outputs(self) -> tuple[ArrayEntry, ...]: ...
 
+@final
 class Library:
     """A shared library, open while this object lives; OSError where it cannot be opened.
 
