@@ -134,20 +134,6 @@ def _beginning(k: KernelState, statement: For, accumulator: Accumulator) -> Spre
     return Spread((), (literal(identity(accumulator.kind, dtype), dtype),))
 
 
-def _registers(
-    k: KernelState, accumulator: Accumulator, total: Spread, axes: Axes, wide: bool, copies: int
-) -> list[str]:
-    """The accumulators at a segment's start: copy 0 goes on, the others start from the identity."""
-    dtype = accumulator.value.dtype
-    zero = literal(identity(accumulator.kind, dtype), dtype, k.lanes if wide else 1)
-    outer = axes[:-1] if copies > 1 else axes
-    found: list[str] = []
-    for entry in project(total, outer):
-        found.append(k.vector(dtype, entry, total.is_vector) if wide else _plain(entry))
-        found.extend([zero] * (copies - 1))
-    return found
-
-
 def _plain(entry: Entry) -> str:
     assert isinstance(entry, str)
     return entry
@@ -184,6 +170,26 @@ def _result(k: KernelState, statement: For, accumulator: Accumulator, total: Spr
 # --- one segment ---------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Sum:
+    """An accumulator in one segment: a register for each combination of copies of `axes`.
+
+    Its own copies are the last axis. `starts` is what the registers hold before the segment,
+    `carried` what they hold in a trip, `finals` what they hold after it.
+    """
+
+    accumulator: Accumulator
+    axes: Axes
+    lanes: int
+    starts: list[str]
+    carried: list[str]
+    finals: list[str]
+
+    @property
+    def kind(self) -> str:
+        return llvm_type(self.accumulator.value.dtype, self.lanes)
+
+
 def _write_segment(
     k: KernelState,
     loop: _Loop,
@@ -193,43 +199,28 @@ def _write_segment(
     block: Callable[[KernelState, Sequence[Statement]], None],
 ) -> list[Spread]:
     """Write one segment; gives what is accumulated after it, the copies combined."""
-    w, accumulators = k.w, loop.statement.accumulators
-    outside = k.axes, k.lanes, k.mask
+    w, outside = k.w, (k.axes, k.lanes, k.mask)
     before, w.lines = w.lines, []
-    entrance, head, variable = w.block, w.label("loop"), bounds[0]
     repeats = not segment.once and segment.trips != 1
-    if repeats:
-        variable = w.name()
-    if repeats or segment.trips is None:
-        w.block = head
+    variable = w.name() if repeats else bounds[0]
+    control = _Control(bounds, variable, w.block, w.label("loop"), loop.statement.step, segment)
+    if segment.trips != 1:
+        w.block = control.head
     _enter(k, loop, segment, variable)
     block(k, loop.statement.body)
-    layouts = [_layout(k, loop, segment, a, t) for a, t in zip(accumulators, totals, strict=True)]
-    # What the accumulators hold at the start is written before the loop, and there is no mask.
+    # What the accumulators hold at the start is written before the loop.
     body, w.lines = w.lines, before
-    starts = [
-        _registers(k, a, t, axes, wide, segment.copies)
-        for a, t, (axes, wide) in zip(accumulators, totals, layouts, strict=True)
-    ]
+    pairs = zip(loop.statement.accumulators, totals, strict=True)
+    sums = [_begin_sum(k, loop, segment, accumulator, total) for accumulator, total in pairs]
     w.lines = body
-    control = _Control(bounds, variable, entrance, head, loop.statement.step, segment)
-    if repeats or segment.trips is None:
-        carried = [[w.name() for _ in start] if repeats else start for start in starts]
-    else:
-        carried = starts
-    finals = [
-        _accumulate(k, segment, a, layout, carry)
-        for a, layout, carry in zip(accumulators, layouts, carried, strict=True)
-    ]
-    kinds = [
-        llvm_type(a.value.dtype, k.lanes if wide else 1)
-        for a, (_, wide) in zip(accumulators, layouts, strict=True)
-    ]
+    for found in sums:
+        found.carried = [w.name() for _ in found.starts] if repeats else found.starts
+        found.finals = _accumulate(k, segment, found)
     w.lines = before
-    results = _close(k, control, kinds, starts, carried, finals, body)
+    results = _close(k, control, sums, body)
     ended = [
-        _combine_copies(k, segment, a, layout, registers)
-        for a, layout, registers in zip(accumulators, layouts, results, strict=True)
+        _combine_copies(k, segment, found, registers)
+        for found, registers in zip(sums, results, strict=True)
     ]
     k.axes, k.lanes, k.mask = outside
     return ended
@@ -268,52 +259,47 @@ def _tail_mask(k: KernelState, loop: _Loop, segment: Segment, variable: str) -> 
     return w.let(f"icmp sgt {vector} {limit}, <{numbers}>")
 
 
-def _layout(
+def _begin_sum(
     k: KernelState, loop: _Loop, segment: Segment, accumulator: Accumulator, total: Spread
-) -> tuple[Axes, bool]:
-    """The axes of an accumulator in a segment (its own copies last), and whether it is a vector."""
-    value = k.values[accumulator.value]
+) -> _Sum:
+    """The accumulators at a segment's start: copy 0 goes on, the others start from the identity."""
+    value, dtype = k.values[accumulator.value], accumulator.value.dtype
     own: Axes = ((loop.depth, segment.copies),) if segment.copies > 1 else ()
     axes = union((value, total, Spread(own, ())))
     wide = segment.lanes > 1 or value.varies_over_lanes or total.varies_over_lanes
-    return axes, wide
+    lanes = k.lanes if wide else 1
+    zero = literal(identity(accumulator.kind, dtype), dtype, lanes)
+    starts: list[str] = []
+    for entry in project(total, axes[:-1] if own else axes):
+        starts.append(k.vector(dtype, entry, total.is_vector) if wide else _plain(entry))
+        starts.extend([zero] * (segment.copies - 1))
+    return _Sum(accumulator, axes, lanes, starts, [], [])
 
 
-def _accumulate(
-    k: KernelState,
-    segment: Segment,
-    accumulator: Accumulator,
-    layout: tuple[Axes, bool],
-    carried: Sequence[str],
-) -> list[str]:
+def _accumulate(k: KernelState, segment: Segment, found: _Sum) -> list[str]:
     """The accumulators after one trip; lanes that are masked keep what they had."""
-    (axes, wide), value = layout, k.values[accumulator.value]
-    dtype, lanes = accumulator.value.dtype, k.lanes if layout[1] else 1
-    found = []
-    for carry, entry in zip(carried, project(value, axes), strict=True):
-        term = k.vector(dtype, entry, value.is_vector) if wide else _plain(entry)
-        new = arithmetic(k.w, accumulator.kind, dtype, lanes, (carry, term))
+    accumulator, lanes, value = found.accumulator, found.lanes, k.values[found.accumulator.value]
+    dtype, finals = accumulator.value.dtype, []
+    terms = project(k.vectors(dtype, value) if lanes > 1 else value, found.axes)
+    for carry, term in zip(found.carried, terms, strict=True):
+        new = arithmetic(k.w, accumulator.kind, dtype, lanes, (carry, _plain(term)))
         if segment.masked:
             assert k.mask is not None
             new = select(k.w, dtype, lanes, k.mask, (new, carry))
-        found.append(new)
-    return found
+        finals.append(new)
+    return finals
 
 
 def _combine_copies(
-    k: KernelState,
-    segment: Segment,
-    accumulator: Accumulator,
-    layout: tuple[Axes, bool],
-    registers: Sequence[str],
+    k: KernelState, segment: Segment, found: _Sum, registers: Sequence[str]
 ) -> Spread:
-    axes, wide = layout
-    if segment.copies == 1:
-        return Spread(axes, tuple(registers), wide)
-    width, kind, dtype = segment.copies, accumulator.kind, accumulator.value.dtype
+    wide, width = found.lanes > 1, segment.copies
+    if width == 1:
+        return Spread(found.axes, tuple(registers), wide)
+    kind, dtype = found.accumulator.kind, found.accumulator.value.dtype
     groups = [registers[i : i + width] for i in range(0, len(registers), width)]
-    lanes = k.lanes if wide else 1
-    return Spread(axes[:-1], tuple(fold_tree(k.w, kind, dtype, lanes, g) for g in groups), wide)
+    totals = tuple(fold_tree(k.w, kind, dtype, found.lanes, group) for group in groups)
+    return Spread(found.axes[:-1], totals, wide)
 
 
 # --- control flow --------------------------------------------------------------------------------
@@ -331,52 +317,43 @@ class _Control:
     segment: Segment
 
 
-def _close(
-    k: KernelState,
-    control: _Control,
-    kinds: list[str],
-    starts: list[list[str]],
-    carried: list[list[str]],
-    finals: list[list[str]],
-    body: list[str],
-) -> list[list[str]]:
+def _close(k: KernelState, control: _Control, sums: list[_Sum], body: list[str]) -> list[list[str]]:
     """Put the branches and phis around a body that is written; gives the accumulators after it."""
     w, segment, (position, end) = k.w, control.segment, control.bounds
     if segment.trips == 1:
         w.lines.extend(body)
-        return finals
+        return [found.finals for found in sums]
     latch, done = w.block, w.label("done")
     if segment.trips is None:
-        some = w.let(f"icmp slt i64 {position}, {end}")
-        w.branch(some, control.head, done)
+        w.branch(w.let(f"icmp slt i64 {position}, {end}"), control.head, done)
     else:
         w.jump(control.head)
     w.start(control.head)
-    repeats = not segment.once
-    if repeats:
+    if segment.once:
+        w.lines.extend(body)
+        w.jump(done)
+    else:
         following = w.name()
-        w.do(
-            f"{control.variable} = phi i64 [ {position}, %{control.entrance} ], "
-            f"[ {following}, %{latch} ]"
-        )
-        for kind, *columns in zip(kinds, carried, starts, finals, strict=True):
-            for carry, start, final in zip(*columns, strict=True):
-                w.do(
-                    f"{carry} = phi {kind} [ {start}, %{control.entrance} ], [ {final}, %{latch} ]"
-                )
-    w.lines.extend(body)
-    if repeats:
+        _phis(k, control, latch, "i64", [(control.variable, position, following)])
+        for found in sums:
+            rows = list(zip(found.carried, found.starts, found.finals, strict=True))
+            _phis(k, control, latch, found.kind, rows)
+        w.lines.extend(body)
         w.do(f"{following} = add i64 {control.variable}, {segment.width * control.step}")
         w.branch(w.let(f"icmp slt i64 {following}, {end}"), control.head, done)
-    else:
-        w.jump(done)
     w.start(done)
     if segment.trips is not None:
-        return finals
-    return [
-        [
-            w.let(f"phi {kind} [ {start}, %{control.entrance} ], [ {final}, %{latch} ]")
-            for start, final in zip(*columns, strict=True)
-        ]
-        for kind, *columns in zip(kinds, starts, finals, strict=True)
-    ]
+        return [found.finals for found in sums]
+    results = [[w.name() for _ in found.finals] for found in sums]
+    for found, names in zip(sums, results, strict=True):
+        rows = list(zip(names, found.starts, found.finals, strict=True))
+        _phis(k, control, latch, found.kind, rows)
+    return results
+
+
+def _phis(
+    k: KernelState, control: _Control, latch: str, kind: str, rows: list[tuple[str, str, str]]
+) -> None:
+    """For each row (name, a, b): a on the way in, b at the end of a trip."""
+    for name, first, later in rows:
+        k.w.do(f"{name} = phi {kind} [ {first}, %{control.entrance} ], [ {later}, %{latch} ]")

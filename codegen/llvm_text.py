@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gradc.codegen.target import Target
-from gradc.ir.dims import Dim, FloorDiv, SizeExpr
+from gradc.ir.dims import Dim, FloorDiv
 from gradc.ir.types import DType
 
 _TYPES = {"f64": "double", "f32": "float", "i64": "i64", "i32": "i32", "bool": "i1"}
@@ -216,8 +216,3 @@ class Writer:
         if isinstance(atom, str):
             return sizes[atom]
         return self.floor_divide(self.dim(atom.numerator, sizes), self.dim(atom.denominator, sizes))
-
-
-def size_names(dims: Sequence[Dim]) -> list[str]:
-    """The names that dimensions read, sorted."""
-    return sorted(set().union(*(d.names for d in dims if isinstance(d, SizeExpr))))

@@ -6,8 +6,6 @@ that only runs compiled models never does.
 
 from __future__ import annotations
 
-import platform
-import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -90,11 +88,6 @@ def compile_to_assembly(text: str, target: Target) -> str:
     return str(machine.emit_assembly(module))
 
 
-def optimise(text: str, target: Target) -> str:
-    """The module after the passes that `compile_to_object` runs, as text."""
-    return str(_optimised(text, target)[0])
-
-
 def _optimised(text: str, target: Target) -> tuple[binding.ModuleRef, binding.TargetMachine]:
     llvm = _llvm()
     machine = _machine(target)
@@ -167,10 +160,3 @@ def _vector_bits(triple: str, features: set[str]) -> int:
     if "avx512f" in features:
         return 512
     return 256 if features & {"avx", "avx2"} else 128
-
-
-def is_native(target: Target) -> bool:
-    """Whether code for the target's kind of machine can run in this process."""
-    kind = target.triple.split("-")[0]
-    ours = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
-    return {"arm64": "aarch64"}.get(kind, kind) == ours and sys.maxsize > 2**32
