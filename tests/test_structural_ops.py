@@ -98,7 +98,7 @@ def derivatives(build: Callable[..., Value], x: Any) -> Any:
         (lambda x: prod(x, axes=(0,)), [0.0, 2.0, 3.0], [6, 0, 0]),
         (lambda x: prod(x, axes=(0,)), [0.0, 2.0, 0.0], [0, 0, 0]),
         (lambda x: prod(x, axes=(0,)), [5.0], [1]),
-        (lambda x: prod(x, axes=(0,)), [0.0, 1e300, 1e300, 1e-300], [1e300, 0, 0, 0]),
+        (lambda x: prod(x, axes=(0,)), [0.0, 1e15, 1e15, 1e-15], [1e15, 0, 0, 0]),
         (lambda x: logsumexp(x, axes=(0,)), [-inf, -inf], [0, 0]),
         (lambda x: logsumexp(x, axes=(0,)), [inf, 0.0], [1, 0]),
         (lambda x: logsumexp(x, axes=(0,)), [inf, inf, -inf], [0.5, 0.5, 0]),
@@ -111,8 +111,6 @@ def derivatives(build: Callable[..., Value], x: Any) -> Any:
     ],
 )
 def test_gradient_at_hard_points(build: Any, x: Any, wanted: Any, dtype: str) -> None:
-    if dtype == "f4" and np.nanmax(np.abs(np.asarray(x))) == 1e300:
-        pytest.skip("beyond the range of f32")
     found = derivatives(build, np.array(x, dtype))
     assert found.dtype == dtype
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
@@ -383,6 +381,10 @@ a, b = parameter(f64[3, "n"]), parameter(f64["n", 4])
         (lambda: sum_(a, axes=(2,)), r"axes \(2,\) of an array f64\[3, n\]"),
         (lambda: sum_(parameter(f64[()]), axes=(0,)), "a scalar, which has none"),
         (lambda: sum_(parameter(bool_[3]), axes=(0,)), "cast it first"),
+        (lambda: sum_(a, axes=[0]), r"a tuple of integers, not \[0\]"),
+        (lambda: max_(a, axes=(0.5,)), r"a tuple of integers, not \(0.5,\)"),
+        (lambda: broadcast(a, shape=(-1, 3, n), axes=(1, 2)), "a length is not negative"),
+        (lambda: reshape(a, shape=("n", 3)), "a tuple of integers and sizes"),
         (lambda: transpose(a, permutation=(0, 0)), "no permutation"),
         (lambda: reshape(parameter(f64[3, 2]), shape=(5,)), "6 elements, but"),
         (lambda: reshape(parameter(f64["n"]), shape=(n + 1,)), "n elements, but"),
