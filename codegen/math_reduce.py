@@ -37,8 +37,8 @@ TWO_OVER_PI_LIMBS = (  # 64 zero bits, then the binary digits of 2/pi behind the
     0x56033046FC7B6BAB,
 )
 
-# The first part of the body of one lane: |x| 2/pi = %n + a signed fraction of size %a + %a.low.
-REDUCE_ONE = """\
+# The first part of the body of one lane: %m and 192 bits of 2/pi in %w0, %w1, %w2.
+REDUCE_BITS = """\
 entry:
   %large = fcmp oge double %x, 0x41B0000000000000
   br i1 %large, label %look, label %keep
@@ -72,18 +72,10 @@ reduce:
   %w0 = call i64 @llvm.fshl.i64(i64 %l0, i64 %l1, i64 %shift)
   %w1 = call i64 @llvm.fshl.i64(i64 %l1, i64 %l2, i64 %shift)
   %w2 = call i64 @llvm.fshl.i64(i64 %l2, i64 %l3, i64 %shift)
-  %m.wide = zext i64 %m to i128
-  %w1.wide = zext i64 %w1 to i128
-  %w2.wide = zext i64 %w2 to i128
-  %low = mul i128 %m.wide, %w2.wide
-  %middle = mul i128 %m.wide, %w1.wide
-  %top = mul i64 %m, %w0
-  %top.wide = zext i64 %top to i128
-  %top.shifted = shl i128 %top.wide, 64
-  %carry = lshr i128 %low, 64
-  %sum.0 = add i128 %middle, %carry
-  %upper = add i128 %sum.0, %top.shifted
-  %lower = trunc i128 %low to i64
+"""
+# The second part: from x 2/pi modulo 4 in units of 2^-190, 128 bits in %upper and 64 in %lower,
+# to %n and a signed fraction of size %a + %a.low.
+REDUCE_FRACTION = """\
   %turns.wide = lshr i128 %upper, 126
   %turns = trunc i128 %turns.wide to i64
   %lower.top = lshr i64 %lower, 62
@@ -123,8 +115,10 @@ def reduce_large(lanes: int, fma_is_fast: bool) -> MathFunction:
 
 
 def reduce_one(fma_is_fast: bool) -> MathFunction:
-    """One lane: `REDUCE_ONE`, then the fraction times pi/2 with its sign; and the table of 2/pi."""
-    code = Code(1, fma_is_fast, REDUCE_ONE.splitlines())
+    """One lane: the fraction of x 2/pi, times pi/2, with its sign; and the table of 2/pi."""
+    code = Code(1, fma_is_fast, REDUCE_BITS.splitlines())
+    multiply_bits(code)
+    code.lines += REDUCE_FRACTION.splitlines()
     a, a_low = Term(code, "%a", "double"), Term(code, "%a.low", "double")
     half_pi = code.constant(PI_2_PARTS[0], "double")
     high, low = code.exact_product(a, half_pi)
@@ -149,6 +143,35 @@ def reduce_one(fma_is_fast: bool) -> MathFunction:
         *sorted(code.declarations),
     )
     return MathFunction(symbol, text, (), declarations)
+
+
+def multiply_bits(code: Code) -> None:
+    """%upper, %lower: %m (%w0, %w1, %w2) modulo 2^192."""
+    m, w0, w1, w2 = (Term(code, name, "i64") for name in ("%m", "%w0", "%w1", "%w2"))
+    low_high, low_left, low_right = wide_product(code, m, w2)
+    high, left, right = wide_product(code, m, w1)
+    upper = (code.cast("zext", high + m * w0, "i128") << 64) | code.cast(
+        "zext", left | right, "i128"
+    )
+    carry = code.cast("zext", low_high, "i128")
+    code.lines += [
+        f"  %upper = add i128 {upper.text}, {carry.text}",
+        f"  %lower = or i64 {low_left.text}, {low_right.text}",
+    ]
+
+
+def wide_product(code: Code, a: Term, b: Term) -> tuple[Term, Term, Term]:
+    """(high, left, right): a b = high 2^64 + (left | right) for a < 2^53, from 32-bit factors.
+
+    An i128 product would be a call where registers have 32 bits.
+    """
+    mask = (1 << 32) - 1
+    (a_high, a_low), (b_high, b_low) = ((t >> 32, t & mask) for t in (a, b))
+    lowest = a_low * b_low
+    middle = a_high * b_low + (lowest >> 32)
+    other = a_low * b_high + (middle & mask)
+    high = a_high * b_high + (middle >> 32) + (other >> 32)
+    return high, other << 32, lowest & mask
 
 
 def reduce_lanes(code: Code) -> MathFunction:
