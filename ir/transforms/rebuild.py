@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gradc.ir.dims import Dim, SizeExpr, names_of, substitute
-from gradc.ir.function import Equation, Function, Requirement, Value, equation, function
+from gradc.ir.function import Equation, Function, Requirement, Value, equation, sorted_equations
 from gradc.ir.types import ArrayType
 
 
@@ -79,9 +79,22 @@ def substitute_requirement(requirement: Requirement, sizes: Mapping[str, Dim]) -
 
 
 def with_results(fn: Function, results: Sequence[Value]) -> Function:
-    """A function of the same parameters, names and conditions that computes other `results`."""
-    made = function(fn.name, fn.parameters, results, fn.requires, fn.result_names)
-    return replace(made, parameter_names=fn.parameter_names)
+    """A function of the same parameters, names and conditions that computes other `results`.
+
+    Equations that `fn` does not have bring their conditions, where these say anything new.
+    """
+    equations = sorted_equations(results, stop=fn.parameters)
+    old = set(fn.equations)
+    stated = {(condition.dim, condition.relation) for condition in fn.requires}
+    added = [
+        condition
+        for made in equations
+        if made not in old
+        for condition in made.op.requires(*(value.type for value in made.inputs), **made.attrs)
+        if (condition.dim, condition.relation) not in stated
+    ]
+    conditions = (*fn.requires, *dict.fromkeys(added))
+    return replace(fn, equations=equations, results=tuple(results), requires=conditions)
 
 
 def unused_name(name: str, taken: set[str]) -> str:
