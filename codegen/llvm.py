@@ -20,6 +20,8 @@ _RESERVED = frozenset({"malloc", "free", "memset", "memcpy", "memmove", "gradc_m
 # Branch weights of a check that hardly ever fails.
 _METADATA = '!0 = !{!"branch_weights", i32 1048575, i32 1}'
 
+_ABI = '!llvm.module.flags = !{{!1}}\n!1 = !{{i32 1, !"target-abi", !"{}"}}\n'
+
 
 def emit_module(
     programs: Sequence[Program], manifest: str, target: Target, *, share_products: bool = False
@@ -44,7 +46,8 @@ def emit_module(
         ]
         write_entries(module, replace(program, slots=slots), kernels)
     head = f'target triple = "{target.triple}"\n'
-    return f"{head}{module.text()}\n{_METADATA}\n"
+    abi = _ABI.format(target.abi) if target.abi else ""
+    return f"{head}{module.text()}\n{_METADATA}\n{abi}"
 
 
 def _check_names(programs: Sequence[Program]) -> None:

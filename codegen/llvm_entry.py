@@ -266,9 +266,13 @@ def _allocate(
         need.total = need.add(need.total, wanted)
     total = need.add(need.total, str(2 * _ALIGNMENT))
     w.fail_unless(w.let(f"xor i1 {need.failed}, true"), STATUS_OUT_OF_MEMORY)
-    w.module.declare("malloc", "noalias ptr @malloc(i64)")
+    size = f"i{w.module.target.pointer_bits}"
+    if size != "i64":
+        w.fail_unless(w.let(f"icmp ult i64 {total}, {1 << 31}"), STATUS_OUT_OF_MEMORY)
+        total = w.let(f"trunc i64 {total} to {size}")
+    w.module.declare("malloc", f"noalias ptr @malloc({size})")
     w.module.declare("free", "void @free(ptr)")
-    memory = w.let(f"call ptr @malloc(i64 {total})")
+    memory = w.let(f"call ptr @malloc({size} {total})")
     w.fail_unless(w.let(f"icmp ne ptr {memory}, null"), STATUS_OUT_OF_MEMORY)
     base = _aligned(w, memory)
     given = [p.name for p in results] + (["%workspace"] if program.slots else [])

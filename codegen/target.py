@@ -29,6 +29,17 @@ class Target:
         return self.vector_bits >= 512
 
     @property
+    def pointer_bits(self) -> int:
+        """The width of `size_t`."""
+        narrow = ("wasm32", "i386", "i486", "i586", "i686", "arm-", "armv", "thumb", "riscv32")
+        return 32 if self.triple.startswith(narrow) else 64
+
+    @property
+    def abi(self) -> str:
+        """The calling convention to name in modules; empty where LLVM chooses the platform's."""
+        return "lp64d" if self.triple.startswith("riscv64") else ""
+
+    @property
     def has_fma(self) -> bool:
         """Whether a fused multiply-add is an instruction, and no call of libm."""
         if not self.triple.startswith(("x86_64", "i686", "i386", "amd64", "wasm")):
@@ -70,6 +81,8 @@ def parse_target(text: str) -> Target:
     if len(parts) == 1 and (text.count("-") < 2 or text.startswith("x86-64")):
         parts = [_llvm().get_process_triple(), text]
     triple, cpu, features = (*parts, "", "")[:3]
+    if triple.startswith("riscv64") and not cpu and not features:
+        cpu, features = "generic-rv64", "+m,+a,+f,+d,+c"  # what Linux distributions assume
     enabled = _known_features(cpu) | {f[1:] for f in features.split(",") if f.startswith("+")}
     target = Target(triple, cpu, features, _vector_bits(triple, enabled))
     _check(target)

@@ -290,6 +290,8 @@ def test_loops_that_cannot_be() -> None:
         ("x86_64-unknown-linux-gnu//+avx2,+fma", 256),
         ("aarch64-unknown-linux-gnu", 128),
         ("wasm32-unknown-unknown", 128),
+        ("riscv64-unknown-linux-gnu", 128),
+        ("armv7-unknown-linux-gnueabihf", 128),
     ],
 )
 def test_other_targets(text: str, bits: int) -> None:
@@ -297,6 +299,13 @@ def test_other_targets(text: str, bits: int) -> None:
     assert target.vector_bits == bits
     assert str(parse_target(str(target))) == str(target)
     assert compile_to_object(emit_module([doubled()], "{}", target), target)
+
+
+def test_the_double_float_abi_of_riscv() -> None:
+    """The ELF flags say that doubles go in floating-point registers, as on any Linux."""
+    target = parse_target("riscv64-unknown-linux-gnu")
+    code = compile_to_object(emit_module([doubled()], "{}", target), target)
+    assert int.from_bytes(code[48:52], "little") & 6 == 4
 
 
 def test_targets_that_are_unknown() -> None:
