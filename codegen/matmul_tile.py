@@ -211,7 +211,7 @@ def choice_function(tile: Tile) -> str:
                     body.call(name, KERNEL_PARAMETERS, *given, target, target_row, adds)
     with body.unless(direct):
         copy_out(body, tile)
-    head = f"internal void {tile.symbol('tile')}({TILE_PARAMETERS}) noinline nounwind"
+    head = f"internal void {tile.symbol('tile')}({TILE_PARAMETERS}) alwaysinline nounwind"
     return body.function(head)
 
 
