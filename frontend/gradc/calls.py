@@ -15,7 +15,6 @@ from gradc.expressions import (
     Scope,
     as_array,
     evaluate,
-    located,
 )
 from gradc.function_table import FORMS, TUPLE_PARAMETERS, Builtin, builtins, did_you_mean
 from gradc.ir.dims import SizeExpr
@@ -23,6 +22,7 @@ from gradc.ir.function import Function, Value
 from gradc.ir.span import Span, at
 from gradc.ir.transforms.inline import inline
 from gradc.ir.types import DTYPES_BY_NAME, DType
+from gradc.located import located
 from gradc.static_values import is_number
 from gradc.tensor import Tensor
 
@@ -124,7 +124,7 @@ def _cast(dtype: DType, node: syntax.Call, scope: Scope) -> Tensor:
         raise refuse("G0401", f"`{dtype}` casts one array: `{dtype}(x)`", node.span)
     argument = node.arguments[0]
     array = as_array(evaluate(argument.value, scope), argument.span)
-    with located(node.span, node.span, (argument.span,), scope):
+    with located(node.span, node.span, (argument.span,)):
         return gt.astype(array, dtype)
 
 
@@ -142,7 +142,7 @@ def _call_builtin(builtin: Builtin, node: syntax.Call, scope: Scope) -> Evaluate
     _number_the_entries(builtin, given, places)
     _check_constant_size(builtin.name, values, node)
     name_span = node.function.span
-    with located(node.span, name_span, places, scope):
+    with located(node.span, name_span, places):
         return builtin.function(**values)
 
 
@@ -316,7 +316,7 @@ def _derivative(node: syntax.Call, form: str, scope: Scope) -> Function:
     wrt = _wrt_names(form, function, given.get("wrt"), node)
     places: dict[str | int, Span] = {name.text: name.span for name in wrt}
     places["function"] = source.span
-    with located(node.span, source.span, places, scope, "G0503"):
+    with located(node.span, source.span, places, "G0503"):
         return _form(form)(function, tuple(name.text for name in wrt))
 
 

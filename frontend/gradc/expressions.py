@@ -6,9 +6,7 @@ A value is a `Tensor`, or a static value (number, size, tuple, type, none). Erro
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -16,12 +14,12 @@ from typing import Any, TypeAlias
 from gradc import syntax
 from gradc import tensor as gt
 from gradc.diagnostics import Label, Refused, refuse
-from gradc.errors import GradcError, GradcIndexError, GradcTypeError
 from gradc.function_table import builtins, close_names, did_you_mean
 from gradc.ir.dims import SizeExpr
 from gradc.ir.function import Function
 from gradc.ir.span import Span, at
-from gradc.ir.types import DTYPES_BY_NAME, DType, TypeRuleError
+from gradc.ir.types import DTYPES_BY_NAME, DType
+from gradc.located import located
 from gradc.static_values import (
     CONSTANTS,
     NOT_STATIC,
@@ -205,7 +203,7 @@ def _binary(
     for value, span in zip(values, spans, strict=True):
         _check_operand(value, span, symbol)
     code = "G0203" if symbol.symbol == "@" else ""
-    with located(here, symbol.span, spans, scope, code):
+    with located(here, symbol.span, spans, code):
         return OPERATORS[symbol.symbol](*values)
 
 
@@ -232,58 +230,6 @@ def _is_boolean(value: Evaluated) -> bool:
     return isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype.kind == "b")
 
 
-@contextmanager
-def located(
-    here: Span,
-    primary: Span,
-    operands: Sequence[Span] | Mapping[str | int, Span],
-    scope: Scope,
-    code: str = "",
-) -> Iterator[None]:
-    """Give the equations built inside the span `here`; turn errors into diagnostics at `primary`.
-
-    `operands` are the places of the operands, by position or name.
-    """
-    places: dict[str | int, Span] = {}
-    places.update(operands if isinstance(operands, Mapping) else enumerate(operands))
-    with at(here):
-        try:
-            yield
-        except GradcError as error:
-            raise _refusal(error, primary, places, code) from error
-        except TypeRuleError as error:
-            raise refuse(code or "G0201", str(error), primary) from error
-
-
-def _refusal(
-    error: GradcError, primary: Span, places: Mapping[str | int, Span], code: str
-) -> Refused:
-    """The diagnostic for an error of `gradc.tensor` or a derivative form."""
-    causes = [
-        Label(places[note.argument], re.sub(r"^operand \d+ ", "this ", note.note))
-        for note in error.operands
-        if note.argument in places
-    ]
-    left_out = [note.note for note in error.operands if note.argument not in places]
-    hint = error.hint.replace("gt.", "").replace("None", "none").replace("True", "true")
-    if not code:
-        code = "G0202"
-        if isinstance(error, GradcTypeError):
-            code = "G0201"
-        elif isinstance(error, GradcIndexError):
-            code = "G0204"
-            primary = places.get("axis", primary)
-    return refuse(
-        code,
-        error.message,
-        primary,
-        error.label,
-        causes=causes,
-        help=(hint,) if hint else (),
-        notes=left_out,
-    )
-
-
 def _unary(node: syntax.Unary, scope: Scope) -> Evaluated:
     symbol, operand = node.operator.symbol, node.operand
     if symbol == "-" and isinstance(operand, syntax.Number):
@@ -293,7 +239,7 @@ def _unary(node: syntax.Unary, scope: Scope) -> Evaluated:
     if symbol == "not":
         if isinstance(value, bool):
             return not value
-        with located(node.span, node.operator.span, (operand.span,), scope):
+        with located(node.span, node.operator.span, (operand.span,)):
             return gt.logical_not(value)
     if symbol == "+":
         return value
@@ -303,7 +249,7 @@ def _unary(node: syntax.Unary, scope: Scope) -> Evaluated:
         raise refuse("G0205", str(error), node.span) from error
     if known is not NOT_STATIC:
         return known
-    with located(node.span, node.operator.span, (operand.span,), scope):
+    with located(node.span, node.operator.span, (operand.span,)):
         return gt.negative(value)
 
 
@@ -325,7 +271,7 @@ def _conditional(node: syntax.Conditional, scope: Scope) -> Evaluated:
         return values[1] if condition else values[2]
     for value, span in zip(values[1:], spans[1:], strict=True):
         as_array(value, span)
-    with located(node.span, node.span, spans, scope):
+    with located(node.span, node.span, spans):
         return gt.where(*values)
 
 
@@ -337,7 +283,7 @@ def _array(node: syntax.Array, scope: Scope) -> Evaluated:
     """An array literal: a constant where every entry is a number, else its entries stacked."""
     numbers = _nested_numbers(node, scope)
     if numbers is not None:
-        with located(node.span, node.span, (), scope):
+        with located(node.span, node.span, ()):
             return gt.constant(numbers)
     items = [evaluate_array(item, scope) for item in node.items]
     if not items:
@@ -345,7 +291,7 @@ def _array(node: syntax.Array, scope: Scope) -> Evaluated:
             "G0206", "an array literal has at least one entry", node.span,
             help=("an empty array is written `zeros(0)`",),
         )  # fmt: skip
-    with located(node.span, node.span, [item.span for item in node.items], scope):
+    with located(node.span, node.span, [item.span for item in node.items]):
         return gt.stack(promote(*items))
 
 
@@ -397,7 +343,7 @@ def _subscript(node: syntax.Subscript, scope: Scope) -> Evaluated:
     last = node.items[-1].span
     first = node.items[0].span
     brackets = Span(first.file, first.line, first.column, last.end_line, last.end_column)
-    with located(node.span, brackets, spans, scope):
+    with located(node.span, brackets, spans):
         return array[tuple(items)]
 
 
@@ -441,7 +387,7 @@ def _attribute(node: syntax.Attribute, scope: Scope) -> Evaluated:
         return array.ndim
     if name == "size":
         return array.size
-    with located(node.span, node.name.span, (node.value.span,), scope):
+    with located(node.span, node.name.span, (node.value.span,)):
         return array.T if name == "T" else array.mT
 
 
