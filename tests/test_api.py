@@ -25,6 +25,7 @@ W, X, Y = RNG.normal(size=3), RNG.normal(size=(20, 3)), RNG.normal(size=20)
 
 @gradc.function
 def loss(w: f64["d"], X: f64["n", "d"], y: f64["n"], l2: f64) -> Any:
+    """The logistic loss."""
     z = X @ w
     return gt.mean(gt.softplus(z) - y * z) + 0.5 * l2 * gt.sum(w**2)
 
@@ -46,6 +47,7 @@ def loss_hessian(w: Any, X: Any, y: Any, l2: float) -> Any:
 
 def test_a_decorated_function() -> None:
     assert isinstance(loss, CompiledFunction)
+    assert loss.__doc__ == "The logistic loss."
     np.testing.assert_allclose(loss(W, X, Y, 0.1), loss_of(W, X, Y, 0.1))
     np.testing.assert_allclose(loss(W, X, l2=0.1, y=Y), loss_of(W, X, Y, 0.1))
     more = RNG.normal(size=(7, 5))

@@ -185,6 +185,13 @@ def test_hessian() -> None:
         np.testing.assert_allclose(xx[:, i], column, rtol=1e-7)
 
 
+def test_hessian_with_constants() -> None:
+    x = gt.vector("x")
+    held = x * x
+    hessian = gradc.hessian(gt.sum(held * x**2), x, consider_constant=[held])
+    np.testing.assert_allclose(values([x], [hessian], V)[0], np.diag(2 * V**2))
+
+
 def test_linear_costs_have_no_curvature() -> None:
     x, p = gt.vector("x"), gt.tensor("p", shape=("k",))
     (hessian,) = values([x], [gradc.hessian(gt.sum(2 * x), x)], V)

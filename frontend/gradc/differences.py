@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -107,22 +107,15 @@ def verify_grad(
 
     fun takes one symbolic array for each of the float arrays `pt` and returns one. `n_tests` times
     its result is projected on a random vector, and the gradient of that number compared: an entry
-    passes if its absolute or its relative error is within tolerance. `mode` and `no_debug_ref`
-    are PyTensor's, and change nothing.
+    passes if its absolute or its relative error is within tolerance. `mode`, `no_debug_ref` and
+    `cast_to_output_type` are PyTensor's, and change nothing.
 
     Raises GradientError for a gradient that differs; TypeError for a point that is no float.
     """
-    if not isinstance(pt, list | tuple):
-        raise GradcTypeError(f"verify_grad: pt is a list of arrays, not {type(pt).__name__}")
-    points = [np.array(x) for x in pt]
-    for i, x in enumerate(points):
-        if x.dtype.name not in _STEPS:
-            raise GradcTypeError(f"verify_grad: the point {i} is of {x.dtype}, not of floats")
-    names = [np.dtype(out_type).name] if out_type is not None else []
-    tolerance = max(
-        _TOLERANCES.get(name, 1e-4) for name in [*names, *(x.dtype.name for x in points)]
-    )
-    abs_tol, rel_tol = abs_tol or tolerance, rel_tol or tolerance
+    points = _float_points(pt)
+    tolerance = max(_by_name(_TOLERANCES, x, out_type) for x in points) if points else 1e-4
+    abs_tol = tolerance if abs_tol is None else abs_tol
+    rel_tol = tolerance if rel_tol is None else rel_tol
     inputs = [tensor(f"x{i}", dtype_of(x.dtype), x.shape) for i, x in enumerate(points)]
     output = fun(*inputs)
     if isinstance(output, list | tuple):
@@ -137,18 +130,44 @@ def verify_grad(
     for test in range(n_tests):
         along = np.asarray(random.uniform(size=shape) + 0.5, output.dtype.numpy)
         differences = numeric_grad(lambda *x, v=along: value(*x, v), points, eps, out_type)
-        symbolic = gradient(*points, along)
-        argument, position, absolute, relative = differences.max_err(symbolic, abs_tol, rel_tol)
-        if absolute > abs_tol and relative > rel_tol:
-            raise GradientError(
-                f"verify_grad: in test {test}, the gradient of argument {argument} differs from "
-                f"finite differences at flat position {position}: "
-                f"{np.ravel(symbolic[argument])[position]:.9g} against "
-                f"{np.ravel(differences.gf[argument])[position]:.9g} (absolute error "
-                f"{absolute:.3g} > {abs_tol:g}, relative error {relative:.3g} > {rel_tol:g})"
-            )
+        _compare(test, differences, gradient(*points, along), abs_tol, rel_tol)
+
+
+def _float_points(pt: Sequence[Any]) -> list[Array]:
+    if not isinstance(pt, list | tuple):
+        raise GradcTypeError(f"verify_grad: pt is a list of arrays, not {type(pt).__name__}")
+    points = [np.array(x) for x in pt]
+    for i, x in enumerate(points):
+        if x.dtype.name not in _STEPS:
+            raise GradcTypeError(f"verify_grad: the point {i} is of {x.dtype}, not of floats")
+    return points
+
+
+def _compare(
+    test: int,
+    differences: numeric_grad,
+    gradients: Sequence[Array],
+    abs_tol: float,
+    rel_tol: float,
+) -> None:
+    """Raise GradientError where a gradient is out of both tolerances."""
+    argument, position, absolute, relative = differences.max_err(gradients, abs_tol, rel_tol)
+    if absolute <= abs_tol or relative <= rel_tol:
+        return
+    found, expected = gradients[argument], differences.gf[argument]
+    raise GradientError(
+        f"verify_grad: in test {test}, the gradient of argument {argument} differs from finite "
+        f"differences at flat position {position}: {np.ravel(found)[position]:.9g} against "
+        f"{np.ravel(expected)[position]:.9g} (absolute error {absolute:.3g} > {abs_tol:g}, "
+        f"relative error {relative:.3g} > {rel_tol:g})"
+    )
 
 
 def _step(x: Array, out_type: Any) -> float:
+    return _by_name(_STEPS, x, out_type)
+
+
+def _by_name(table: Mapping[str, float], x: Array, out_type: Any) -> float:
+    """The table's number for the less precise one of x's dtype and `out_type`."""
     names = [x.dtype.name] + ([np.dtype(out_type).name] if out_type is not None else [])
-    return max(_STEPS.get(name, _STEPS["float64"]) for name in names)
+    return max(table.get(name, table["float64"]) for name in names)

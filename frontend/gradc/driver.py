@@ -174,7 +174,10 @@ def function(inputs: Any = None, outputs: Any = None, *, name: str | None = None
 
 def _traced(python: Callable[..., Any], name: str | None) -> CompiledFunction:
     made, single = trace(python, name)
-    return CompiledFunction(made, single)
+    compiled = CompiledFunction(made, single)
+    if python.__doc__:
+        compiled.__dict__["__doc__"] = python.__doc__
+    return compiled
 
 
 def _symbol(name: str) -> str:

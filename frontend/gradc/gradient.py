@@ -255,6 +255,8 @@ def hessian(
     held = constants(stop)
 
     def block(gradient: Tensor, target: Tensor) -> Tensor:
+        if not held:  # forward over reverse
+            return Tensor(forms.pushed_along(gradient.value, target.value))
         return _jacobian(gradient.value, target.value, held, "ignore")
 
     if blocks == "full":
