@@ -9,15 +9,16 @@ from gradc.codegen.nest import lower_nest, lower_rows
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import accumulates, lower_product
 from gradc.codegen.reader import Reader
-from gradc.codegen.rows import RowGroup, group_rows, written
+from gradc.codegen.rows import RowGroup, Scheduled, group_rows, parts_of
 from gradc.codegen.scatter import lower_scatter
 from gradc.codegen.schedule import (
     Nest,
     ProductStep,
-    Step,
     inlined_reads,
     schedule,
+    written,
 )
+from gradc.codegen.straight import Straight, lower_straight
 from gradc.ir.dims import names_of
 from gradc.ir.function import Function, Value
 from gradc.ir.loop_builder import LoopBuilder
@@ -69,11 +70,13 @@ def lower(function: Function, name: str, vector_bits: int = 512) -> Program:
     )
 
 
-def _lower_step(reader: Reader, step: Step | RowGroup, vector_bits: int) -> None:
+def _lower_step(reader: Reader, step: Scheduled, vector_bits: int) -> None:
     if isinstance(step, Nest):
         lower_nest(reader, step, vector_bits)
     elif isinstance(step, RowGroup):
         lower_rows(reader, step, vector_bits)
+    elif isinstance(step, Straight):
+        lower_straight(reader, step, vector_bits)
     elif isinstance(step, ProductStep):
         if accumulates(step.equation):
             reader.k.append(Fill(reader.buffers[step.equation.outputs[0]]))
@@ -83,7 +86,7 @@ def _lower_step(reader: Reader, step: Step | RowGroup, vector_bits: int) -> None
 
 
 def _lifetimes(
-    steps: Sequence[Step | RowGroup], stored: Collection[Value], outputs: Collection[Value]
+    steps: Sequence[Scheduled], stored: Collection[Value], outputs: Collection[Value]
 ) -> list[Lifetime]:
     """The stored values that are no results, with the first and last step that touch them."""
     first: dict[Value, int] = {}
@@ -93,24 +96,26 @@ def _lifetimes(
         for value in _written(step):
             first[value] = last[value] = number
             types[value] = _stored_type(value, step)
-        for part in step.steps if isinstance(step, RowGroup) else (step,):
-            for value in inlined_reads(part, stored):
+        for part in parts_of(step):
+            for value in inlined_reads(part, stored) & first.keys():
                 last[value] = number
     return [Lifetime(v, types[v], first[v], last[v]) for v in first if v not in outputs]
 
 
-def _stored_type(value: Value, step: Step | RowGroup) -> ArrayType:
+def _stored_type(value: Value, step: Scheduled) -> ArrayType:
     if isinstance(step, RowGroup) and value in step.local:
         return value.type.with_shape((step.block, *value.shape[1:]))
     return value.type
 
 
-def _written(step: Step | RowGroup) -> list[Value]:
-    parts = step.steps if isinstance(step, RowGroup) else (step,)
-    return [value for part in parts for value in written(part)]
+def _written(step: Scheduled) -> list[Value]:
+    """The values that have a buffer."""
+    if isinstance(step, Straight):
+        return list(step.kept)
+    return [value for part in parts_of(step) for value in written(part)]
 
 
-def _note(step: Step | RowGroup) -> str:
+def _note(step: Scheduled) -> str:
     return ", ".join(
         f"{value.owner.op.name if value.owner else 'copy'}: {value.type}"
         for value in _written(step)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader
-from gradc.codegen.rows import RowGroup, row_label, written
-from gradc.codegen.schedule import Nest, ProductStep, Root
+from gradc.codegen.rows import RowGroup
+from gradc.codegen.schedule import Nest, ProductStep, Root, row_label, written
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder

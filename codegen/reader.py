@@ -27,6 +27,30 @@ class Block:
     rows: dict[Ref, Ref] = field(default_factory=dict)
 
 
+class UnknownElementError(Exception):
+    """An entry that is held in a register was asked for at a position known only at run time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """Values held in registers: their entries, by the coordinates within the row (if any)."""
+
+    row: Ref | None
+    of: dict[Value, dict[tuple[int, ...], Ref]] = field(default_factory=dict)
+
+    def find(self, k: LoopBuilder, value: Value, index: Index) -> Ref:
+        """The entry at an index; UnknownElementError where the index is not known."""
+        coordinates = index.coordinates
+        if self.row is not None:
+            if not coordinates or coordinates[0] is not self.row:
+                raise UnknownElementError(value)
+            coordinates = coordinates[1:]
+        at = tuple(k.known(coordinate) for coordinate in coordinates)
+        if at not in self.of[value]:
+            raise UnknownElementError(value)
+        return self.of[value][at]  # type: ignore[index]
+
+
 class Reader:
     """Writes scalar code with the builder `k`; shared by all nests of one kernel."""
 
@@ -42,6 +66,7 @@ class Reader:
         self._known: dict[object, Ref] = {}
         self._computed: frozenset[Value] = frozenset()
         self.block: Block | None = None
+        self.elements: Elements | None = None
 
     def begin(self, computed: Collection[Value]) -> None:
         """Start a nest whose stored values `computed` are code there, not yet memory."""
@@ -75,7 +100,7 @@ class Reader:
     def at(self, value: Value, index: Index) -> Ref:
         """The element at an index. Iterative over pointwise ops, recursive over index maps only."""
         stack = [value]
-        place = index.__dict__.get("coordinates") or index.flat
+        place = self._place(index)
         while stack:
             current = stack[-1]
             key = (current, place, self.k.mask)
@@ -102,9 +127,18 @@ class Reader:
         return self._known[value, place, self.k.mask]
 
     def _load(self, value: Value, index: Index) -> Ref:
+        if self.elements is not None and value in self.elements.of:
+            return self.elements.find(self.k, value, index)
         buffer, flat = self.place(value, index)
         changing = self.block is not None and value in self.block.written
         return self.k.load(buffer, flat, stable=not changing)
+
+    def _place(self, index: Index) -> Ref | tuple[Ref, ...]:
+        """What tells an index from others: its coordinates if they are there, or cost nothing."""
+        flat = index.__dict__.get("flat")
+        if flat is None or self.k.known(flat) is not None:
+            return index.coordinates or index.flat
+        return index.__dict__.get("coordinates") or index.flat
 
     def _is_inlined(self, value: Value) -> bool:
         return value not in self.stored or value in self._computed

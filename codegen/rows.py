@@ -13,7 +13,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gradc.codegen.schedule import Nest, ProductStep, Read, Schedule, Step, inlined_reads, reads
+from gradc.codegen.schedule import (
+    Nest,
+    ProductStep,
+    Read,
+    Schedule,
+    Step,
+    inlined_reads,
+    reads,
+    row_label,
+    written,
+)
+from gradc.codegen.straight import Straight, can_write, is_short
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Equation, Value
 
@@ -36,7 +47,10 @@ class RowGroup:
     local: frozenset[Value]
 
 
-def group_rows(cut: Schedule, results: Collection[Value]) -> tuple[Step | RowGroup, ...]:
+Scheduled: TypeAlias = "Step | RowGroup | Straight"
+
+
+def group_rows(cut: Schedule, results: Collection[Value]) -> tuple[Scheduled, ...]:
     """The steps with those over the same rows joined, in an order that is still right."""
     steps = cut.steps
     producer = {value: i for i, step in enumerate(steps) for value in written(step)}
@@ -44,35 +58,79 @@ def group_rows(cut: Schedule, results: Collection[Value]) -> tuple[Step | RowGro
         {producer[v] for v in inlined_reads(step, cut.stored)} - {i} for i, step in enumerate(steps)
     ]
     taken: set[int] = set()
-    grouped: list[Step | RowGroup] = []
+    grouped: list[Scheduled] = []
     for first, step in enumerate(steps):
         if first in taken:
             continue
         members = _members(steps, first, needs, taken, cut.stored)
         joined = tuple(s for i in members if isinstance(s := steps[i], Nest | ProductStep))
-        if len(joined) < 2 or not _saves_memory(joined, cut.stored):
-            grouped.append(step)
-            continue
-        taken.update(members)
         outside = [s for i, s in enumerate(steps) if i not in members]
-        grouped.append(_group(joined, outside, cut.stored, results))
-    return tuple(grouped)
+        group = _joined(joined, outside, cut.stored, results)
+        grouped.append(group or step)
+        if group is not None:
+            taken.update(members)
+    return _without_loops(grouped, cut.stored, results)
 
 
-def written(step: Step) -> list[Value]:
-    """The values that a step stores."""
-    if isinstance(step, Nest):
-        return [root.value for root in step.roots]
-    return list(step.equation.outputs)
+def _joined(
+    steps: tuple[RowStep, ...],
+    outside: Sequence[Step],
+    stored: Collection[Value],
+    results: Collection[Value],
+) -> RowGroup | Straight | None:
+    """The steps as one, if that is worth it."""
+    if len(steps) >= 2 and is_short(steps, with_rows=True):
+        kept = _kept(steps, outside, stored, results)
+        straight = Straight(steps, _rows(steps[0]), kept)
+        if can_write(straight, stored):
+            return straight
+    if len(steps) < 2 or not _saves_memory(steps, stored):
+        return None
+    return _group(steps, outside, stored, results)
 
 
-def row_label(equation: Equation) -> int | None:
-    """The label of a product that is the first axis of everything that has it."""
-    parts: list[tuple[int, ...]] = [equation.attrs[name] for name in ("lhs", "rhs", "out")]
-    for label in dict.fromkeys(part[0] for part in reversed(parts) if part):
-        if all(part[0] == label for part in parts if label in part):
-            return label
-    return None
+def _without_loops(
+    steps: Sequence[Scheduled], stored: Collection[Value], results: Collection[Value]
+) -> tuple[Scheduled, ...]:
+    """Runs of small steps of known size as straight-line code."""
+    found: list[Scheduled] = []
+    run: list[RowStep] = []
+
+    def close(position: int) -> None:
+        if run:
+            others = [s for i, s in enumerate(steps) if not position - len(run) <= i < position]
+            outside = [part for other in others for part in parts_of(other)]
+            straight = Straight(tuple(run), None, _kept(run, outside, stored, results))
+            found.extend([straight] if can_write(straight, stored) else run)
+            run.clear()
+
+    for position, step in enumerate(steps):
+        small = isinstance(step, Nest | ProductStep) and is_short([step], with_rows=False)
+        if not small or not is_short([*run, step], with_rows=False):  # type: ignore[list-item]
+            close(position)
+        if small:
+            assert isinstance(step, Nest | ProductStep)
+            run.append(step)
+        else:
+            found.append(step)
+    close(len(steps))
+    return tuple(found)
+
+
+def parts_of(step: Scheduled) -> Sequence[Step]:
+    """The steps that a group joins; a step by itself."""
+    return step.steps if isinstance(step, RowGroup | Straight) else (step,)
+
+
+def _kept(
+    steps: Sequence[RowStep],
+    outside: Sequence[Step],
+    stored: Collection[Value],
+    results: Collection[Value],
+) -> frozenset[Value]:
+    """What is read outside the steps, or is a result."""
+    needed = {*results, *(v for step in outside for v in inlined_reads(step, stored))}
+    return frozenset(v for step in steps for v in written(step) if v in needed)
 
 
 def _members(
@@ -173,13 +231,9 @@ def _group(
     stored: Collection[Value],
     results: Collection[Value],
 ) -> RowGroup:
-    read_outside = {v for step in outside for v in inlined_reads(step, stored)}
-    keeps = {value: kept for step in steps for value, kept in _keeps_rows(step).items()}
-    local = frozenset(
-        value
-        for value, kept in keeps.items()
-        if kept and value not in read_outside and value not in results
-    )
+    kept = _kept(steps, outside, stored, results)
+    rowwise = {value: rows for step in steps for value, rows in _keeps_rows(step).items()}
+    local = frozenset(v for v, has_rows in rowwise.items() if has_rows and v not in kept)
     arrays = {v for step in steps for v, axes in _row_reads(step, stored) if axes and axes[0] == 0}
     row_bytes = max((_row_bytes(value) for value in {*arrays, *local}), default=8)
     block = 64

@@ -416,3 +416,19 @@ def inlined_reads(step: Step, stored: Collection[Value]) -> set[Value]:
         elif value not in own or _can_inline(value.owner):
             stack.extend(value.owner.inputs)
     return found
+
+
+def written(step: Step) -> list[Value]:
+    """The values that a step stores."""
+    if isinstance(step, Nest):
+        return [root.value for root in step.roots]
+    return list(step.equation.outputs)
+
+
+def row_label(equation: Equation) -> int | None:
+    """The label of a product that is the first axis of everything that has it."""
+    parts: list[tuple[int, ...]] = [equation.attrs[name] for name in ("lhs", "rhs", "out")]
+    for label in dict.fromkeys(part[0] for part in reversed(parts) if part):
+        if all(part[0] == label for part in parts if label in part):
+            return label
+    return None

@@ -5,6 +5,7 @@ So loop-invariant code is hoisted and repeated code shared while it is written.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,27 @@ from gradc.ir.loops import (
 )
 from gradc.ir.types import DType, bool_, i64
 
+_FOLDED: dict[str, Callable[..., int]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "neg": operator.neg,
+    "min": min,
+    "max": max,
+    "floordiv": lambda a, b: a // b if b else 0,
+    "mod": lambda a, b: a % b if b else 0,
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+    "not": operator.not_,
+    "cast": int,
+}
 _COMMUTATIVE = frozenset({"add", "mul", "term", "eq", "ne", "and", "or", "xor"})
 
 
@@ -115,7 +137,8 @@ class LoopBuilder:
         return self._emit(op, (a, b), bool_)
 
     def both(self, a: Ref | None, b: Ref | None) -> Ref | None:
-        """The conjunction, where None is true."""
+        """The conjunction, where None and a true constant are true."""
+        a, b = (None if x is None or self.known(x) else x for x in (a, b))
         if a is None or b is None:
             return a if b is None else b
         return self.binary("and", a, b)
@@ -123,6 +146,9 @@ class LoopBuilder:
     def select(self, condition: Ref, if_true: Ref, if_false: Ref) -> Ref:
         if if_true is if_false:
             return if_true
+        known = self.known(condition)
+        if known is not None:
+            return if_true if known else if_false
         return self._emit("select", (condition, if_true, if_false), if_true.dtype)
 
     def cast(self, a: Ref, dtype: DType) -> Ref:
@@ -150,6 +176,9 @@ class LoopBuilder:
 
     def guard(self, condition: Ref, read: Callable[[], Ref], otherwise: Ref) -> Ref:
         """`read()` where the condition holds, else `otherwise`; nothing is loaded elsewhere."""
+        known = self.known(condition)
+        if known is not None:
+            return read() if known else otherwise
         with self.masked(condition):
             value = read()
         return self.select(condition, value, otherwise)
@@ -237,6 +266,9 @@ class LoopBuilder:
         buffer: Buffer | None = None,
         key: object = None,
     ) -> Ref:
+        folded = self._folded(op, operands, dtype)
+        if folded is not None:
+            return self.const(folded, dtype)
         order = sorted(operands, key=id) if op in _COMMUTATIVE else operands
         key = (op, dtype, tuple(order), value if key is None else key, buffer)
         depth = max((operand.depth for operand in operands), default=0)
@@ -253,6 +285,20 @@ class LoopBuilder:
         if op == "const":
             self._constants[result] = value
         return result
+
+    def _folded(self, op: str, operands: tuple[Ref, ...], dtype: DType) -> float | None:
+        """The value of integer and logical arithmetic on constants, as the instruction gives it."""
+        rule = _FOLDED.get(op)
+        if rule is None or not operands or any(o.dtype.is_float for o in operands):
+            return None
+        values = [self.known(operand) for operand in operands]
+        if any(value is None for value in values):
+            return None
+        found: int = rule(*values)
+        if dtype.is_float or dtype is bool_:
+            return float(found) if dtype.is_float else bool(found)
+        half = 1 << (8 * dtype.itemsize - 1)
+        return (found + half) % (2 * half) - half  # wraps around
 
     @property
     def _innermost_condition(self) -> int:
