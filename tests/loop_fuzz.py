@@ -82,9 +82,10 @@ class _Fuzz:
             index = k.add(index, k.mul(variable, k.size(product(extents[position + 1 :]) * stride)))
         mode = "add" if adds else "set"
         if random.random() < 0.3:
-            k._mask = self.condition(around)
-        k.store(buffer, index, value, mode)
-        k._mask = None
+            with k.masked(self.condition(around)):
+                k.store(buffer, index, value, mode)
+        else:
+            k.store(buffer, index, value, mode)
 
     def condition(self, around: tuple[tuple[Ref, Dim], ...]) -> Ref:
         k, at = self.k, self.number(around)
@@ -118,7 +119,7 @@ class _Fuzz:
             return random.choice([k.floordiv, k.mod])(a, b)
         if choice == 4:
             return k.binary(random.choice(["min", "max"]), a, b)
-        return random.choice([k.add, k.sub, k.mul])(self.small(a), self.small(b))
+        return random.choice([k.add, k.sub, k.mul, k.term])(self.small(a), self.small(b))
 
     def small(self, a: Ref) -> Ref:
         """Values stay small integers, so that floating-point sums are exact."""

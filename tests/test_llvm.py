@@ -42,7 +42,11 @@ def instructions_of(dtype: DType) -> list[tuple[str, int]]:
     comparisons = [(op, 2) for op in ("eq", "ne", "lt", "le", "gt", "ge")]
     if dtype.kind == "b":
         return [*comparisons, *((op, 2) for op in ("and", "or", "xor", "min", "max")), ("not", 1)]
-    shared = [*((op, 2) for op in ("add", "sub", "mul", "term", "min", "max")), ("neg", 1), ("abs", 1)]
+    shared = [
+        *((op, 2) for op in ("add", "sub", "mul", "term", "min", "max")),
+        ("neg", 1),
+        ("abs", 1),
+    ]
     if dtype.kind == "i":
         return [*comparisons, *shared, ("floordiv", 2), ("mod", 2), ("fma", 3)]
     rounding = [(op, 1) for op in ("floor", "ceil", "trunc", "round", "sqrt", "isnan")]
