@@ -50,7 +50,7 @@ def erf(code: Code, x: Term) -> Term:
     magnitude = code.minimum(6.0, code.fabs(x))
     near = code.fma(x, code.polynomial(ERF_E, magnitude * magnitude), x)
     exponent = code.polynomial(LOG_ERFC_Q, magnitude)
-    _, biased, r, r_low = reduce_by_ln2(code, exponent)
+    biased, r, r_low = reduce_by_ln2(code, exponent)
     q, _ = expm1_reduced(code, r, r_low)
     scale = power_of_two(code, biased)
     far = (1.0 - scale) - scale * q

@@ -14,9 +14,8 @@ from gradc.codegen.math_ir import Code, Term
 LOG2_E = 1.4426950408889634
 LN2_HIGH = float.fromhex("0x1.62e42fefa3800p-1")
 LN2_LOW = float.fromhex("0x1.ef35793c76730p-45")
-ROUND = (
-    1.5 * 2.0**52
-)  # x + ROUND - ROUND is x rounded to an integer, which stands in the low bits of x + ROUND
+# x + ROUND - ROUND is x rounded to an integer, which stands in the low bits of x + ROUND.
+ROUND = 1.5 * 2.0**52
 BIAS = 1023.0
 OVERFLOW = 709.782712893384  # e^x rounds to infinity above it
 
@@ -34,13 +33,13 @@ EXP_P = (
 )
 
 
-def reduce_by_ln2(code: Code, x: Term) -> tuple[Term, Term, Term, Term]:
-    """(n, biased, r, r_low): x = n ln 2 + r + r_low; the low 11 bits of `biased` are n + 1023."""
+def reduce_by_ln2(code: Code, x: Term) -> tuple[Term, Term, Term]:
+    """(biased, r, r_low): x = n ln 2 + r + r_low; the low 11 bits of `biased` are n + 1023."""
     biased = code.fma(x, LOG2_E, ROUND + BIAS)
     n = biased - (ROUND + BIAS)
     high = code.fma(n, -LN2_HIGH, x)
     r = code.fma(n, -LN2_LOW, high)
-    return n, biased, r, code.fma(n, -LN2_LOW, high - r)
+    return biased, r, code.fma(n, -LN2_LOW, high - r)
 
 
 def power_of_two(code: Code, biased: Term) -> Term:
@@ -84,7 +83,7 @@ def reduce_roughly(code: Code, x: Term) -> tuple[Term, Term]:
 def exp_of_sum(code: Code, x: Term, x_low: Term) -> Term:
     """e^(x + x_low), rounded nearly right."""
     bounded = code.maximum(-750.0, x)
-    _, biased, r, r_low = reduce_by_ln2(code, bounded)
+    biased, r, r_low = reduce_by_ln2(code, bounded)
     q, q_low = expm1_reduced(code, *code.fast_two_sum(r, r_low + x_low))
     p, p_low = code.fast_two_sum(code.constant(1.0, "double"), q)
     scaled = scale_to_range(code, bounded, p + (p_low + q_low), biased)
@@ -105,7 +104,7 @@ def scale_to_range(code: Code, x: Term, p: Term, biased: Term) -> Term:
 def expm1(code: Code, x: Term) -> Term:
     """e^x - 1 = 2 (2^(n-1) q + (2^(n-1) - 1/2)), x itself near 0."""
     x_bounded = code.minimum(710.0, code.maximum(-40.0, x))
-    _, biased, r, r_low = reduce_by_ln2(code, x_bounded)
+    biased, r, r_low = reduce_by_ln2(code, x_bounded)
     q, q_low = expm1_reduced(code, r, r_low)
     half = power_of_two(code, biased - 1.0)
     sum_high, sum_low = code.two_sum(half - 0.5, half * q)

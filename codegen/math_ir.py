@@ -253,14 +253,6 @@ class Code:
             text = self.emit(f"insertvalue {kind} {text}, {field_text}, {i}", kind).text
         return text
 
-    def call(self, name: str, dtype: DType, *terms: Term) -> Term:
-        """A call of another math function of as many lanes."""
-        self.dependencies.append((name, dtype, self.lanes))
-        element = terms[0].element
-        kind = self.type_of(element)
-        arguments = ", ".join(f"{kind} {term.text}" for term in terms)
-        return self.emit(f"call {kind} {symbol_of(name, dtype, self.lanes)}({arguments})", element)
-
 
 def float_text(value: float) -> str:
     """A double as LLVM's hexadecimal constant; a `float` is written as the double of its value."""
