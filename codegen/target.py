@@ -116,13 +116,9 @@ def _optimised(text: str, target: Target) -> tuple[binding.ModuleRef, binding.Ta
     # Vector functions are inlined; the rest is written as it should run: only redundancy goes.
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
-    functions = llvm.create_new_function_pass_manager()
-    functions.add_sroa_pass()
-    functions.add_simplify_cfg_pass()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
     passes.run(module, builder)
-    for function in module.functions:
-        if not function.is_declaration:
-            functions.run(function, builder)
     return module, machine
 
 
