@@ -228,6 +228,15 @@ def test_a_failing_index_is_no_defect(tmp_path, capsys):
     assert "f" in err
 
 
+def test_too_little_memory_is_no_defect(model, capsys, monkeypatch):
+    def full(*_):
+        raise MemoryError("1 TiB wanted")
+
+    monkeypatch.setattr("gradc.commands.source.elaborate", full)
+    code, _, err = run("check", model, capsys=capsys)
+    assert (code, err) == (4, "gradc check: not enough memory: 1 TiB wanted\n")
+
+
 # emit
 
 

@@ -1,6 +1,7 @@
 """The .grad language: every example of its manual, and what its expressions mean."""
 
 import json
+import random
 import re
 from pathlib import Path
 
@@ -221,6 +222,12 @@ def test_declarations_stand_in_any_order():
     assert run(functions_of(text + "fn f(x: f64) { x ** 2 }")["h"], 5.0)[0] == 60
 
 
+def test_a_constant_is_a_length():
+    fn = functions_of("const k = 2\nfn f(x: f64[n, k + 1]) -> f64[k] { sum(x) * ones(k) }")["f"]
+    assert str(fn.parameters[0].type) == "f64[n, 3]"
+    assert codes("const k = undefined\nfn f(x: f64[k]) { x }") == ["G0301"]
+
+
 def test_exports_come_in_their_order():
     text = "fn a(x: f64) { x }\nfn b(x: f64) { x }\nexport b\nexport c = grad(a, wrt: x)\nexport a"
     exports = compile_module(text, "test.grad")
@@ -341,3 +348,67 @@ def test_a_program_is_parsed_as_lark_would():
             except Refused:
                 continue
             assert found == accepted
+
+
+# Random expressions against NumPy
+
+ARRAYS = {"x": np.linspace(-2.0, 2.5, 12).reshape(3, 4), "y": np.array([0.5, -1.5, 2.0, 3.0])}
+
+
+def random_expression(rng, depth):
+    """An expression of the language, and the same in Python over `np`, both as text."""
+    if depth == 0 or rng.random() < 0.15:
+        leaf = rng.choice(
+            ["x", "y", "2", "0.5", "3", "x[1]", "x[:, ::-1]", "y[-1]", "x[1:, 1:2][0]"]
+        )
+        return leaf, leaf
+    kind = rng.choice(["binary", "binary", "binary", "unary", "choice", "call", "sum", "power"])
+    a, pa = random_expression(rng, depth - 1)
+    b, pb = random_expression(rng, depth - 1)
+    if kind == "binary":
+        operator = rng.choice(["+", "-", "*", "/", "//", "%"])
+        return f"({a} {operator} {b})", f"np_binary({operator!r}, {pa}, {pb})"
+    if kind == "unary":
+        return f"(-{a} + {b})", f"(-np.asarray({pa}) + {pb})"
+    if kind == "choice":
+        operator = rng.choice(["<", ">=", "=="])
+        text = f"(if {a} {operator} {b} and not ({a} > 2) then {a} else {b})"
+        condition = f"({pa} {operator} np.asarray({pb})) & ~(np.asarray({pa}) > 2)"
+        return text, f"np.where({condition}, {pa}, {pb})"
+    if kind == "call":
+        name = rng.choice(["exp", "tanh", "abs", "square"])
+        inner, python = (f"clip({a}, min: -3, max: 3)", f"np.clip({pa}, -3, 3)")
+        return f"{name}({inner})", f"np.{name}({python})"
+    if kind == "sum":
+        return f"sum({a}, axis: -1, keepdims: true)", f"np_sum({pa})"
+    return f"({a}) ** 2", f"np.asarray({pa}) ** 2"
+
+
+def np_binary(operator, a, b):
+    functions = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide}
+    return {**functions, "//": np.floor_divide, "%": np.remainder}[operator](a, b)
+
+
+def np_sum(a):
+    if not np.ndim(a):
+        raise ValueError("NumPy sums a scalar over its last axis, which it has not")
+    return np.sum(a, axis=-1, keepdims=True)
+
+
+def test_random_expressions_mean_what_numpy_means():
+    rng = random.Random(11)
+    compared = 0
+    for _ in range(400):
+        text, python = random_expression(rng, rng.randint(1, 4))
+        names = {**ARRAYS, "np": np, "np_binary": np_binary, "np_sum": np_sum}
+        try:
+            with np.errstate(all="ignore"):
+                expected = eval(python, names)
+        except ValueError:
+            continue  # shapes that do not fit
+        source = f"fn f(x: f64[3, 4], y: f64[4]) {{ 1 * ({text}) }}"
+        with np.errstate(all="ignore"):
+            (found,) = run(functions_of(source)["f"], *ARRAYS.values())
+        np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-12, err_msg=text)
+        compared += 1
+    assert compared > 250

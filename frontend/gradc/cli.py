@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"gradc {options.command}: {_reason(error)}", file=sys.stderr)
         return INPUT_OUTPUT
+    except MemoryError as error:
+        print(f"gradc {options.command}: not enough memory: {error}", file=sys.stderr)
+        return INPUT_OUTPUT
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from gradc import syntax
 from gradc.diagnostics import Diagnostic, Label, Refused, refuse
-from gradc.expressions import POISON, Binding, Poisoned, Scope
+from gradc.expressions import POISON, Binding, Poison, Poisoned, Scope
 from gradc.function_table import did_you_mean
 from gradc.ir.dims import Dim, FloorDiv, SizeExpr, names_of, size
 from gradc.ir.function import Value, parameter
@@ -202,6 +202,8 @@ def _dim_value(node: syntax.Expression, scope: Scope) -> Dim:
                 help=did_you_mean(node.text, sizes),
                 notes=("sizes are bound by the shapes of the parameters",),
             )
+        if isinstance(binding.value, Poison):
+            raise Poisoned
         value = binding.value
     elif isinstance(node, syntax.Chain):
         value = _dim_value(node.first, scope)
