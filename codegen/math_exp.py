@@ -55,22 +55,24 @@ def expm1_reduced(code: Code, r: Term, r_low: Term) -> tuple[Term, Term]:
 
 def exp(code: Code, x: Term) -> Term:
     """e^x; the rounding error of r is let go: it adds 0.1 ULP."""
-    bounded, p, biased = exp_parts(code, x)
-    scaled = scale_to_range(code, bounded, p, biased)
+    bounded, biased, q = exp_parts(code, x)
+    scaled = scale_to_range(code, bounded, 1.0 + q, biased)
     return code.select(code.compare("ugt", x, OVERFLOW), x + math.inf, scaled)
 
 
-def exp_of_negative(code: Code, x: Term) -> Term:
-    """e^x for x <= 0, any number for NaN."""
-    return scale_to_range(code, *exp_parts(code, x))
+def exp_of_negative(code: Code, x: Term) -> tuple[Term, Term]:
+    """(e^x, about what rounding took from it) for x <= 0, any numbers for NaN."""
+    bounded, biased, q = exp_parts(code, x)
+    p, p_low = code.fast_two_sum(code.constant(1.0, "double"), q)
+    e = scale_to_range(code, bounded, p, biased)
+    return e, e * p_low
 
 
 def exp_parts(code: Code, x: Term) -> tuple[Term, Term, Term]:
-    """(max(x, -750), e^r, biased n)"""
+    """(max(x, -750), biased n, e^r - 1)"""
     bounded = code.maximum(-750.0, x)
     biased, r = reduce_roughly(code, bounded)
-    p = 1.0 + code.fma(r * r, code.polynomial(EXP_P, r), r)
-    return bounded, p, biased
+    return bounded, biased, code.fma(r * r, code.polynomial(EXP_P, r), r)
 
 
 def reduce_roughly(code: Code, x: Term) -> tuple[Term, Term]:

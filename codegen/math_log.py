@@ -94,13 +94,14 @@ def log1p_specials(code: Code, x: Term, result: Term) -> Term:
 
 def softplus(code: Code, x: Term) -> Term:
     """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), without overflow."""
-    e = exp_of_negative(code, -code.fabs(x))
-    return code.maximum(0.0, x) + log1p_of_unit(code, e)
+    e, e_low = exp_of_negative(code, -code.fabs(x))
+    return code.maximum(0.0, x) + log1p_of_unit(code, e, e_low)
 
 
-def log1p_of_unit(code: Code, x: Term) -> Term:
-    """log(1 + x) for 0 <= x <= 1: k is 0 or 1."""
+def log1p_of_unit(code: Code, x: Term, x_low: Term) -> Term:
+    """log(1 + x + x_low) for 0 <= x <= 1: k is 0 or 1."""
     u, u_low = code.fast_two_sum(code.constant(1.0, "double"), x)
+    u_low = u_low + x_low
     above = u > SQRT_2
     m, rest = code.select(above, u * 0.5, u), code.select(above, u_low * 0.5, u_low)
     k = code.select(above, code.constant(1.0, "double"), 0.0)
