@@ -68,10 +68,13 @@ def test_example_of_the_manual(example):
         return
     functions = functions_of(example)
     for name, arguments, expected in calls:
-        results = run(functions[name], *json.loads(f"[{arguments}]"))
-        for result, number in zip(results, json.loads(f"[{expected}]"), strict=True):
-            np.testing.assert_allclose(result, number, rtol=1e-12, atol=1e-15)
-            assert result.shape == np.shape(number)
+        fn, given = functions[name], json.loads(f"[{arguments}]")
+        types = [p.dtype.numpy for p in fn.parameters]
+        native = CompiledFunction(fn, False)(*map(np.asarray, given, types))
+        for results in (run(fn, *given), native):
+            for result, number in zip(results, json.loads(f"[{expected}]"), strict=True):
+                np.testing.assert_allclose(result, number, rtol=1e-12, atol=1e-15)
+                assert np.shape(result) == np.shape(number)
 
 
 def test_manual_states_the_grammar():
