@@ -95,6 +95,22 @@ def test_the_pipeline_keeps_values_and_sizes(seed):
             np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-9)
 
 
+def test_the_pipeline_keeps_values_of_empty_arrays():
+    compared = 0
+    for seed in range(12):
+        fn = random_function(seed)
+        made = optimize(fn, check=True)
+        arguments = random_arguments(fn, seed, n=0, m=2)
+        try:
+            expected = evaluate(fn, *arguments)
+        except (ValueError, IndexError):  # it takes an entry that an empty array has not
+            continue
+        for before, after in zip(expected, evaluate(made, *arguments), strict=True):
+            np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-9)
+        compared += 1
+    assert compared >= 3
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_the_pipeline_reaches_a_fixed_point(seed):
     made = optimize(optimize(optimize(with_derivatives(random_function(seed)))))
