@@ -12,7 +12,7 @@ from gradc.codes import CODES
 from gradc.diagnostics import DiagnosticError, Refused
 from gradc.driver import CompiledFunction
 from gradc.elaborate import compile_module, elaborate
-from gradc.function_table import FORMS, builtins
+from gradc.function_table import BUILTIN_NAMES, FORMS, builtin
 from gradc.ir.evaluate import evaluate
 from gradc.ir.text import print_function
 from gradc.ir.verify import verify
@@ -87,10 +87,27 @@ def test_manual_lists_every_function_and_code():
     section = MANUAL.split("## Built-in functions")[1].split("```")[0]
     assert set(re.findall(r"^\* .*", section, re.M)) and set(
         re.findall(r"`(\w+)`", "".join(re.findall(r"^\* .*", section, re.M)))
-    ) == set(builtins())
+    ) == set(BUILTIN_NAMES)
     assert re.findall(r"^\| (G\d{4}) \| (.*) \|$", MANUAL, re.M) == list(CODES)
     for form in FORMS:
         assert f"`{form}" in MANUAL
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN_NAMES))
+def test_every_function_of_the_table_exists(name):
+    assert set(builtin(name).required) <= set(builtin(name).parameters)
+
+
+def test_gradients_that_are_changed_or_cut():
+    text = """
+        fn f(x: f64) { x ** 2 + grad_scale(x, 3) + zero_grad(x) * x + grad_clip(5 * x, -1, 1) }
+        export g = grad(f, wrt: x)
+    """
+    fns = functions_of(text)
+    # d/dx: 2 x, 3, x (through the other factor), and 5 times the clipped cotangent
+    for results in (run(fns["g"], 2.0), CompiledFunction(fns["g"], False)(2.0)):
+        np.testing.assert_allclose(results[0], 4 + 3 + 2 + 5)
+    assert run(fns["f"], 2.0)[0] == 4 + 2 + 4 + 10
 
 
 # Expressions

@@ -16,7 +16,14 @@ from gradc.expressions import (
     as_array,
     evaluate,
 )
-from gradc.function_table import FORMS, TUPLE_PARAMETERS, Builtin, builtins, did_you_mean
+from gradc.function_table import (
+    BUILTIN_NAMES,
+    FORMS,
+    TUPLE_PARAMETERS,
+    Builtin,
+    builtin,
+    did_you_mean,
+)
 from gradc.ir.dims import SizeExpr
 from gradc.ir.function import Function, Value
 from gradc.ir.span import Span, at
@@ -39,8 +46,8 @@ def evaluate_call(node: syntax.Call, scope: Scope) -> Evaluated:
             return _call_function(_function_named(callee, scope), node, scope)
         if name in DTYPES_BY_NAME:
             return _cast(DTYPES_BY_NAME[name], node, scope)
-        if name in builtins():
-            return _call_builtin(builtins()[name], node, scope)
+        if name in BUILTIN_NAMES:
+            return _call_builtin(builtin(name), node, scope)
         raise _unknown_function(callee, scope)
     if isinstance(callee, syntax.Name):
         raise refuse(
@@ -59,7 +66,7 @@ def evaluate_function(node: syntax.Expression, scope: Scope) -> Function:
     if isinstance(node, syntax.Call) and isinstance(node.function, syntax.Name):
         if node.function.text in FORMS:
             return _derivative(node, node.function.text, scope)
-        if node.function.text not in scope.functions and node.function.text not in builtins():
+        if node.function.text not in scope.functions and node.function.text not in BUILTIN_NAMES:
             raise _unknown_function(node.function, scope)
     raise refuse(
         "G0304",
@@ -72,7 +79,7 @@ def evaluate_function(node: syntax.Expression, scope: Scope) -> Function:
 def _function_named(name: syntax.Name, scope: Scope) -> Function:
     binding = scope.functions.get(name.text)
     if binding is None:
-        if name.text in builtins() or name.text in FORMS:
+        if name.text in BUILTIN_NAMES or name.text in FORMS:
             raise refuse(
                 "G0304",
                 f"`{name.text}` is no function of this module",
@@ -93,7 +100,7 @@ def _unknown_function(name: syntax.Name, scope: Scope) -> Refused:
         message = f"`{name.text}` is a value, and cannot be called"
         advice = ["a product is written `*`; an element is `x[i]`"]
         return refuse("G0305", message, name.span, causes=causes, help=advice)
-    known = (*scope.functions, *builtins(), *FORMS, *DTYPES_BY_NAME)
+    known = (*scope.functions, *sorted(BUILTIN_NAMES), *FORMS, *DTYPES_BY_NAME)
     return refuse(
         "G0303",
         f"there is no function `{name.text}`",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gradc import syntax
 from gradc.diagnostics import Diagnostic, Label
-from gradc.function_table import FORMS, FUNCTIONS
+from gradc.function_table import BUILTIN_NAMES, FORMS
 from gradc.ir.types import DTYPES_BY_NAME
 from gradc.static_values import CONSTANTS
 
@@ -59,7 +59,7 @@ def declare(module: syntax.Module, errors: list[Diagnostic]) -> Declared:
 
 _RESERVED = (
     dict.fromkeys(CONSTANTS, "a constant")
-    | dict.fromkeys(FUNCTIONS, "a function")
+    | dict.fromkeys(BUILTIN_NAMES, "a function")
     | dict.fromkeys(FORMS, "a derivative form")
     | dict.fromkeys(DTYPES_BY_NAME, "a type")
 )

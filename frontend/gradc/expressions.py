@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from gradc import syntax
 from gradc import tensor as gt
 from gradc.diagnostics import Label, Refused, refuse
-from gradc.function_table import builtins, close_names, did_you_mean
+from gradc.function_table import BUILTIN_NAMES, close_names, did_you_mean
 from gradc.ir.dims import SizeExpr
 from gradc.ir.function import Function
 from gradc.ir.span import Span, at
@@ -146,7 +146,7 @@ def unknown_name(node: syntax.Name, scope: Scope) -> Refused:
     text, advice = node.text, []
     if text in _SPELLED:
         advice.append(f"write `{_SPELLED[text]}`")
-    elif text in scope.functions or text in builtins():
+    elif text in scope.functions or text in BUILTIN_NAMES:
         message = f"`{text}` is a function, and not a value"
         return refuse("G0304", message, node.span, help=(f"call it: `{text}(...)`",))
     else:
@@ -375,7 +375,7 @@ def _attribute(node: syntax.Attribute, scope: Scope) -> Evaluated:
     value = evaluate(node.value, scope)
     if name not in ATTRIBUTES:
         advice = did_you_mean(name, ATTRIBUTES)
-        if name in builtins():
+        if name in BUILTIN_NAMES:
             advice = [f"functions are called as `{name}(x)`, not as methods"]
         have = ", ".join(f".{known}" for known in ATTRIBUTES)
         message = f"arrays have no `.{name}`; they have {have}"

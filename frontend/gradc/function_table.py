@@ -5,12 +5,12 @@ The table is explicit: no text of the user's is ever looked up as an attribute.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from importlib import import_module
 from inspect import Parameter, signature
-from types import MappingProxyType
 from typing import Any
 
 FUNCTIONS = (
@@ -38,6 +38,11 @@ FUNCTIONS = (
     "zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "one_hot", "arange", "eye",
     "identity", "linspace",
 )  # fmt: skip
+# Identities whose gradients are changed or cut.
+GRADIENT_FUNCTIONS = (
+    "zero_grad", "disconnected_grad", "undefined_grad", "grad_clip", "grad_scale",
+)  # fmt: skip
+BUILTIN_NAMES = frozenset((*FUNCTIONS, *GRADIENT_FUNCTIONS))
 FORMS = (
     "grad", "value_and_grad", "jvp", "Rop", "vjp", "Lop", "jacobian", "hessian", "hvp",
 )  # fmt: skip
@@ -58,11 +63,12 @@ class Builtin:
 
 
 @cache
-def builtins() -> Mapping[str, Builtin]:
-    """The functions by name."""
-    from gradc import tensor
-
-    return MappingProxyType({name: _builtin(name, getattr(tensor, name)) for name in FUNCTIONS})
+def builtin(name: str) -> Builtin:
+    """The function called `name`, one of `BUILTIN_NAMES`. Its module is loaded only now."""
+    module = import_module(
+        "gradc.gradient_control" if name in GRADIENT_FUNCTIONS else "gradc.tensor"
+    )
+    return _builtin(name, getattr(module, name))
 
 
 def _builtin(name: str, function: Callable[..., Any]) -> Builtin:
