@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from gradc.codegen.buffers import Lifetime, plan
+from gradc.codegen.choices import Choices
 from gradc.codegen.nest import lower_nest, lower_rows
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import accumulates, lower_product
@@ -30,14 +31,14 @@ class UnknownSizeError(ValueError):
     """A size that no parameter's shape tells."""
 
 
-def lower(function: Function, name: str, vector_bits: int = 512) -> Program:
-    """The program that computes the function's results, for registers of `vector_bits`.
+def lower(function: Function, name: str, choices: Choices = Choices()) -> Program:  # noqa: B008
+    """The program that computes the function's results.
 
     Raises UnknownSizeError if a shape reads a size that no parameter has.
     """
     fn = prepare(function)
     _check_sizes(fn)
-    cut = schedule(fn)
+    cut = schedule(fn, choices)
     inputs = {
         value: Buffer(own, value.type, "input")
         for value, own in zip(fn.parameters, function.parameter_names, strict=True)
@@ -47,7 +48,7 @@ def lower(function: Function, name: str, vector_bits: int = 512) -> Program:
         value: Buffer(own, value.type, "output")
         for value, own in zip(fn.results, names, strict=True)
     }
-    steps = group_rows(cut, fn.results)
+    steps = group_rows(cut, fn.results, choices)
     arena = plan(_lifetimes(steps, cut.stored, outputs))
     buffers = {**inputs, **outputs, **arena.buffers}
     constants: dict[object, Buffer] = {}
@@ -55,7 +56,7 @@ def lower(function: Function, name: str, vector_bits: int = 512) -> Program:
     for number, step in enumerate(steps):
         k = LoopBuilder()
         reader = Reader(k, buffers, cut.stored, constants)
-        _lower_step(reader, step, vector_bits)
+        _lower_step(reader, step, choices.vector_bits)
         kernels.append(Kernel(f"{name}.k{number}", k.body, _note(step)))
     return Program(
         name,

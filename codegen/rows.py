@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from gradc.codegen.choices import Choices
 from gradc.codegen.schedule import (
     Nest,
     ProductStep,
@@ -50,7 +51,9 @@ class RowGroup:
 Scheduled: TypeAlias = "Step | RowGroup | Straight"
 
 
-def group_rows(cut: Schedule, results: Collection[Value]) -> tuple[Scheduled, ...]:
+def group_rows(
+    cut: Schedule, results: Collection[Value], choices: Choices
+) -> tuple[Scheduled, ...]:
     """The steps with those over the same rows joined, in an order that is still right."""
     steps = cut.steps
     producer = {value: i for i, step in enumerate(steps) for value in written(step)}
@@ -62,14 +65,14 @@ def group_rows(cut: Schedule, results: Collection[Value]) -> tuple[Scheduled, ..
     for first, step in enumerate(steps):
         if first in taken:
             continue
-        members = _members(steps, first, needs, taken, cut.stored)
+        members = _members(steps, first, needs, taken, cut.stored) if choices.rows else [first]
         joined = tuple(s for i in members if isinstance(s := steps[i], Nest | ProductStep))
         outside = [s for i, s in enumerate(steps) if i not in members]
-        group = _joined(joined, outside, cut.stored, results)
+        group = _joined(joined, outside, cut.stored, results, choices)
         grouped.append(group or step)
         if group is not None:
             taken.update(members)
-    return _without_loops(grouped, cut.stored, results)
+    return _without_loops(grouped, cut.stored, results) if choices.straight else tuple(grouped)
 
 
 def _joined(
@@ -77,16 +80,17 @@ def _joined(
     outside: Sequence[Step],
     stored: Collection[Value],
     results: Collection[Value],
+    choices: Choices,
 ) -> RowGroup | Straight | None:
     """The steps as one, if that is worth it."""
-    if len(steps) >= 2 and is_short(steps, with_rows=True):
+    if choices.straight and len(steps) >= 2 and is_short(steps, with_rows=True):
         kept = _kept(steps, outside, stored, results)
         straight = Straight(steps, _rows(steps[0]), kept)
         if can_write(straight, stored):
             return straight
     if len(steps) < 2 or not _saves_memory(steps, stored):
         return None
-    return _group(steps, outside, stored, results)
+    return _group(steps, outside, stored, results, choices.block)
 
 
 def _without_loops(
@@ -230,18 +234,24 @@ def _group(
     outside: Sequence[Step],
     stored: Collection[Value],
     results: Collection[Value],
+    block: int | None,
 ) -> RowGroup:
     kept = _kept(steps, outside, stored, results)
     rowwise = {value: rows for step in steps for value, rows in _keeps_rows(step).items()}
     local = frozenset(v for v, has_rows in rowwise.items() if has_rows and v not in kept)
     arrays = {v for step in steps for v, axes in _row_reads(step, stored) if axes and axes[0] == 0}
     row_bytes = max((_row_bytes(value) for value in {*arrays, *local}), default=8)
+    rows = _rows(steps[0])
+    assert rows is not None
+    return RowGroup(steps, rows, block or _block_for(row_bytes), local)
+
+
+def _block_for(row_bytes: int) -> int:
+    """As many rows as the first cache holds, from 16 to 64."""
     block = 64
     while block > 16 and block * row_bytes > _BLOCK_BYTES:
         block //= 2
-    rows = _rows(steps[0])
-    assert rows is not None
-    return RowGroup(steps, rows, block, local)
+    return block
 
 
 def _row_bytes(value: Value) -> int:

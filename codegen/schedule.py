@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from gradc.codegen.choices import Choices
 from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import (
@@ -104,14 +105,18 @@ class _Cone:
     widest: int = 1  # bytes of the widest element on the way
 
 
-def schedule(fn: Function) -> Schedule:
+def schedule(fn: Function, choices: Choices) -> Schedule:
     """Decide what is stored and which loops run, for a function without composite ops."""
+    if choices.store == "everything":
+        every = frozenset(v for equation in fn.equations for v in equation.outputs)
+        _, cones = _choose_stored(fn, every)
+        return Schedule(tuple(_form_steps(fn, every, cones, choices)), every)
     stored, cones = _choose_stored(fn, frozenset())
-    steps = _form_steps(fn, stored, cones)
-    shared = _shared_between_nests(steps, stored, cones)
+    steps = _form_steps(fn, stored, cones, choices)
+    shared = _shared_between_nests(steps, stored, cones) if choices.store == "by cost" else None
     if shared:
         stored, cones = _choose_stored(fn, shared)
-        steps = _form_steps(fn, stored, cones)
+        steps = _form_steps(fn, stored, cones, choices)
     return _without_idle_stores(fn, steps, stored)
 
 
@@ -244,7 +249,9 @@ def _first_operands(root: Root) -> Sequence[Value]:
 # --- nests -------------------------------------------------------------------------------------
 
 
-def _form_steps(fn: Function, stored: Collection[Value], cones: dict[Value, _Cone]) -> list[Step]:
+def _form_steps(
+    fn: Function, stored: Collection[Value], cones: dict[Value, _Cone], choices: Choices
+) -> list[Step]:
     steps: list[Step] = []
     producer: dict[Value, int] = {}
     nests_of: dict[tuple[Shape, tuple[int, ...]], int] = {}
@@ -264,7 +271,7 @@ def _form_steps(fn: Function, stored: Collection[Value], cones: dict[Value, _Con
         key = (root.space, order)
         size = cones[value].size
         place = nests_of.get(key, -1)
-        nest = steps[place] if place >= earliest else None
+        nest = steps[place] if choices.share and place >= earliest else None
         if not isinstance(nest, Nest) or nest.size + size > _NEST_LIMIT:
             nest, place = Nest(root.space, order, widest=1), len(steps)
             steps.append(nest)

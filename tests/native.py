@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from gradc.codegen.cabi import function_symbols, manifest_of
+from gradc.codegen.choices import Choices
 from gradc.codegen.jit import load_object
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import lower
@@ -18,10 +19,12 @@ from gradc.runtime.manifest import read_manifest
 Array = np.ndarray[Any, Any]
 
 
-def native(fn: Function, target: Target | None = None) -> Callable[..., tuple[Array, ...]]:
+def native(
+    fn: Function, target: Target | None = None, choices: Choices | None = None
+) -> Callable[..., tuple[Array, ...]]:
     """The compiled function: arrays in, a tuple of arrays out."""
     target = target or host()
-    program = lower(fn, "f", target.vector_bits)
+    program = lower(fn, "f", choices or Choices(target.vector_bits))
     manifest = manifest_of([program], target)
     code = compile_to_object(emit_module([program], manifest, target), target)
     call, workspace = function_symbols("f")[2:]

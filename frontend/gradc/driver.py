@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, overload
 
 from gradc.codegen.cabi import manifest_of
+from gradc.codegen.choices import Choices
 from gradc.codegen.jit import load_object
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import lower
@@ -80,7 +81,7 @@ class CompiledFunction:
     @cached_property
     def program(self) -> Program:
         """The loops over buffers."""
-        return lower(self.optimized, _symbol(self.ir.name), host().vector_bits)
+        return lower(self.optimized, _symbol(self.ir.name), Choices(host().vector_bits))
 
     @cached_property
     def native(self) -> NativeFunction:

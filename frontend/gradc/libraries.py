@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from gradc.codegen.cabi import exported_symbols, header, manifest_of
+from gradc.codegen.choices import Choices
 from gradc.codegen.link import link
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import lower
@@ -68,7 +69,7 @@ def build(
     with _timed("optimize", seconds):
         optimized = {name: optimize(graph) for name, graph in graphs.items()}
     with _timed("lower", seconds):
-        programs = [lower(fn, name, machine.vector_bits) for name, fn in optimized.items()]
+        programs = [lower(fn, name, Choices(machine.vector_bits)) for name, fn in optimized.items()]
     manifest = manifest_of(programs, machine)
     with _timed("emit", seconds):
         text = emit_module(programs, manifest, machine)

@@ -1,0 +1,28 @@
+"""The scheduler's choices, which cost alone decides unless they are forced.
+
+Whatever is chosen, results agree up to rounding: the tests force each choice in turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How a graph is cut into kernels.
+
+    vector_bits: the width of a vector register; 64 writes scalar loops.
+    store: which values get a buffer: "by cost", "everything", or the "least" that is possible.
+    share: whether values over the same space share a nest.
+    rows: whether steps over the same rows run block by block.
+    block: the number of rows of a block; None: as many as the first cache holds.
+    straight: whether small arrays of known shape are held in registers.
+    """
+
+    vector_bits: int = 512
+    store: str = "by cost"
+    share: bool = True
+    rows: bool = True
+    block: int | None = None
+    straight: bool = True

@@ -1,0 +1,52 @@
+"""Whatever the scheduler is made to choose, results agree with the reference evaluator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gradc.codegen.choices import Choices
+from gradc.codegen.target import host
+from gradc.ir.evaluate import evaluate
+from native import native
+from random_programs import random_arguments, random_function, with_derivatives
+
+USUAL = Choices(host().vector_bits)
+FORCED = {
+    "store everything": replace(USUAL, store="everything"),
+    "store least": replace(USUAL, store="least"),
+    "no nest is shared": replace(USUAL, share=False),
+    "fuse nothing": replace(USUAL, store="everything", share=False, rows=False, straight=False),
+    "no rows": replace(USUAL, rows=False),
+    "blocks of 1": replace(USUAL, block=1),
+    "blocks of 64": replace(USUAL, block=64, straight=False),
+    "loops only": replace(USUAL, straight=False),
+    "scalars": replace(USUAL, vector_bits=64),
+    "128 bits": replace(USUAL, vector_bits=128),
+    "256 bits": replace(USUAL, vector_bits=256),
+}
+
+
+def check(seed: int, choices: Choices) -> None:
+    fn = with_derivatives(random_function(seed, equations=10))
+    compiled = native(fn, choices=choices)
+    for sizes in ({"n": 5, "m": 3}, {"n": 70, "m": 17}):
+        arguments = random_arguments(fn, seed, **sizes)
+        expected = evaluate(fn, *arguments)
+        for found, wanted in zip(compiled(*arguments), expected, strict=True):
+            scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
+            np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10 * scale)
+
+
+@pytest.mark.parametrize("name", FORCED)
+@pytest.mark.parametrize("seed", range(500, 506))
+def test_forced_choice(name: str, seed: int) -> None:
+    check(seed, FORCED[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORCED)
+@pytest.mark.parametrize("seed", range(500, 600))
+def test_forced_choice_on_many_programs(name: str, seed: int) -> None:
+    check(seed, FORCED[name])
