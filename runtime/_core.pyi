@@ -33,6 +33,16 @@ class NativeFunction:
     @property
     def outputs(self) -> tuple[ArrayEntry, ...]: ...
 
+class Dispatcher:
+    """The base of callables that run a native function once one is attached.
+
+    Before that, and where it raises TypeError, `fallback` of the subclass takes the call.
+    """
+
+    def attach(self, native: NativeFunction, makes_a_tuple: bool, /) -> None: ...
+    def fallback(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
 @final
 class Library:
     """A shared library, open while this object lives; OSError where it cannot be opened.

@@ -25,7 +25,7 @@ from gradc.ir.passes.pipeline import optimize
 from gradc.ir.text import print_function
 from gradc.ir.transforms.inline import inline
 from gradc.listing import print_program
-from gradc.runtime._core import NativeFunction
+from gradc.runtime._core import Dispatcher, NativeFunction
 from gradc.runtime.manifest import read_manifest
 from gradc.tensor.operands import asarray, assume_shape, is_weak, same_length
 from gradc.tensor.sizes import display, has_anonymous
@@ -37,7 +37,7 @@ STAGES = ("ir", "optimized", "loops", "llvm", "asm")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CompiledFunction:
+class CompiledFunction(Dispatcher):
     """A function that is called with arrays (native code, compiled at the first call) or variables.
 
     ir: the function's graph. single: whether a call gives an array, rather than a tuple of arrays.
@@ -47,19 +47,15 @@ class CompiledFunction:
     ir: Function
     single: bool = True
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        native = self.__dict__.get("native")
-        if native is None:
-            if _is_symbolic(args, kwargs):
-                return self._inlined(args, kwargs)
-            native = self.native
-        try:
-            result = native(*args, **kwargs)
-        except TypeError:
-            if _is_symbolic(args, kwargs):
-                return self._inlined(args, kwargs)
-            raise
+    def fallback(self, *args: Any, **kwargs: Any) -> Any:
+        """A call that no native code took: the first one, one with variables, or a wrong one."""
+        if _is_symbolic(args, kwargs):
+            return self._inlined(args, kwargs)
+        result = self.native(*args, **kwargs)
         return result if self.single or type(result) is tuple else (result,)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.ir, self.single)
 
     @property
     def __name__(self) -> str:
@@ -94,7 +90,9 @@ class CompiledFunction:
         (entry,) = read_manifest(manifest).functions
         entry = replace(entry, name=self.ir.name)
         addresses = library.addresses
-        return NativeFunction(addresses[call], addresses[workspace], entry, library)
+        native = NativeFunction(addresses[call], addresses[workspace], entry, library)
+        self.attach(native, not self.single)
+        return native
 
     def compile(self) -> CompiledFunction:
         """Compile now rather than at the first call."""

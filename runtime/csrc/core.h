@@ -85,7 +85,7 @@ void *workspace_take(WorkspaceList *list, size_t bytes, size_t *taken);
 void workspace_give(WorkspaceList *list, void *block, size_t bytes);
 void workspace_free_all(WorkspaceList *list);
 
-/* ---- native functions (native_function.c, call.c) ---- */
+/* ---- native functions (native_function.c, call.c, dispatcher.c) ---- */
 
 typedef struct {
     PyObject_HEAD
@@ -119,9 +119,11 @@ typedef struct {
 
 extern PyType_Spec native_function_spec;
 extern PyType_Spec library_spec;
+extern PyType_Spec dispatcher_spec;
 
 PyObject *native_function_call(PyObject *self, PyObject *const *args, size_t nargsf,
                                PyObject *kwnames);
+bool is_native_function(PyObject *object);
 int input_read(NativeFunction *self, Frame *frame, Py_ssize_t i);
 int outputs_prepare(NativeFunction *self, Frame *frame, PyObject *out);
 PyObject *outputs_finish(NativeFunction *self, Frame *frame);

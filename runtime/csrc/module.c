@@ -1,4 +1,4 @@
-/* gradc.runtime._core: the two types that stand between Python and native code. */
+/* gradc.runtime._core: the types that stand between Python and native code. */
 #define GRADC_IMPORTS_NUMPY
 #include "core.h"
 
@@ -6,7 +6,7 @@ static int core_exec(PyObject *module)
 {
     if (PyArray_ImportNumPyAPI() < 0)
         return -1;
-    PyType_Spec *specs[] = {&native_function_spec, &library_spec};
+    PyType_Spec *specs[] = {&native_function_spec, &dispatcher_spec, &library_spec};
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         PyObject *type = PyType_FromModuleAndSpec(module, specs[i], NULL);
         if (type == NULL)

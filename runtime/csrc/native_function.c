@@ -132,6 +132,12 @@ static void function_dealloc(NativeFunction *self)
     Py_DECREF(type);
 }
 
+/* The type is final, so its own deallocator tells its objects. */
+bool is_native_function(PyObject *object)
+{
+    return Py_TYPE(object)->tp_dealloc == (destructor)function_dealloc;
+}
+
 static PyObject *function_repr(NativeFunction *self)
 {
     return PyUnicode_FromFormat("<gradc function %S>", self->entry);
