@@ -27,6 +27,7 @@ from gradc.ir.ops.cast import cast
 from gradc.ir.ops.constants import full, iota
 from gradc.ir.ops.logic import eq
 from gradc.ir.ops.structural import broadcast, reshape, transpose
+from gradc.ir.passes.pipeline import BEFORE_DERIVATIVES, optimize
 from gradc.ir.transforms.batch import batch_values
 from gradc.ir.transforms.forward import push_tangents, pushforward
 from gradc.ir.transforms.rebuild import unused_name
@@ -39,12 +40,14 @@ Wrt: TypeAlias = "str | int | Sequence[str | int] | None"
 
 def grad(fn: Function, wrt: Wrt = None) -> Function:
     """The gradient of a function with one scalar result."""
+    fn = _simplified(fn)
     gradients = _gradients(fn, _positions(fn, wrt))
     return _derived(fn, "grad", (), gradients, _labels(fn, "grad", wrt))
 
 
 def value_and_grad(fn: Function, wrt: Wrt = None) -> Function:
     """The scalar result and its gradient."""
+    fn = _simplified(fn)
     gradients = _gradients(fn, _positions(fn, wrt))
     names = [_value_name(fn), *_labels(fn, "grad", wrt)]
     return _derived(fn, "value_and_grad", (), [fn.results[0], *gradients], names)
@@ -52,11 +55,13 @@ def value_and_grad(fn: Function, wrt: Wrt = None) -> Function:
 
 def jvp(fn: Function, wrt: Wrt = None) -> Function:
     """The results and their directional derivatives along the tangents of `wrt`."""
+    fn = _simplified(fn)
     return pushforward(_with_result_names(fn), _positions(fn, wrt))
 
 
 def vjp(fn: Function, wrt: Wrt = None) -> Function:
     """The results, and the cotangents of `wrt` for given cotangents of the results."""
+    fn = _simplified(fn)
     try:
         return pullback(_with_result_names(fn), _positions(fn, wrt))
     except NullGradientError as error:
@@ -65,6 +70,7 @@ def vjp(fn: Function, wrt: Wrt = None) -> Function:
 
 def jacobian(fn: Function, wrt: Wrt = None) -> Function:
     """The Jacobian of every result by every `wrt`: result.shape + wrt.shape, result by result."""
+    fn = _simplified(fn)
     targets = [fn.parameters[i] for i in _positions(fn, wrt)]
     blocks = [block for result in fn.results for block in jacobian_of(result, targets)]
     single = len(fn.results) == 1
@@ -78,6 +84,7 @@ def jacobian(fn: Function, wrt: Wrt = None) -> Function:
 
 def hessian(fn: Function, wrt: Wrt = None) -> Function:
     """The second derivatives of a scalar result; of several wrt, all blocks, row by row."""
+    fn = _simplified(fn)
     positions = _positions(fn, wrt)
     targets = [fn.parameters[i] for i in positions]
     gradients = _gradients(fn, positions)
@@ -93,6 +100,7 @@ def hvp(fn: Function, wrt: Wrt = None) -> Function:
 
     The direction is one more parameter, `p`; of several wrt, `p_<name>` for each.
     """
+    fn = _simplified(fn)
     positions = _positions(fn, wrt)
     gradients = _gradients(fn, positions)
     taken = {*fn.parameter_names, *fn.sizes}
@@ -172,6 +180,11 @@ def _basis(value: Value) -> Value:
 def _reshaped(value: Value, shape: tuple[Dim, ...]) -> Value:
     result: Value = value if value.shape == shape else reshape(value, shape=shape)
     return result
+
+
+def _simplified(fn: Function) -> Function:
+    """The function as its derivative is taken: less to differentiate, and stable formulas."""
+    return optimize(fn, BEFORE_DERIVATIVES)
 
 
 def _positions(fn: Function, wrt: Wrt) -> list[int]:
