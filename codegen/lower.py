@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from gradc.codegen.buffers import Lifetime, plan
+from gradc.codegen.buffers import Arena, Lifetime, plan
 from gradc.codegen.choices import Choices
 from gradc.codegen.nest import lower_nest, lower_rows
 from gradc.codegen.prepare import prepare
@@ -31,11 +32,28 @@ class UnknownSizeError(ValueError):
     """A size that no parameter's shape tells."""
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A function cut into kernels, one a step, and the buffers of parameters and stored values."""
+
+    fn: Function
+    stored: frozenset[Value]
+    steps: tuple[Scheduled, ...]
+    inputs: Mapping[Value, Buffer]
+    outputs: Mapping[Value, Buffer]
+    arena: Arena
+
+
 def lower(function: Function, name: str, choices: Choices = Choices()) -> Program:  # noqa: B008
     """The program that computes the function's results.
 
     Raises UnknownSizeError if a shape reads a size that no parameter has.
     """
+    return lower_cut(cut_into_kernels(function, choices), name, choices)
+
+
+def cut_into_kernels(function: Function, choices: Choices) -> Cut:
+    """Decide which kernels compute the function's results, and where values are stored."""
     fn = prepare(function)
     _check_sizes(fn)
     cut = schedule(fn, choices)
@@ -50,24 +68,29 @@ def lower(function: Function, name: str, choices: Choices = Choices()) -> Progra
     }
     steps = group_rows(cut, fn.results, choices)
     arena = plan(_lifetimes(steps, cut.stored, outputs))
-    buffers = {**inputs, **outputs, **arena.buffers}
+    return Cut(fn, cut.stored, steps, inputs, outputs, arena)
+
+
+def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
+    """The loops of every kernel."""
+    buffers = {**cut.inputs, **cut.outputs, **cut.arena.buffers}
     constants: dict[object, Buffer] = {}
     kernels = []
-    for number, step in enumerate(steps):
+    for number, step in enumerate(cut.steps):
         k = LoopBuilder()
         reader = Reader(k, buffers, cut.stored, constants)
         _lower_step(reader, step, choices.vector_bits)
         kernels.append(Kernel(f"{name}.k{number}", k.body, _note(step)))
     return Program(
         name,
-        fn.sizes,
-        tuple(inputs.values()),
-        tuple(outputs.values()),
+        cut.fn.sizes,
+        tuple(cut.inputs.values()),
+        tuple(cut.outputs.values()),
         tuple(kernels),
-        tuple(arena.buffers.values()),
+        tuple(cut.arena.buffers.values()),
         tuple(constants.values()),
-        arena.slots,
-        fn.requires,
+        cut.arena.slots,
+        cut.fn.requires,
     )
 
 
