@@ -56,9 +56,11 @@ def wrong_dtype(entry: FunctionEntry, i: int, given: Any, original: object) -> T
     )
 
 
-def wrong_rank(entry: FunctionEntry, i: int, given: Any) -> ValueError:
-    """An array with too many or too few axes."""
+def wrong_rank(entry: FunctionEntry, i: int, given: Any) -> TypeError | ValueError:
+    """An array with too many or too few axes; NumPy makes one without axes of None, say."""
     array = entry.inputs[i]
+    if given.dtype == object and given.ndim == 0:
+        return not_an_array(entry, i, given.item())
     axes = "a scalar" if not array.shape else _count(len(array.shape), "axis", "axes")
     return ValueError(
         f"{array.name}: expected {array.type} ({axes}), got {_describe(given)} "

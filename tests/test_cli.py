@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gradc import cli
 from gradc.ir.text import parse_function
+from gradc.runtime.manifest import append_footer
 from gradc.runtime.module import load
 
 LOGISTIC = """# Logistic regression with an L2 term.
@@ -310,7 +311,7 @@ def test_passes_are_shown(model, tmp_path, capsys):
         "build", model, "-o", tmp_path / "no.so", "--stop-after", "fold_constants", capsys=capsys
     )
     assert code == 0
-    assert out.count("# loss after ") >= 1
+    assert out.count("-- loss after ") >= 1
     assert not (tmp_path / "no.so").exists()
     code, out, _ = run(
         "build", model, "-o", library, "--print-after", "fold_constants", capsys=capsys
@@ -365,6 +366,26 @@ def test_inspect_of_what_is_no_library(model, tmp_path, capsys):
     assert code == 4
     assert str(model) in err
     assert run("inspect", tmp_path / "none.so", capsys=capsys)[0] == 4
+
+
+def test_inspect_says_what_is_wrong_with_a_library(model, tmp_path, capsys):
+    library = tmp_path / "libmodel.so"
+    assert run("build", model, "-o", library, capsys=capsys)[0] == 0
+    whole = library.read_bytes()
+    newer = append_footer(whole, '{"gradc_abi": 1000, "gradc_version": "9.0"}')
+    for data, reason in (
+        (b"", "it is empty"),
+        (b"hello", "it is no ELF shared library"),
+        (whole[:40], "it is truncated: the ELF header is incomplete"),
+        (whole[:4000], "it is truncated: 4000 bytes of at least"),
+        (whole[:-1], "it has no gradc footer at its end"),
+        (whole[:5000] + b"?" + whole[5001:], "it is corrupted"),
+        (newer, "ABI 1000"),
+    ):
+        library.write_bytes(data)
+        code, out, err = run("inspect", library, capsys=capsys)
+        assert (code, out) == (4, "")
+        assert err.startswith(f"gradc inspect: {library}: ") and reason in err
 
 
 # grad-check

@@ -151,6 +151,8 @@ def test_an_array_is_passed_without_a_copy(copy: NativeFunction) -> None:
         ("f64", np.zeros((2, 3)), ValueError,
          "x: expected f64[n] (1 axis), got float64 of shape (2, 3) (2 axes)"),
         ("f64", 1.0, ValueError, "x: expected f64[n] (1 axis), got a float64 (0 axes)"),
+        ("f64", None, TypeError, "x: expected f64[n], got None"),
+        ("f64", {"a": 1}, TypeError, "x: expected f64[n], got {'a': 1} (dict)"),
         ("i32", [2**40], OverflowError, "x: [1099511627776] does not fit i32"),
     ],
 )  # fmt: skip

@@ -84,12 +84,13 @@ def _link(exports: Mapping[str, Function], options: argparse.Namespace) -> int:
 
 def _observe_passes(exports: Mapping[str, Function], options: argparse.Namespace) -> None:
     for name, fn in exports.items():
-        for number, (title, seconds, made, changed) in enumerate(_passes(fn, options.stop_after)):
+        passes = enumerate(_passes(fn, options.stop_after), 1)
+        for number, (title, seconds, made, changed) in passes:
             if options.time_passes:
                 note = "" if changed else "  unchanged"
                 print(f"{1e3 * seconds:9.2f} ms  {name}  {number:02} {title}{note}")
             if title in (options.print_after, options.stop_after):
-                print(f"# {name} after {number:02} {title}\n{print_function(made)}")
+                print(f"-- {name} after {number:02} {title}\n{print_function(made)}")
 
 
 def _passes(fn: Function, last: str | None) -> list[tuple[str, float, Function, bool]]:
@@ -116,7 +117,7 @@ def _dump_stages(exports: Mapping[str, Function], folder: str | None) -> None:
     for name, fn in exports.items():
         texts = [("ir", print_function(fn))]
         for title, seconds, made, changed in _passes(fn, None):
-            note = f"# {1e3 * seconds:.2f} ms{'' if changed else ', unchanged'}\n"
+            note = f"-- {1e3 * seconds:.2f} ms{'' if changed else ', unchanged'}\n"
             texts.append((title, note + print_function(made)))
         compiled = CompiledFunction(fn, len(fn.results) == 1)
         texts += [(stage, compiled.stage(stage)) for stage in ("loops", "llvm", "asm")]
@@ -170,7 +171,8 @@ def show_tree(node: object, depth: int = 0) -> str:
     """A syntax tree as indented text."""
     indent = "  " * depth
     if isinstance(node, tuple):
-        return "".join(f"\n{show_tree(part, depth)}" for part in node) if node else " none"
+        parts = ("\n" + show_tree(part, depth).removeprefix("\n") for part in node)
+        return "".join(parts) or " none"
     if not is_dataclass(node):
         return f" {node!r}"
     lines = f"{indent}{type(node).__name__} {_where(node)}"

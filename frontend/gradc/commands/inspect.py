@@ -8,16 +8,19 @@ from pathlib import Path
 
 from gradc.cli import OK
 from gradc.runtime.describe import documentation
+from gradc.runtime.elf import elf_fault
 from gradc.runtime.manifest import ManifestError, read_footer, read_manifest
 
 
 def inspect_library(options: argparse.Namespace) -> int:
     """Print the manifest, checked against the library's hash; OSError for a foreign file."""
+    data = Path(options.library).read_bytes()
     try:
-        text = read_footer(Path(options.library).read_bytes())
+        text = read_footer(data)
         manifest = read_manifest(text)
     except ManifestError as error:
-        raise OSError(f"{options.library}: {error}") from error
+        reason = elf_fault(data, machine="any") or error
+        raise OSError(f"{options.library}: {reason}") from error
     if options.json:
         print(json.dumps(json.loads(text), indent=2))
         return OK
