@@ -1,0 +1,267 @@
+"""Time gradc's gradients beside those of other frameworks and of hand-written C++.
+
+    python benchmarks/suite.py --setup              make the peers' virtual environments
+    python benchmarks/suite.py [--quick] [NAME ...] run workloads (all), write results/*.json
+    options: --peers jax,torch  --rounds 20  --no-start (skip the times of process starts)
+
+All on one core, each peer in a process of its own. Results must agree first. Then the peers take
+turns, in many short rounds; the best and the median of each are kept. `report.py` makes tables and
+the picture from the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import pin_to_one_core
+from peer_environments import install, interpreter
+from workloads import NAMES, workload
+from workloads.workload import Workload
+
+HERE = Path(__file__).parent
+FRAMEWORKS = ("gradc", "cpp", "numpy", "jax", "pytensor", "casadi", "torch")
+BURST = 0.004  # seconds that one measurement lasts at least: about a scheduler's slice
+ROUND = 3  # bursts of an entry in a round
+
+
+class PeerError(Exception):
+    """A peer cannot do a workload, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A running peer: see peer.py for the lines it understands."""
+
+    name: str
+    process: subprocess.Popen[str]
+    start: float
+    facts: Mapping[str, Any]
+    entries: tuple[str, ...]
+
+    def ask(self, *words: object) -> Any:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(*words, sep="\t", file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise PeerError(f"{self.name} ended while it was asked for {words[0]}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def start_peer(framework: str, name: str, case: str, folder: Path) -> Peer:
+    """Start a peer's process and wait for its first gradient.
+
+    Everything that frameworks keep between runs is kept in `folder`. Raises PeerError.
+    """
+    python = interpreter(framework)
+    if python is None:
+        raise PeerError("not installed (python benchmarks/suite.py --setup)")
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(folder),
+        "HOME": str(folder),
+        "PYTENSOR_FLAGS": f"base_compiledir={folder}/pytensor",
+        "NUMBA_CACHE_DIR": f"{folder}/numba",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+        "JAX_COMPILATION_CACHE_DIR": f"{folder}/jax",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    script = [python, str(HERE / "peer.py"), framework, name, case, str(folder), str(time.time())]
+    log = (folder / f"{framework}.log").open("a")
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        script, stdin=pipe, stdout=pipe, stderr=log, text=True, env=environment
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    answer = json.loads(line) if line else {"missing": last_line(folder / f"{framework}.log")}
+    if "missing" in answer:
+        process.kill()
+        process.wait()
+        raise PeerError(answer["missing"])
+    entries = tuple(answer["entries"])
+    return Peer(framework, process, answer["start"], answer["facts"], entries)
+
+
+def last_line(path: Path) -> str:
+    lines = path.read_text().splitlines()
+    return lines[-1][:200] if lines else "it ended without a word"
+
+
+def check_results(peers: Sequence[Peer], tolerance: float, folder: Path) -> dict[str, float]:
+    """How far each entry is from the first, relative to each result's largest entry."""
+    apart: dict[str, float] = {}
+    expected: list[np.ndarray[Any, Any]] = []
+    for peer in peers:
+        for entry in peer.entries:
+            if entry == "primal":
+                continue
+            file = folder / "result.npz"
+            peer.ask("result", entry, file)
+            with np.load(file) as stored:
+                found = [stored[f"arr_{i}"].astype(np.float64) for i in range(len(stored))]
+            expected = expected or found
+            apart[entry] = max(
+                float(np.max(np.abs(a - b.reshape(a.shape)), initial=0))
+                / max(float(np.max(np.abs(a), initial=0)), 1e-300)
+                for a, b in zip(expected, found, strict=True)
+            )
+            if not apart[entry] <= tolerance:
+                raise SystemExit(
+                    f"{entry} and {next(iter(apart))} disagree by {apart[entry]:.1e}, "
+                    f"allowed is {tolerance:.0e}"
+                )
+    return apart
+
+
+def time_round_robin(peers: Sequence[Peer], rounds: int) -> dict[str, list[float]]:
+    """Seconds a call of each entry: all measurements, round by round."""
+    entries = [(peer, entry) for peer in peers for entry in peer.entries]
+    counts, times = {}, {}
+    for peer, entry in entries:
+        once = min(peer.ask("time", entry, 1, 3))
+        few = max(1, int(BURST / 4 / once))
+        once = min(peer.ask("time", entry, few, 3))
+        counts[entry], times[entry] = max(1, int(BURST / once)), []
+    for _ in range(rounds):
+        for peer, entry in entries:
+            times[entry] += peer.ask("time", entry, counts[entry], ROUND)
+    return times
+
+
+def cached_start(framework: str, name: str, case: str, folder: Path) -> float | None:
+    """Process start to first gradient when an earlier run has left its caches, its library."""
+    if framework in ("cpp", "numpy"):
+        return None
+    try:
+        peer = start_peer(framework, name, case, folder)
+    except PeerError:
+        return None
+    peer.close()
+    return peer.start
+
+
+def run_case(
+    name: str, case: str, chosen: Workload, frameworks: Sequence[str], rounds: int, starts: bool
+) -> dict[str, Any]:
+    """Everything that is measured of one workload at one size."""
+    sizes = chosen.cases[case]
+    row: dict[str, Any] = {"workload": name, "title": chosen.title, "case": case, "entries": {}}
+    missing: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="gradc-suite-") as temporary:
+        peers = []
+        for framework in frameworks:
+            folder = Path(temporary) / framework
+            folder.mkdir()
+            if framework not in ("gradc", "cpp") and framework not in chosen.peers:
+                continue
+            try:
+                peers.append(start_peer(framework, name, case, folder))
+            except PeerError as error:
+                missing[framework] = str(error)
+                print(f"  {framework}: skipped: {error}")
+        apart = check_results(peers, chosen.tolerance(sizes), Path(temporary))
+        times = time_round_robin(peers, rounds)
+        for peer in peers:
+            for entry in peer.entries:
+                row["entries"][entry] = {
+                    "best": min(times[entry]),
+                    "median": statistics.median(times[entry]),
+                    "apart": apart.get(entry),
+                    **peer.ask("memory", entry),
+                }
+            first = row["entries"][peer.entries[0]]
+            first.update(peer.facts, start=peer.start)
+        for peer in peers:
+            peer.close()
+        for peer in peers if starts else ():
+            first = row["entries"][peer.entries[0]]
+            folder = Path(temporary) / peer.name
+            first["cached_start"] = cached_start(peer.name, name, case, folder)
+    return {**row, "missing": missing}
+
+
+def print_row(row: Mapping[str, Any]) -> None:
+    """A case's measurements, a line for each entry."""
+    entries = row["entries"]
+    print(f"\n{row['title']}, {row['case']}")
+    gradc = entries.get("gradc", {"best": float("nan")})["best"]
+    for name, entry in entries.items():
+        words = [f"  {name:<14}{show(entry['best']):>11}{show(entry['median']):>11}"]
+        words.append(f"{entry['best'] / gradc:8.2f} x")
+        if entry.get("start"):
+            words.append(f"start {entry['start']:.2f} s")
+        if entry.get("cached_start"):
+            words.append(f"cached {entry['cached_start']:.2f} s")
+        if entry.get("compile"):
+            words.append(f"compile {entry['compile']:.2f} s")
+        print("  ".join(words), flush=True)
+
+
+def show(seconds: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "")
+    return {"cpu": model or platform.processor(), "cores": str(os.cpu_count())}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    arguments.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    arguments.add_argument("--setup", action="store_true", help="make the virtual environments")
+    arguments.add_argument("--quick", action="store_true", help="first sizes, few rounds")
+    arguments.add_argument("--peers", default=",".join(FRAMEWORKS))
+    arguments.add_argument("--rounds", type=int, default=0)
+    arguments.add_argument("--no-start", action="store_true")
+    options = arguments.parse_args()
+    frameworks = [x for x in FRAMEWORKS if x in options.peers.split(",")]
+    if options.setup:
+        install(x for x in frameworks if x not in ("gradc", "cpp"))
+        return
+    unknown = [name for name in options.names if name not in NAMES]
+    if unknown:
+        raise SystemExit(f"no workload {unknown[0]!r}; there are {', '.join(NAMES)}")
+    pin_to_one_core()
+    rounds = options.rounds or (5 if options.quick else 20)
+    for name in options.names or NAMES:
+        chosen = workload(name)
+        cases = list(chosen.cases)[: 1 if options.quick else None]
+        starts = not (options.quick or options.no_start)
+        rows = []
+        for case in cases:
+            rows.append(run_case(name, case, chosen, frameworks, rounds, starts))
+            print_row(rows[-1])
+        if not options.quick:
+            result = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "rows": rows}
+            file = HERE / "results" / f"{name}.json"
+            file.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

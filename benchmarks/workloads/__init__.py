@@ -1,0 +1,21 @@
+"""The workloads, one module each with a value WORKLOAD."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from workloads.workload import Workload
+
+NAMES = (
+    "logistic",
+    "gmm",
+    "black_scholes",
+    "hierarchical",
+)
+
+
+def workload(name: str) -> Workload:
+    """The workload of a module of this package."""
+    found = import_module(f"workloads.{name}").WORKLOAD
+    assert isinstance(found, Workload)
+    return found
