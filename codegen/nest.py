@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product as every
+from typing import TypeAlias
 
 from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader
 from gradc.codegen.rows import RowGroup
 from gradc.codegen.schedule import Nest, ProductStep, Root, row_label, written
-from gradc.ir.dims import Dim, product
+from gradc.ir.dims import Dim, is_static, product
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Fill, Ref
 from gradc.ir.lowering import Index
+
+Point: TypeAlias = "tuple[tuple[int, int], ...]"  # unrolled axes of a result, each with a position
+Partial: TypeAlias = "tuple[Root, Point]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     for step in group.steps:
         _clear(reader, [value for value in _accumulated(step) if value not in group.local])
     changing = frozenset(value for step in group.steps for value in written(step))
-    sums: dict[Root, Ref] = {}
+    sums: dict[Partial, Ref] = {}
     with k.loop(k.size(group.extent), step=group.block) as start:
         count = k.binary("min", k.index(group.block), k.sub(k.size(group.extent), start))
         reader.block = Block(start, group.local, changing)
@@ -57,9 +62,9 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
                 lower_product(reader, step.equation, ProductRows(label, start, count))
                 continue
             loops = _plan_loops(step, _lanes(step, vector_bits))
-            for root, partial in _write(reader, step, loops, (start, count)).items():
+            for (root, point), partial in _write(reader, step, loops, (start, count)).items():
                 assert root.kind is not None
-                sums[root] = k.reduce(root.kind, partial)
+                sums[root, point] = k.reduce(root.kind, partial)
     _store_rest(reader, sums)
 
 
@@ -76,10 +81,12 @@ def _clear(reader: Reader, values: Sequence[Value]) -> None:
         reader.k.append(Fill(reader.buffers[value]))
 
 
-def _store_rest(reader: Reader, partials: dict[Root, Ref]) -> None:
-    """Store what is left when all loops are closed: the reductions to a scalar."""
-    for root, partial in partials.items():
-        reader.k.store(reader.buffers[root.value], reader.k.index(0), partial)
+def _store_rest(reader: Reader, partials: Mapping[Partial, Ref]) -> None:
+    """Store what is left when all loops are closed: reductions over all axes but unrolled ones."""
+    k = reader.k
+    for (root, point), partial in partials.items():
+        index = Index(k, root.value.shape, [k.index(i) for _, i in point])
+        k.store(reader.buffers[root.value], index.flat, partial)
 
 
 def _lanes(nest: Nest, vector_bits: int) -> int:
@@ -90,7 +97,7 @@ def _lanes(nest: Nest, vector_bits: int) -> int:
 def _flat_loop(nest: Nest, lanes: int) -> _Loop | None:
     """One loop over the whole space, if no root tells its axes apart."""
     axes = tuple(range(len(nest.space)))
-    natural = nest.order == axes and all(
+    natural = list(nest.order) == sorted(nest.order) and all(
         all(r == axes for r in root.reads) and root.reduced in ((), axes) for root in nest.roots
     )
     if len(axes) < 2 or not natural:
@@ -107,13 +114,10 @@ def _reads_flat(reader: Reader, nest: Nest, loop: _Loop) -> bool:
 
 
 def _plan_loops(nest: Nest, lanes: int) -> list[_Loop]:
-    if not nest.space:
-        return []
-    contiguous = len(nest.space) - 1
-    vector = contiguous
-    if _is_short(nest.space[contiguous], lanes):
-        long = [a for a in nest.order if not _is_short(nest.space[a], lanes)]
-        vector = long[-1] if long else contiguous
+    """The loops over the axes that are not unrolled; the innermost long one is the vector."""
+    long = [a for a in nest.order if not _is_short(nest.space[a], lanes)]
+    last = len(nest.space) - 1
+    vector = last if not long or last in long else long[-1]
     copies = _copies(nest)
     shared = _shares_over_rows(nest, vector)
     loops = []
@@ -140,16 +144,17 @@ def _fit(lanes: int, extent: Dim) -> int:
 
 def _copies(nest: Nest) -> int:
     """Vectors side by side: enough to hide latency, few enough for the registers."""
-    if nest.cost <= 8:
+    cost = nest.cost * nest.points
+    if cost <= 8:
         return 4
-    return 2 if nest.cost <= 16 else 1
+    return 2 if cost <= 16 else 1
 
 
 def _shares_over_rows(nest: Nest, vector: int) -> bool:
     """Whether rows share loads: a product with a vector, a sum of rows."""
     return (
-        len(nest.space) > 1
-        and nest.size <= 40
+        len(nest.order) > 1
+        and nest.size * nest.points <= 40
         and nest.order[-1] == vector
         and all(root.kind == "add" and len(root.operands) == 2 for root in nest.roots)
     )
@@ -157,15 +162,14 @@ def _shares_over_rows(nest: Nest, vector: int) -> bool:
 
 def _accumulates_in_memory(root: Root, order: tuple[int, ...]) -> bool:
     """Whether a reduced axis is looped over outside an axis of the result."""
-    if not root.placement or not root.reduced:
-        return False
-    position = {axis: i for i, axis in enumerate(order)}
-    return min(position[a] for a in root.reduced) < max(position[a] for a in root.placement)
+    reduced = [i for i, axis in enumerate(order) if axis in root.reduced]
+    placed = [i for i, axis in enumerate(order) if axis in root.placement]
+    return bool(reduced and placed) and reduced[0] < placed[-1]
 
 
 def _write(
     reader: Reader, nest: Nest, loops: list[_Loop], rows: tuple[Ref, Ref] | None = None
-) -> dict[Root, Ref]:
+) -> dict[Partial, Ref]:
     """Write the loops, outermost first; each root's partial result leaves them from the inside.
 
     `rows` are the first row and the number of rows of a block. Gives the results that are left when
@@ -189,21 +193,44 @@ def _write(
             reader.block.rows[coordinates[0]] = variable
         else:
             coordinates[loop.axes[0]] = variable
-    partials = {root: _value_at(reader, root, coordinates, flat) for root in nest.roots}
+    partials = _values(reader, nest, coordinates, flat)
     for loop, stack in zip(reversed(loops), reversed(open_loops), strict=True):
-        for root, partial in list(partials.items()):
+        for (root, point), partial in list(partials.items()):
             if loop.axes[0] in root.placement:
-                _store(reader, nest, root, partial, coordinates, flat)
-                del partials[root]
+                _store(reader, nest, root, partial, coordinates, point, flat)
+                del partials[root, point]
             else:
                 assert root.kind is not None
-                partials[root] = k.reduce(root.kind, partial)
+                partials[root, point] = k.reduce(root.kind, partial)
         stack.close()
     return partials
 
 
-def _value_at(reader: Reader, root: Root, coordinates: dict[int, Ref], flat: Ref | None) -> Ref:
-    """What a root stores or accumulates at a point of the space."""
+def _values(
+    reader: Reader, nest: Nest, coordinates: Mapping[int, Ref], flat: Ref | None
+) -> dict[Partial, Ref]:
+    """What each root stores or accumulates inside the loops, at each point of the unrolled axes."""
+    k = reader.k
+    unrolled = nest.unrolled if flat is None else ()
+    extents = [nest.space[axis] for axis in unrolled]
+    assert is_static(extents)
+    found: dict[Partial, Ref] = {}
+    for point in every(*map(range, extents)):
+        at = {**coordinates, **{a: k.index(i) for a, i in zip(unrolled, point, strict=True)}}
+        for root in nest.roots:
+            value = _value_at(reader, root, at, flat)
+            kept = tuple(
+                (a, i) for a, i in zip(unrolled, point, strict=True) if a in root.placement
+            )
+            before = found.get((root, kept))
+            found[root, kept] = (
+                value if before is None else k.combine(str(root.kind), before, value)
+            )
+    return found
+
+
+def _value_at(reader: Reader, root: Root, coordinates: Mapping[int, Ref], flat: Ref | None) -> Ref:
+    """The operand, or the product of the operands, at a point of the space."""
     found = [
         reader.at(
             operand,
@@ -221,11 +248,14 @@ def _store(
     nest: Nest,
     root: Root,
     value: Ref,
-    coordinates: dict[int, Ref],
+    coordinates: Mapping[int, Ref],
+    point: Point,
     flat: Ref | None,
 ) -> None:
     k = reader.k
-    at = [] if flat is not None else [coordinates[a] for a in root.placement]
-    index = Index(k, root.value.shape, at if flat is None else None, flat)
+    index = Index(k, root.value.shape, flat=flat)
+    if flat is None:
+        at = {**coordinates, **{axis: k.index(i) for axis, i in point}}
+        index = Index(k, root.value.shape, [at[a] for a in root.placement])
     mode = "add" if _accumulates_in_memory(root, nest.order) else "set"
     k.store(*reader.place(root.value, index), value, mode)

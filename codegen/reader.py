@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product as every
+from typing import cast
 
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Ref
-from gradc.ir.lowering import Contraction, Index, IndexMap, Literal, Operand, Pointwise
+from gradc.ir.lowering import (
+    LOOP_KINDS,
+    Contraction,
+    Index,
+    IndexMap,
+    Literal,
+    Operand,
+    Pointwise,
+    Reduction,
+)
 from gradc.ir.types import ConstantData, bool_
 
 
@@ -25,6 +36,17 @@ class Block:
     local: frozenset[Value]
     written: frozenset[Value]
     rows: dict[Ref, Ref] = field(default_factory=dict)
+
+
+def _labels(equation: Equation) -> tuple[tuple[Sequence[int], ...], str]:
+    """The axes of the operands and of the result by label, and how the terms are combined."""
+    attrs, rule = equation.attrs, equation.op.lower
+    if isinstance(rule, Contraction):
+        kind = "or" if equation.outputs[0].dtype is bool_ else "add"
+        return (attrs["lhs"], attrs["rhs"], attrs["out"]), kind
+    assert isinstance(rule, Reduction)
+    axes = range(equation.inputs[0].type.rank)
+    return (axes, tuple(a for a in axes if a not in attrs["axes"])), LOOP_KINDS[rule.kind]
 
 
 class UnknownElementError(Exception):
@@ -150,13 +172,25 @@ class Reader:
             return rule.read(self.k, index, operands, **equation.attrs)
         if isinstance(rule, Literal):
             return self._literal(equation.attrs["value"], index)
-        assert isinstance(rule, Contraction)
-        at = dict(zip(equation.attrs["out"], index.coordinates, strict=True))
-        a, b = (
-            operand(*(at[label] for label in equation.attrs[name]))
-            for operand, name in zip(operands, ("lhs", "rhs"), strict=True)
-        )
-        return self.product(a, b)
+        labels, kind = _labels(equation)
+        at = dict(zip(labels[-1], index.coordinates, strict=True))
+        extents = {
+            label: dim
+            for own, value in zip(labels, equation.inputs, strict=False)
+            for label, dim in zip(own, value.shape, strict=True)
+            if label not in at
+        }
+        total: Ref | None = None
+        for point in every(*map(range, cast(dict[int, int], extents).values())):
+            at.update(zip(extents, map(self.k.index, point), strict=True))
+            terms = [
+                operand(*(at[label] for label in own))
+                for own, operand in zip(labels, operands, strict=False)
+            ]
+            term = terms[0] if len(terms) == 1 else self.product(*terms)
+            total = term if total is None else self.k.combine(kind, total, term)
+        assert total is not None
+        return total
 
     def product(self, a: Ref, b: Ref) -> Ref:
         """a * b as a term of a sum; for booleans their conjunction."""

@@ -15,6 +15,7 @@ from gradc.codegen.choices import Choices
 from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import (
+    LOOP_KINDS,
     Contraction,
     IndexMap,
     Literal,
@@ -28,9 +29,9 @@ _REPEATED_COST = 4  # store a value of this cost rather than compute it once for
 _SHARED_COST = 8  # store a value of this cost rather than compute it in two nests
 _CONE_LIMIT = 200  # instructions inlined into one value
 _NEST_LIMIT = 600  # instructions in one nest
+_MOST_POINTS = 16  # of the axes that are written out
+_MOST_TERMS = 8  # of a sum that is inlined
 _VIEW_LIMIT = 40  # index maps inlined into one another
-
-_KINDS = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +59,10 @@ class Root:
 
 @dataclass(slots=True, eq=False)
 class Nest:
-    """Roots that share one loop nest over `space`, its axes in the order they are looped over."""
+    """Roots that share one loop nest over `space`, its axes in the order they are looped over.
+
+    Short axes of known length beside long ones are not looped over: they are written out.
+    """
 
     space: Shape
     order: tuple[int, ...]
@@ -66,6 +70,21 @@ class Nest:
     size: int = 0  # instructions
     cost: int = 0  # operations a point
     widest: int = 8  # bytes of the widest element it touches
+
+    @property
+    def unrolled(self) -> tuple[int, ...]:
+        """The axes that are written out."""
+        return tuple(a for a in range(len(self.space)) if a not in self.order)
+
+    @property
+    def points(self) -> int:
+        """How often the body is written out."""
+        count = 1
+        for axis in self.unrolled:
+            extent = self.space[axis]
+            assert isinstance(extent, int)
+            count *= extent
+        return count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +154,8 @@ def _without_idle_stores(
 
 def is_product(equation: Equation) -> bool:
     """Whether a contraction is a product for the packed kernel: both sides have free axes."""
+    if terms_of(equation):
+        return False
     lhs, rhs, out = (set(equation.attrs[name]) for name in ("lhs", "rhs", "out"))
     if not (lhs & rhs) - out or not (lhs & out) - rhs or not (rhs & out) - lhs:
         return False
@@ -147,9 +168,25 @@ def is_product(equation: Equation) -> bool:
     return a.dtype.is_float and not (isinstance(work, int) and work <= 512)
 
 
-def is_inlined_contraction(equation: Equation) -> bool:
-    """Whether a contraction sums over nothing: a product of entries, inlined as index maps are."""
-    return set(equation.attrs["lhs"]) | set(equation.attrs["rhs"]) <= set(equation.attrs["out"])
+def terms_of(equation: Equation) -> int:
+    """The number of entries a reduction or contraction combines, if it is inlined; else 0.
+
+    A product that sums over nothing has one term, and is inlined as index maps are.
+    """
+    if isinstance(equation.op.lower, Reduction):
+        shape = equation.inputs[0].shape
+        summed = [shape[axis] for axis in equation.attrs["axes"]]
+    else:
+        a, b = equation.inputs
+        lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
+        extents = dict(zip(lhs, a.shape, strict=True)) | dict(zip(rhs, b.shape, strict=True))
+        summed = [extent for label, extent in extents.items() if label not in out]
+    count = 1
+    for extent in summed:
+        if not isinstance(extent, int):
+            return 0
+        count *= extent
+    return count if count <= _MOST_TERMS else 0
 
 
 def _choose_stored(
@@ -175,7 +212,8 @@ def _choose_stored(
         elif isinstance(rule, IndexMap | Literal):
             cone = _Cone(cost, size, views + 1, widest)
         else:
-            cone = _Cone(cost + 2, size, views + 1, widest)
+            terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
+            cone = _Cone(terms * (cost + 2), terms * (size + 1), views + 1, widest)
         if not _can_inline(equation) or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
             stored.add(result)
         cones[result] = cone
@@ -184,8 +222,8 @@ def _choose_stored(
 
 def _can_inline(equation: Equation) -> bool:
     rule = equation.op.lower
-    if isinstance(rule, Contraction):
-        return is_inlined_contraction(equation)
+    if isinstance(rule, Contraction | Reduction):
+        return terms_of(equation) > 0
     return isinstance(rule, Pointwise | IndexMap | Literal)
 
 
@@ -272,7 +310,7 @@ def _form_steps(
         size = cones[value].size
         place = nests_of.get(key, -1)
         nest = steps[place] if choices.share and place >= earliest else None
-        if not isinstance(nest, Nest) or nest.size + size > _NEST_LIMIT:
+        if not isinstance(nest, Nest) or (nest.size + size) * nest.points > _NEST_LIMIT:
             nest, place = Nest(root.space, order, widest=1), len(steps)
             steps.append(nest)
             nests_of[key] = place
@@ -288,15 +326,15 @@ def root_of(equation: Equation) -> Root:
     """The iteration space of a stored value, and how it is computed there."""
     (value,) = equation.outputs
     rule = equation.op.lower
+    if _can_inline(equation):
+        axes = tuple(range(value.type.rank))
+        return Root(value, value.shape, axes, (value,), (axes,))
     if isinstance(rule, Reduction):
         (operand,) = equation.inputs
         every = tuple(range(operand.type.rank))
         kept = tuple(a for a in every if a not in equation.attrs["axes"])
-        return Root(value, operand.shape, kept, (operand,), (every,), _KINDS[rule.kind])
-    if isinstance(rule, Contraction) and not is_inlined_contraction(equation):
-        return _contraction_root(equation)
-    axes = tuple(range(value.type.rank))
-    return Root(value, value.shape, axes, (value,), (axes,))
+        return Root(value, operand.shape, kept, (operand,), (every,), LOOP_KINDS[rule.kind])
+    return _contraction_root(equation)
 
 
 def _contraction_root(equation: Equation) -> Root:
@@ -320,12 +358,23 @@ def _contraction_root(equation: Equation) -> Root:
     )
 
 
+def _unrolled(space: Shape) -> tuple[int, ...]:
+    """The short axes of known length, if there are others, and if they are few."""
+    short = [a for a, extent in enumerate(space) if isinstance(extent, int) and 1 <= extent <= 4]
+    points = 1
+    for axis in short:
+        points *= int(str(space[axis]))
+    return tuple(short) if len(short) < len(space) and points <= _MOST_POINTS else ()
+
+
 def _loop_order(root: Root) -> tuple[int, ...]:
     """The axes in loop order: as in memory, but reduced axes innermost unless it is a sum."""
-    axes = range(len(root.space))
+    unrolled = _unrolled(root.space)
+    axes = tuple(a for a in range(len(root.space)) if a not in unrolled)
     if root.kind in (None, "add") and not _has_short_result(root):
-        return tuple(axes)
-    return (*(a for a in axes if a in root.placement), *root.reduced)
+        return axes
+    placed = [a for a in axes if a in root.placement]
+    return (*placed, *(a for a in axes if a not in root.placement))
 
 
 def _has_short_result(root: Root) -> bool:
@@ -367,7 +416,7 @@ def reads(root: Root, stored: Collection[Value]) -> set[Read]:
     stack: list[Read] = []
     for operand, along in zip(root.operands, root.reads, strict=True):
         if operand is root.value and operand.owner is not None:
-            stack.extend(_operand_reads(operand.owner, along))
+            stack.extend(operand_reads(operand.owner, along))
         else:
             stack.append((operand, along))
     while stack:
@@ -379,11 +428,11 @@ def reads(root: Root, stored: Collection[Value]) -> set[Read]:
         if value.owner is None or value in stored:
             found.add(item)
         else:
-            stack.extend(_operand_reads(value.owner, axes))
+            stack.extend(operand_reads(value.owner, axes))
     return found
 
 
-def _operand_reads(equation: Equation, axes: Axes) -> list[Read]:
+def operand_reads(equation: Equation, axes: Axes) -> list[Read]:
     """The operands of an inlined equation whose result's axes lie on these space axes."""
     rule = equation.op.lower
     if isinstance(rule, IndexMap):
@@ -397,9 +446,15 @@ def _operand_reads(equation: Equation, axes: Axes) -> list[Read]:
         at = dict(zip(equation.attrs["out"], axes, strict=True))
         labels = (equation.attrs["lhs"], equation.attrs["rhs"])
         return [
-            (value, tuple(at[label] for label in own))
+            (value, tuple(at.get(label) for label in own))
             for value, own in zip(equation.inputs, labels, strict=True)
         ]
+    if isinstance(rule, Reduction):
+        (operand,) = equation.inputs
+        kept = iter(axes)
+        summed = equation.attrs["axes"]
+        rank = operand.type.rank
+        return [(operand, tuple(None if a in summed else next(kept) for a in range(rank)))]
     return [(value, axes) for value in equation.inputs]
 
 

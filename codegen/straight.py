@@ -129,14 +129,8 @@ def _entries(reader: Reader, root: Root, row: Ref | None) -> dict[tuple[int, ...
         ]
         value = values[0] if len(values) == 1 else reader.product(*values)
         at = tuple(point[a - first] for a in root.placement if a >= first)
-        found[at] = value if at not in found else _combine(k, str(root.kind), found[at], value)
+        found[at] = value if at not in found else k.combine(str(root.kind), found[at], value)
     return found
-
-
-def _combine(k: LoopBuilder, kind: str, a: Ref, b: Ref) -> Ref:
-    if kind == "add":
-        return k.add(a, b)
-    return k.mul(a, b) if kind == "mul" else k.binary(kind, a, b)
 
 
 def _store(

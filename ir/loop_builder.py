@@ -143,6 +143,12 @@ class LoopBuilder:
             return a if b is None else b
         return self.binary("and", a, b)
 
+    def combine(self, kind: str, a: Ref, b: Ref) -> Ref:
+        """One step of a reduction: `kind` is "add", "mul", "min", "max", "and" or "or"."""
+        if kind == "add":
+            return self.add(a, b)
+        return self.mul(a, b) if kind == "mul" else self.binary(kind, a, b)
+
     def select(self, condition: Ref, if_true: Ref, if_false: Ref) -> Ref:
         if if_true is if_false:
             return if_true

@@ -154,6 +154,17 @@ class IndexMap:
     repeats: bool = False
 
 
+# The reductions, and what a loop accumulates for each.
+LOOP_KINDS = {
+    "sum": "add",
+    "prod": "mul",
+    "max": "max",
+    "min": "min",
+    "any": "or",
+    "all": "and",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Reduction:
     """`kind` over the axes in the attribute `axes`, which the result does not have.
