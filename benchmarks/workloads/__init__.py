@@ -11,6 +11,10 @@ NAMES = (
     "gmm",
     "black_scholes",
     "hierarchical",
+    "log_sum_exp",
+    "softmax_regression",
+    "kmeans",
+    "n_body",
 )
 
 
