@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from gradc.ir.dims import SizeExpr, divide_exactly, evaluate_dim, names_of, substitute
 from gradc.ir.function import Equation, Function, Value
+from gradc.ir.transforms.rebuild import substitute_in_function
 from gradc.ir.types import DType, dtype_of
 
 Array = np.ndarray[Any, Any]
@@ -170,11 +171,13 @@ def _run(equation: Equation, environment: dict[Value, Array], sizes: Mapping[str
 
 
 def bound(attribute: Any, sizes: Mapping[str, int]) -> Any:
-    """An equation's attribute with the sizes in it replaced by integers, inside tuples too."""
+    """An equation's attribute with integers for sizes, inside tuples and regions too."""
     if isinstance(attribute, SizeExpr):
         return evaluate_dim(attribute, sizes)
     if isinstance(attribute, tuple):
         return tuple(bound(item, sizes) for item in attribute)
+    if isinstance(attribute, Function):
+        return substitute_in_function(attribute, sizes)
     return attribute
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import op_table
+import op_table_custom
 import op_table_structural
 import pytest
 from gradc.ir.dims import size
@@ -24,7 +25,7 @@ from gradc.ir.transforms.reverse import pullback
 from gradc.ir.types import ArrayType, DType, f32, f64
 from op_case import Case
 
-CASES: tuple[Case, ...] = (*op_table.CASES, *op_table_structural.CASES)
+CASES: tuple[Case, ...] = (*op_table.CASES, *op_table_structural.CASES, *op_table_custom.CASES)
 BATCH = 2
 
 

@@ -30,7 +30,9 @@ from gradc.errors import (
 from gradc.ir.types import DisconnectedType, NullType, bool_, f32, f64, i32, i64
 
 if TYPE_CHECKING:
-    from gradc import tensor
+    from gradc import custom, tensor
+    from gradc.check_rule import RuleReport, check_rule
+    from gradc.custom import custom_jvp, custom_vjp
     from gradc.differences import numeric_grad, verify_grad
     from gradc.driver import CompiledFunction, function
     from gradc.gradient import (
@@ -84,10 +86,15 @@ __all__ = [
     "NullTypeGradError",
     "RepeatedInputError",
     "Rop",
+    "RuleReport",
     "Tensor",
     "as_list_or_tuple",
     "bool_",
     "build",
+    "check_rule",
+    "custom",
+    "custom_jvp",
+    "custom_vjp",
     "disconnected_grad",
     "f32",
     "f64",
@@ -119,6 +126,8 @@ __all__ = [
 ]
 
 _MODULES = (
+    ("gradc.check_rule", ("RuleReport", "check_rule")),
+    ("gradc.custom", ("custom_jvp", "custom_vjp")),
     ("gradc.differences", ("numeric_grad", "verify_grad")),
     ("gradc.driver", ("CompiledFunction", "function")),
     (
@@ -162,8 +171,8 @@ _MODULES = (
 
 
 def __getattr__(name: str) -> Any:
-    if name == "tensor":
-        return import_module("gradc.tensor")
+    if name in ("custom", "tensor"):
+        return import_module(f"gradc.{name}")
     for module, names in _MODULES:
         if name in names:
             found = getattr(import_module(module), name)

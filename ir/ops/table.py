@@ -12,6 +12,7 @@ from gradc.ir.ops import (
     composite,
     constants,
     contract,
+    custom,
     elementwise,
     indexing,
     logic,
@@ -93,6 +94,8 @@ ALL_OPS: tuple[Op, ...] = (
     contract.contract,
     composite.logsumexp,
     composite.softmax,
+    # functions with rules of their own
+    custom.custom,
 )
 
 OPS_BY_NAME: Mapping[str, Op] = MappingProxyType({op.name: op for op in ALL_OPS})
