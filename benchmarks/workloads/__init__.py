@@ -15,6 +15,7 @@ NAMES = (
     "softmax_regression",
     "kmeans",
     "n_body",
+    "mlp",
 )
 
 
