@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from gradc.codegen.buffers import Arena, Lifetime, plan
 from gradc.codegen.choices import Choices
-from gradc.codegen.nest import lower_nest, lower_rows
+from gradc.codegen.nest import lower_nest
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import accumulates, lower_product
 from gradc.codegen.reader import Reader
+from gradc.codegen.row_loops import lower_rows
 from gradc.codegen.rows import RowGroup, Scheduled, group_rows, parts_of
-from gradc.codegen.scatter import lower_scatter
+from gradc.codegen.scatter import copy_base, scatter_updates
 from gradc.codegen.schedule import (
     Nest,
     ProductStep,
@@ -106,7 +107,8 @@ def _lower_step(reader: Reader, step: Scheduled, vector_bits: int) -> None:
             reader.k.append(Fill(reader.buffers[step.equation.outputs[0]]))
         lower_product(reader, step.equation)
     else:
-        lower_scatter(reader, step.equation, vector_bits)
+        copy_base(reader, step.equation, vector_bits)
+        scatter_updates(reader, step.equation, vector_bits)
 
 
 def _lifetimes(
@@ -133,10 +135,9 @@ def _stored_type(value: Value, step: Scheduled) -> ArrayType:
 
 
 def _written(step: Scheduled) -> list[Value]:
-    """The values that have a buffer."""
-    if isinstance(step, Straight):
-        return list(step.kept)
-    return [value for part in parts_of(step) for value in written(part)]
+    """The values that have a buffer, in order."""
+    made = [value for part in parts_of(step) for value in written(part)]
+    return [v for v in made if v in step.kept] if isinstance(step, Straight) else made
 
 
 def _note(step: Scheduled) -> str:

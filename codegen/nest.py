@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from itertools import product as every
 from typing import TypeAlias
 
-from gradc.codegen.product import ProductRows, accumulates, lower_product
-from gradc.codegen.reader import Block, Reader
-from gradc.codegen.rows import RowGroup
-from gradc.codegen.schedule import Nest, ProductStep, Root, row_label, written
+from gradc.codegen.reader import Reader
+from gradc.codegen.schedule import Nest, Root
 from gradc.ir.dims import Dim, is_static, product
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
@@ -34,54 +32,27 @@ class _Loop:
 
 def lower_nest(reader: Reader, nest: Nest, vector_bits: int) -> None:
     """Write the loops of a nest."""
-    _clear(reader, _accumulated(nest))
-    lanes = _lanes(nest, vector_bits)
+    clear(reader, accumulated(nest))
+    lanes = lanes_of(nest, vector_bits)
     flat = _flat_loop(nest, lanes)
     if flat is not None and _reads_flat(reader, nest, flat):
         loops = [flat]
     else:
-        loops = _plan_loops(nest, lanes)
-    _store_rest(reader, _write(reader, nest, loops))
+        loops = plan_loops(nest, lanes)
+    store_rest(reader, write_nest(reader, nest, loops))
 
 
-def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
-    """Write a loop over blocks of rows, and inside it each step over the rows of the block."""
-    k = reader.k
-    for step in group.steps:
-        _clear(reader, [value for value in _accumulated(step) if value not in group.local])
-    changing = frozenset(value for step in group.steps for value in written(step))
-    sums: dict[Partial, Ref] = {}
-    with k.loop(k.size(group.extent), step=group.block) as start:
-        count = k.binary("min", k.index(group.block), k.sub(k.size(group.extent), start))
-        reader.block = Block(start, group.local, changing)
-        for step in group.steps:
-            _clear(reader, [value for value in _accumulated(step) if value in group.local])
-            if isinstance(step, ProductStep):
-                label = row_label(step.equation)
-                assert label is not None
-                lower_product(reader, step.equation, ProductRows(label, start, count))
-                continue
-            loops = _plan_loops(step, _lanes(step, vector_bits))
-            for (root, point), partial in _write(reader, step, loops, (start, count)).items():
-                assert root.kind is not None
-                sums[root, point] = k.reduce(root.kind, partial)
-    _store_rest(reader, sums)
+def accumulated(nest: Nest) -> list[Value]:
+    """The values that a nest adds to in memory, which start from zero."""
+    return [r.value for r in nest.roots if _accumulates_in_memory(r, nest.order)]
 
 
-def _accumulated(step: Nest | ProductStep) -> list[Value]:
-    """The values that a step adds to, which start from zero."""
-    if isinstance(step, Nest):
-        return [r.value for r in step.roots if _accumulates_in_memory(r, step.order)]
-    adds = accumulates(step.equation, row_label(step.equation))
-    return list(step.equation.outputs) if adds else []
-
-
-def _clear(reader: Reader, values: Sequence[Value]) -> None:
+def clear(reader: Reader, values: Sequence[Value]) -> None:
     for value in values:
         reader.k.append(Fill(reader.buffers[value]))
 
 
-def _store_rest(reader: Reader, partials: Mapping[Partial, Ref]) -> None:
+def store_rest(reader: Reader, partials: Mapping[Partial, Ref]) -> None:
     """Store what is left when all loops are closed: reductions over all axes but unrolled ones."""
     k = reader.k
     for (root, point), partial in partials.items():
@@ -89,7 +60,7 @@ def _store_rest(reader: Reader, partials: Mapping[Partial, Ref]) -> None:
         k.store(reader.buffers[root.value], index.flat, partial)
 
 
-def _lanes(nest: Nest, vector_bits: int) -> int:
+def lanes_of(nest: Nest, vector_bits: int) -> int:
     """As many lanes as the widest element that is touched allows."""
     return max(1, vector_bits // (8 * nest.widest))
 
@@ -109,11 +80,11 @@ def _flat_loop(nest: Nest, lanes: int) -> _Loop | None:
 def _reads_flat(reader: Reader, nest: Nest, loop: _Loop) -> bool:
     """Whether a flat loop never has to divide its position into coordinates: tried, not guessed."""
     trial = reader.with_builder(LoopBuilder())
-    _write(trial, nest, [loop])
+    write_nest(trial, nest, [loop])
     return not trial.k.divided
 
 
-def _plan_loops(nest: Nest, lanes: int) -> list[_Loop]:
+def plan_loops(nest: Nest, lanes: int) -> list[_Loop]:
     """The loops over the axes that are not unrolled; the innermost long one is the vector."""
     long = [a for a in nest.order if not _is_short(nest.space[a], lanes)]
     last = len(nest.space) - 1
@@ -167,7 +138,7 @@ def _accumulates_in_memory(root: Root, order: tuple[int, ...]) -> bool:
     return bool(reduced and placed) and reduced[0] < placed[-1]
 
 
-def _write(
+def write_nest(
     reader: Reader, nest: Nest, loops: list[_Loop], rows: tuple[Ref, Ref] | None = None
 ) -> dict[Partial, Ref]:
     """Write the loops, outermost first; each root's partial result leaves them from the inside.

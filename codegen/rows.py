@@ -9,7 +9,7 @@ the rows are accumulated over the blocks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,6 +18,8 @@ from gradc.codegen.schedule import (
     Nest,
     ProductStep,
     Read,
+    Root,
+    ScatterStep,
     Schedule,
     Step,
     inlined_reads,
@@ -32,8 +34,6 @@ from gradc.ir.function import Equation, Value
 _BLOCK_BYTES = 32 * 1024
 _SHORTEST = 128  # fewer rows than this are not worth a loop over blocks
 
-RowStep: TypeAlias = "Nest | ProductStep"
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowGroup:
@@ -42,7 +42,7 @@ class RowGroup:
     `local` values are read by steps of the group only, so they need memory for one block.
     """
 
-    steps: tuple[RowStep, ...]
+    steps: tuple[Step, ...]
     extent: Dim
     block: int
     local: frozenset[Value]
@@ -51,74 +51,45 @@ class RowGroup:
 Scheduled: TypeAlias = "Step | RowGroup | Straight"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cut:
+    """The steps with what each needs: by number, the steps that store what it reads."""
+
+    steps: Sequence[Step]
+    stored: Collection[Value]
+    results: Collection[Value]
+    needs: Sequence[set[int]]
+    read_by: Mapping[Value, set[int]]
+
+    def kept(self, members: Collection[int]) -> frozenset[Value]:
+        """What some steps store that other steps read, or that is a result."""
+        inside = set(members)
+        return frozenset(
+            value
+            for number in members
+            for value in written(self.steps[number])
+            if value in self.results or not self.read_by.get(value, set()) <= inside
+        )
+
+
 def group_rows(
     cut: Schedule, results: Collection[Value], choices: Choices
 ) -> tuple[Scheduled, ...]:
     """The steps with those over the same rows joined, in an order that is still right."""
-    steps = cut.steps
-    producer = {value: i for i, step in enumerate(steps) for value in written(step)}
-    needs = [
-        {producer[v] for v in inlined_reads(step, cut.stored)} - {i} for i, step in enumerate(steps)
-    ]
+    known = _analyse(cut, results)
     taken: set[int] = set()
-    grouped: list[Scheduled] = []
-    for first, step in enumerate(steps):
+    placed: list[tuple[Sequence[int], Scheduled]] = []
+    for first, step in enumerate(cut.steps):
         if first in taken:
             continue
-        members = _members(steps, first, needs, taken, cut.stored) if choices.rows else [first]
-        joined = tuple(s for i in members if isinstance(s := steps[i], Nest | ProductStep))
-        outside = [s for i, s in enumerate(steps) if i not in members]
-        group = _joined(joined, outside, cut.stored, results, choices)
-        grouped.append(group or step)
-        if group is not None:
-            taken.update(members)
-    return _without_loops(grouped, cut.stored, results) if choices.straight else tuple(grouped)
-
-
-def _joined(
-    steps: tuple[RowStep, ...],
-    outside: Sequence[Step],
-    stored: Collection[Value],
-    results: Collection[Value],
-    choices: Choices,
-) -> RowGroup | Straight | None:
-    """The steps as one, if that is worth it."""
-    if choices.straight and len(steps) >= 2 and is_short(steps, with_rows=True):
-        kept = _kept(steps, outside, stored, results)
-        straight = Straight(steps, _rows(steps[0]), kept)
-        if can_write(straight, stored):
-            return straight
-    if len(steps) < 2 or not _saves_memory(steps, stored):
-        return None
-    return _group(steps, outside, stored, results, choices.block)
-
-
-def _without_loops(
-    steps: Sequence[Scheduled], stored: Collection[Value], results: Collection[Value]
-) -> tuple[Scheduled, ...]:
-    """Runs of small steps of known size as straight-line code."""
-    found: list[Scheduled] = []
-    run: list[RowStep] = []
-
-    def close(position: int) -> None:
-        if run:
-            others = [s for i, s in enumerate(steps) if not position - len(run) <= i < position]
-            outside = [part for other in others for part in parts_of(other)]
-            straight = Straight(tuple(run), None, _kept(run, outside, stored, results))
-            found.extend([straight] if can_write(straight, stored) else run)
-            run.clear()
-
-    for position, step in enumerate(steps):
-        small = isinstance(step, Nest | ProductStep) and is_short([step], with_rows=False)
-        if not small or not is_short([*run, step], with_rows=False):  # type: ignore[list-item]
-            close(position)
-        if small:
-            assert isinstance(step, Nest | ProductStep)
-            run.append(step)
-        else:
-            found.append(step)
-    close(len(steps))
-    return tuple(found)
+        members, before = _members(known, first, taken) if choices.rows else ([first], [])
+        group = _joined(known, members, choices)
+        if group is None:
+            members, before = [first], []
+        placed += [((number,), cut.steps[number]) for number in before]
+        placed.append((members, group or step))
+        taken.update(members, before)
+    return _without_loops(known, placed) if choices.straight else tuple(s for _, s in placed)
 
 
 def parts_of(step: Scheduled) -> Sequence[Step]:
@@ -126,44 +97,95 @@ def parts_of(step: Scheduled) -> Sequence[Step]:
     return step.steps if isinstance(step, RowGroup | Straight) else (step,)
 
 
-def _kept(
-    steps: Sequence[RowStep],
-    outside: Sequence[Step],
-    stored: Collection[Value],
-    results: Collection[Value],
-) -> frozenset[Value]:
-    """What is read outside the steps, or is a result."""
-    needed = {*results, *(v for step in outside for v in inlined_reads(step, stored))}
-    return frozenset(v for step in steps for v in written(step) if v in needed)
+def _analyse(cut: Schedule, results: Collection[Value]) -> _Cut:
+    producer = {value: i for i, step in enumerate(cut.steps) for value in written(step)}
+    needs: list[set[int]] = []
+    read_by: dict[Value, set[int]] = {}
+    for number, step in enumerate(cut.steps):
+        found = inlined_reads(step, cut.stored)
+        needs.append({producer[value] for value in found} - {number})
+        for value in found:
+            read_by.setdefault(value, set()).add(number)
+    return _Cut(cut.steps, cut.stored, set(results), needs, read_by)
 
 
-def _members(
-    steps: Sequence[Step],
-    first: int,
-    needs: Sequence[set[int]],
-    taken: Collection[int],
-    stored: Collection[Value],
-) -> list[int]:
-    """The steps that can run with step `first`, in order: all else they need runs before it."""
-    rows = _rows(steps[first])
+def _joined(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup | Straight | None:
+    """The steps as one, if that is worth it."""
+    steps = tuple(known.steps[number] for number in members)
+    if len(steps) < 2:
+        return None
+    small = tuple(step for step in steps if isinstance(step, Nest | ProductStep))
+    if choices.straight and len(small) == len(steps) and is_short(small, with_rows=True):
+        straight = Straight(small, _rows(steps[0]), known.kept(members))
+        if can_write(straight, known.stored):
+            return straight
+    return _group(known, members, choices.block) if _saves_memory(known, steps) else None
+
+
+def _without_loops(
+    known: _Cut, placed: Sequence[tuple[Sequence[int], Scheduled]]
+) -> tuple[Scheduled, ...]:
+    """Runs of small steps of known size as straight-line code."""
+    found: list[Scheduled] = []
+    run: list[tuple[int, Nest | ProductStep]] = []
+    for members, step in placed:
+        if isinstance(step, Nest | ProductStep) and is_short([step], with_rows=False):
+            if not is_short([*(s for _, s in run), step], with_rows=False):
+                found += _written_out(known, run)
+                run = []
+            run.append((members[0], step))
+        else:
+            found += [*_written_out(known, run), step]
+            run = []
+    return (*found, *_written_out(known, run))
+
+
+def _written_out(known: _Cut, run: Sequence[tuple[int, Nest | ProductStep]]) -> list[Scheduled]:
+    if not run:
+        return []
+    steps = tuple(step for _, step in run)
+    straight = Straight(steps, None, known.kept([number for number, _ in run]))
+    return [straight] if can_write(straight, known.stored) else list(steps)
+
+
+def _members(known: _Cut, first: int, taken: Collection[int]) -> tuple[list[int], list[int]]:
+    """The steps that can run with step `first`, and those that must be moved before it for that."""
+    rows = _rows(known.steps[first])
     if rows is None:
-        return [first]
-    members = [first]
-    keeps = _keeps_rows(steps[first])
-    for number in range(first + 1, len(steps)):
-        step = steps[number]
-        if number in taken or _rows(step) != rows:
+        return [first], []
+    members, before = [first], list[int]()
+    keeps = _keeps_rows(known.steps[first])
+    for number in range(first + 1, len(known.steps)):
+        step = known.steps[number]
+        if number in taken or number in before or _rows(step) != rows:
             continue
-        if any(other >= first and other not in members for other in needs[number]):
-            continue
-        if all(
+        earlier = _to_move(known, number, first, members, {*taken, *before})
+        if earlier is not None and all(
             keeps[value] and bool(axes) and axes[0] == 0
-            for value, axes in _row_reads(step, stored)
+            for value, axes in _row_reads(step, known.stored)
             if value in keeps
         ):
+            before += earlier
             members.append(number)
             keeps |= _keeps_rows(step)
-    return members
+    return members, before
+
+
+def _to_move(
+    known: _Cut, number: int, first: int, members: Collection[int], done: Collection[int]
+) -> list[int] | None:
+    """What step `number` needs that runs after `first`; None if members are among it."""
+    found: set[int] = set()
+    stack = [n for n in known.needs[number] if n not in members]
+    while stack:
+        needed = stack.pop()
+        if needed in members:
+            return None
+        if needed < first or needed in done or needed in found:
+            continue
+        found.add(needed)
+        stack.extend(known.needs[needed])
+    return sorted(found)
 
 
 def _rows(step: Step) -> Dim | None:
@@ -174,7 +196,11 @@ def _rows(step: Step) -> Dim | None:
         if label is None or not all(_is_small(v, label in labels) for v, labels in operands):
             return None
         return _if_long(next(v.shape[0] for v, labels in operands if label in labels))
-    if not isinstance(step, Nest) or not step.space or step.order[0] != 0:
+    if isinstance(step, ScatterStep):
+        _, indices, updates = step.equation.inputs
+        by_rows = step.equation.attrs["axis"] == 0 and indices.type.rank == 1
+        return _if_long(updates.shape[0]) if by_rows else None
+    if not step.order or step.order[0] != 0:
         return None
     if any(root.kind not in (None, "add") and 0 not in root.placement for root in step.roots):
         return None
@@ -203,6 +229,8 @@ def _keeps_rows(step: Step) -> dict[Value, bool]:
     """What a step stores, and whether its first axis is the rows (else they are summed over)."""
     if isinstance(step, Nest):
         return {r.value: bool(r.placement) and r.placement[0] == 0 for r in step.roots}
+    if isinstance(step, ScatterStep):
+        return dict.fromkeys(written(step), False)
     return {v: row_label(step.equation) in step.equation.attrs["out"] for v in written(step)}
 
 
@@ -211,6 +239,8 @@ def _row_reads(step: Step, stored: Collection[Value]) -> set[Read]:
     if isinstance(step, Nest):
         own = set(written(step))
         return {r for root in step.roots for r in reads(root, stored) if r[0] not in own}
+    if isinstance(step, ScatterStep):
+        return _scatter_reads(step.equation, stored)
     label = row_label(step.equation)
     return {
         (value, tuple(0 if x == label else None for x in labels))
@@ -218,28 +248,41 @@ def _row_reads(step: Step, stored: Collection[Value]) -> set[Read]:
     }
 
 
-def _saves_memory(steps: Sequence[RowStep], stored: Collection[Value]) -> bool:
+def _scatter_reads(equation: Equation, stored: Collection[Value]) -> set[Read]:
+    """Indices and updates are read row by row; the base as a whole, before the first row."""
+    base, indices, updates = equation.inputs
+    (result,) = equation.outputs
+    along = (tuple(range(indices.type.rank)), tuple(range(updates.type.rank)))
+    by_row = Root(result, updates.shape, (), (indices, updates), along)
+    axes = tuple(range(base.type.rank))
+    whole = Root(result, base.shape, axes, (base,), (axes,))
+    unaligned = {(value, (None,) * value.type.rank) for value, _ in reads(whole, stored)}
+    return reads(by_row, stored) | unaligned
+
+
+def _saves_memory(known: _Cut, steps: Sequence[Step]) -> bool:
     """Whether some array with a row axis is read by two of the steps, or made and read by them."""
     seen: set[Value] = set()
     for step in steps:
-        found = {value for value, axes in _row_reads(step, stored) if axes and axes[0] == 0}
+        reading = _row_reads(step, known.stored)
+        found = {value for value, axes in reading if axes and axes[0] == 0}
         if found & seen:
             return True
         seen |= found | set(written(step))
     return False
 
 
-def _group(
-    steps: tuple[RowStep, ...],
-    outside: Sequence[Step],
-    stored: Collection[Value],
-    results: Collection[Value],
-    block: int | None,
-) -> RowGroup:
-    kept = _kept(steps, outside, stored, results)
+def _group(known: _Cut, members: Sequence[int], block: int | None) -> RowGroup:
+    steps = tuple(known.steps[number] for number in members)
+    kept = known.kept(members)
     rowwise = {value: rows for step in steps for value, rows in _keeps_rows(step).items()}
     local = frozenset(v for v, has_rows in rowwise.items() if has_rows and v not in kept)
-    arrays = {v for step in steps for v, axes in _row_reads(step, stored) if axes and axes[0] == 0}
+    arrays = {
+        value
+        for step in steps
+        for value, axes in _row_reads(step, known.stored)
+        if axes and axes[0] == 0
+    }
     row_bytes = max((_row_bytes(value) for value in {*arrays, *local}), default=8)
     rows = _rows(steps[0])
     assert rows is not None

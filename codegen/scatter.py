@@ -13,13 +13,21 @@ from gradc.ir.lowering import Index, Scatter
 from gradc.ir.types import i64
 
 
-def lower_scatter(reader: Reader, equation: Equation, vector_bits: int) -> None:
-    """Write `base` to the result's buffer, then add or set the updates in row-major order."""
-    base, indices, updates = equation.inputs
+def copy_base(reader: Reader, equation: Equation, vector_bits: int) -> None:
+    """Write the base to the result's buffer."""
+    base = equation.inputs[0]
     (result,) = equation.outputs
     axes = tuple(range(base.type.rank))
     copy = Root(result, base.shape, axes, (base,), (axes,))
     lower_nest(reader, Nest(base.shape, axes, [copy], size=2), vector_bits)
+
+
+def scatter_updates(
+    reader: Reader, equation: Equation, vector_bits: int, rows: tuple[Ref, Ref] | None = None
+) -> None:
+    """Add or set the updates in row-major order; `rows`: of a block only (first row, count)."""
+    base, indices, updates = equation.inputs
+    (result,) = equation.outputs
     axis, rank = equation.attrs["axis"], indices.type.rank
     assert isinstance(equation.op.lower, Scatter)
     mode = equation.op.lower.kind
@@ -31,7 +39,12 @@ def lower_scatter(reader: Reader, equation: Equation, vector_bits: int) -> None:
         for position, extent in enumerate(updates.shape):
             in_row = position == last and position >= axis + rank
             lanes = vector_bits // (8 * base.dtype.itemsize) if in_row else 1
-            at.append(stack.enter_context(k.loop(k.size(extent), lanes=lanes)))
+            if position == 0 and rows is not None and reader.block is not None:
+                number = stack.enter_context(k.loop(rows[1], lanes=lanes))
+                at.append(k.add(rows[0], number))
+                reader.block.rows[at[0]] = number
+            else:
+                at.append(stack.enter_context(k.loop(k.size(extent), lanes=lanes)))
         own = at[axis : axis + rank]
         row = k.cast(reader.at(indices, Index(k, indices.shape, own)), i64)
         length = k.size(base.shape[axis])

@@ -7,7 +7,7 @@ unless one needs the other's finished result. Matrix products and scatters are s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -231,9 +231,10 @@ def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator
     """The operands that an equation reads often, or through pointers."""
     rule = equation.op.lower
     if isinstance(rule, IndexMap):
-        for value in equation.inputs:
-            if rule.repeats and value in cones and cones[value].cost >= _REPEATED_COST:
-                yield value
+        if rule.repeats:
+            yield from (v for v in _repeated(equation) if _is_costly(v, cones))
+    elif isinstance(rule, Scatter):
+        yield from (v for v in equation.inputs[1:] if _is_costly(v, cones))
     elif isinstance(rule, Contraction):
         product = is_product(equation)
         labels = set(equation.attrs["lhs"]) | set(equation.attrs["rhs"])
@@ -241,8 +242,23 @@ def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator
             equation.inputs, (equation.attrs["lhs"], equation.attrs["rhs"]), strict=True
         ):
             repeated = bool(labels - set(own))
-            if product or (repeated and value in cones and cones[value].cost >= _REPEATED_COST):
+            if product or (repeated and _is_costly(value, cones)):
                 yield value
+
+
+def _is_costly(value: Value, cones: Mapping[Value, _Cone]) -> bool:
+    return value in cones and cones[value].cost >= _REPEATED_COST
+
+
+def _repeated(equation: Equation) -> Iterator[Value]:
+    """The operands of an index map whose entries may be read for several entries of the result."""
+    rule = equation.op.lower
+    assert isinstance(rule, IndexMap)
+    alignments = rule.align(*(v.type for v in equation.inputs), **equation.attrs)
+    rank = equation.outputs[0].type.rank
+    for value, axes in zip(equation.inputs, alignments, strict=True):
+        if None in axes or len(set(axes)) < rank:
+            yield value
 
 
 def _shared_between_nests(
