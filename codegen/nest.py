@@ -85,21 +85,47 @@ def _reads_flat(reader: Reader, nest: Nest, loop: _Loop) -> bool:
 
 
 def plan_loops(nest: Nest, lanes: int) -> list[_Loop]:
-    """The loops over the axes that are not unrolled; the innermost long one is the vector."""
+    """The loops over the axes that are not unrolled, and which of them is the vector."""
     long = [a for a in nest.order if not _is_short(nest.space[a], lanes)]
-    last = len(nest.space) - 1
-    vector = last if not long or last in long else long[-1]
-    copies = _copies(nest)
-    shared = _shares_over_rows(nest, vector)
+    vector = min(reversed(long), key=lambda axis: _cost_of_vector(nest, axis, lanes), default=None)
+    if vector is None and nest.order:
+        vector = nest.order[-1]
+    innermost = bool(nest.order) and vector == nest.order[-1]
+    copies = _copies(nest) if innermost else 1
+    shared = innermost and _shares_over_rows(nest)
     loops = []
     for position, axis in enumerate(nest.order):
         extent = nest.space[axis]
         if axis == vector:
             loops.append(_Loop((axis,), extent, _fit(lanes, extent), 1 if shared else copies))
         else:
-            before_vector = position + 1 < len(nest.order) and nest.order[position + 1] == vector
+            before_vector = position + 2 == len(nest.order)
             loops.append(_Loop((axis,), extent, 1, 4 if shared and before_vector else 1))
     return loops
+
+
+def _cost_of_vector(nest: Nest, axis: int, lanes: int) -> float:
+    """About the instructions a point takes if `axis` is the vector.
+
+    Neighbours in memory are one load; entries that lie apart are gathered; what does not vary in
+    the innermost loop is loaded outside it. A sum over the vector inside which other axes are
+    looped over is taken across the lanes each time.
+    """
+    inner = nest.order[-1]
+    total = float(nest.size)
+    for axes, entries in nest.reads:
+        load = entries * ((1.0 if axes[-1] == axis else 8.0) if axis in axes else 0.5)
+        total += load if inner in axes or None in axes else 0.1 * load
+    for root in nest.roots:
+        if axis in root.placement:
+            store = 1.0 if root.placement[-1] == axis else 8.0
+            total += store if inner in root.placement else 0.1 * store
+        elif any(a in root.placement for a in nest.order[nest.order.index(axis) + 1 :]):
+            total += 10.0
+    extent = nest.space[axis]
+    if not isinstance(extent, int):
+        return total
+    return total * (-(-extent // lanes) * lanes) / extent
 
 
 def _is_short(extent: Dim, lanes: int) -> bool:
@@ -121,12 +147,11 @@ def _copies(nest: Nest) -> int:
     return 2 if cost <= 16 else 1
 
 
-def _shares_over_rows(nest: Nest, vector: int) -> bool:
+def _shares_over_rows(nest: Nest) -> bool:
     """Whether rows share loads: a product with a vector, a sum of rows."""
     return (
         len(nest.order) > 1
         and nest.size * nest.points <= 40
-        and nest.order[-1] == vector
         and all(root.kind == "add" and len(root.operands) == 2 for root in nest.roots)
     )
 

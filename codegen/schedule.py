@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gradc.codegen.choices import Choices
-from gradc.ir.dims import Dim, Shape
+from gradc.ir.dims import Dim, Shape, product
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import (
     LOOP_KINDS,
@@ -30,8 +30,13 @@ _SHARED_COST = 8  # store a value of this cost rather than compute it in two nes
 _CONE_LIMIT = 200  # instructions inlined into one value
 _NEST_LIMIT = 600  # instructions in one nest
 _MOST_POINTS = 16  # of the axes that are written out
-_MOST_TERMS = 8  # of a sum that is inlined
+_MOST_TERMS = 16  # of a sum that is inlined
 _VIEW_LIMIT = 40  # index maps inlined into one another
+
+
+Axes: TypeAlias = "tuple[int | None, ...]"  # the space axis along which each axis is read
+INSIDE = -1  # ... or this, for the axis of an inlined sum: all of it is read at each point
+Read: TypeAlias = "tuple[Value, Axes]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +75,8 @@ class Nest:
     size: int = 0  # instructions
     cost: int = 0  # operations a point
     widest: int = 8  # bytes of the widest element it touches
+    reads: set[tuple[Axes, int]] = field(default_factory=set)
+    """How stored values lie along its axes, and how many entries of each a point reads."""
 
     @property
     def unrolled(self) -> tuple[int, ...]:
@@ -102,8 +109,6 @@ class ScatterStep:
 
 
 Step: TypeAlias = "Nest | ProductStep | ScatterStep"
-Axes: TypeAlias = "tuple[int | None, ...]"  # the space axis that each axis of a value is read along
-Read: TypeAlias = "tuple[Value, Axes]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,12 +161,11 @@ def is_product(equation: Equation) -> bool:
     """Whether a contraction is a product for the packed kernel: both sides have free axes."""
     if terms_of(equation):
         return False
-    lhs, rhs, out = (set(equation.attrs[name]) for name in ("lhs", "rhs", "out"))
-    if not (lhs & rhs) - out or not (lhs & out) - rhs or not (rhs & out) - lhs:
+    extents = _extents(equation)
+    rows, columns = _free_sides(equation)
+    if not rows or not columns or is_short(product(rows)) or is_short(product(columns)):
         return False
-    a, b = equation.inputs
-    extents = dict(zip(equation.attrs["lhs"], a.shape, strict=True))
-    extents |= dict(zip(equation.attrs["rhs"], b.shape, strict=True))
+    a, _ = equation.inputs
     work: Dim = 1
     for extent in extents.values():
         work = work * extent
@@ -177,16 +181,36 @@ def terms_of(equation: Equation) -> int:
         shape = equation.inputs[0].shape
         summed = [shape[axis] for axis in equation.attrs["axes"]]
     else:
-        a, b = equation.inputs
-        lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
-        extents = dict(zip(lhs, a.shape, strict=True)) | dict(zip(rhs, b.shape, strict=True))
-        summed = [extent for label, extent in extents.items() if label not in out]
+        out = equation.attrs["out"]
+        summed = [extent for label, extent in _extents(equation).items() if label not in out]
     count = 1
     for extent in summed:
         if not isinstance(extent, int):
             return 0
         count *= extent
-    return count if count <= _MOST_TERMS else 0
+    most = _MOST_TERMS
+    if isinstance(equation.op.lower, Contraction) and count > 1:
+        sides = [product(side) for side in _free_sides(equation)]
+        if not any(isinstance(side, int) and side <= _MOST_TERMS for side in sides):
+            most = 4  # both sides are long: the packed kernel is better
+    return count if count <= most else 0
+
+
+def _extents(equation: Equation) -> dict[int, Dim]:
+    """The length of each label of a contraction."""
+    a, b = equation.inputs
+    found: dict[int, Dim] = dict(zip(equation.attrs["lhs"], a.shape, strict=True))
+    return found | dict(zip(equation.attrs["rhs"], b.shape, strict=True))
+
+
+def _free_sides(equation: Equation) -> tuple[list[Dim], list[Dim]]:
+    """The lengths of the result's labels that only the left, only the right operand has."""
+    lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
+    extents = _extents(equation)
+    return (
+        [extents[x] for x in out if x in lhs and x not in rhs],
+        [extents[x] for x in out if x in rhs and x not in lhs],
+    )
 
 
 def _choose_stored(
@@ -236,13 +260,12 @@ def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator
     elif isinstance(rule, Scatter):
         yield from (v for v in equation.inputs[1:] if _is_costly(v, cones))
     elif isinstance(rule, Contraction):
-        product = is_product(equation)
-        labels = set(equation.attrs["lhs"]) | set(equation.attrs["rhs"])
+        packed, extents = is_product(equation), _extents(equation)
         for value, own in zip(
             equation.inputs, (equation.attrs["lhs"], equation.attrs["rhs"]), strict=True
         ):
-            repeated = bool(labels - set(own))
-            if product or (repeated and _is_costly(value, cones)):
+            repeated = any(x not in own and not is_short(d) for x, d in extents.items())
+            if packed or (repeated and _is_costly(value, cones)):
                 yield value
 
 
@@ -331,6 +354,7 @@ def _form_steps(
             steps.append(nest)
             nests_of[key] = place
         nest.roots.append(root)
+        nest.reads |= {(axes, _entries(read)) for read in reads(root, stored) if (axes := read[1])}
         nest.size += size
         nest.cost += cones[value].cost
         nest.widest = max(nest.widest, cones[value].widest)
@@ -353,16 +377,23 @@ def root_of(equation: Equation) -> Root:
     return _contraction_root(equation)
 
 
+def _entries(read: Read) -> int:
+    """How many entries of a value are read at each point."""
+    count = product(d for d, a in zip(read[0].shape, read[1], strict=True) if a == INSIDE)
+    assert isinstance(count, int)
+    return count
+
+
 def _contraction_root(equation: Equation) -> Root:
     """A contraction as a sum of products: looped in the order of the operand that has most axes."""
     (value,) = equation.outputs
     a, b = equation.inputs
     lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
-    extents = dict(zip(lhs, a.shape, strict=True)) | dict(zip(rhs, b.shape, strict=True))
+    extents = _extents(equation)
     first, second = (lhs, rhs) if len(lhs) >= len(rhs) else (rhs, lhs)
     labels = [*first, *(label for label in second if label not in first)]
-    if len(labels) > len(first):  # a small product: sums innermost
-        labels = [*out, *(label for label in labels if label not in out)]
+    if not all(is_short(extents[label]) for label in labels[len(first) :]):
+        labels = [*out, *(label for label in labels if label not in out)]  # sums innermost
     at = {label: i for i, label in enumerate(labels)}
     return Root(
         value,
@@ -374,9 +405,14 @@ def _contraction_root(equation: Equation) -> Root:
     )
 
 
+def is_short(extent: Dim) -> bool:
+    """Whether an axis is written out rather than looped over, where other axes are long."""
+    return isinstance(extent, int) and 1 <= extent <= 4
+
+
 def _unrolled(space: Shape) -> tuple[int, ...]:
     """The short axes of known length, if there are others, and if they are few."""
-    short = [a for a, extent in enumerate(space) if isinstance(extent, int) and 1 <= extent <= 4]
+    short = [a for a, extent in enumerate(space) if is_short(extent)]
     points = 1
     for axis in short:
         points *= int(str(space[axis]))
@@ -462,7 +498,7 @@ def operand_reads(equation: Equation, axes: Axes) -> list[Read]:
         at = dict(zip(equation.attrs["out"], axes, strict=True))
         labels = (equation.attrs["lhs"], equation.attrs["rhs"])
         return [
-            (value, tuple(at.get(label) for label in own))
+            (value, tuple(at.get(label, INSIDE) for label in own))
             for value, own in zip(equation.inputs, labels, strict=True)
         ]
     if isinstance(rule, Reduction):
@@ -470,7 +506,7 @@ def operand_reads(equation: Equation, axes: Axes) -> list[Read]:
         kept = iter(axes)
         summed = equation.attrs["axes"]
         rank = operand.type.rank
-        return [(operand, tuple(None if a in summed else next(kept) for a in range(rank)))]
+        return [(operand, tuple(INSIDE if a in summed else next(kept) for a in range(rank)))]
     return [(value, axes) for value in equation.inputs]
 
 
