@@ -4,7 +4,8 @@
 several); rules are given the equation's attributes by name.
 
     jvp(primals, result, tangents, **attrs) -> tangent
-        `tangents[i]` is None where input i does not vary (a symbolic zero); None is zero.
+        `tangents[i]` is None where input i does not vary (a symbolic zero); None is zero, `Masked`
+        a tangent that a mask cuts, `Null(reason)` one that cannot be computed.
     vjp(primals, result, cotangent, **attrs) -> one cotangent an input
         None is zero, `Masked` a cotangent that a mask cuts. `DISCONNECTED` says that the result
         depends on the input only through its type, or not at all; `Null(reason)` that the
@@ -45,10 +46,10 @@ class Null:
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """The cotangent `value` where `mask` (bool, same shape) holds, and exactly zero elsewhere.
+    """The tangent or cotangent `value` where `mask` (bool, same shape) holds, and zero elsewhere.
 
-    What a `where` cuts stays cut: reverse mode multiplies `value` through pointwise rules and
-    applies the mask last, so that 0 * inf never makes a NaN of a branch that was not taken.
+    What a `where` cuts stays cut: both modes multiply `value` through pointwise rules and apply
+    the mask last, so that 0 * inf never makes a NaN of a branch that was not taken.
     """
 
     mask: Value

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 import numpy as np
 from gradc.ir.dims import parse_dim
 from gradc.ir.op import Op
-from gradc.ir.ops import composite, contract, indexing, reductions, slicing, structural
+from gradc.ir.ops import (
+    composite,
+    contract,
+    gradient_ops,
+    indexing,
+    reductions,
+    slicing,
+    structural,
+)
 from gradc.ir.types import DType, bool_, i32, i64
 from op_case import SIZES, Case, Operand
 
@@ -341,4 +350,28 @@ COMPOSITES = tuple(
     )
 )
 
-CASES = (*STRUCTURAL, *SLICES, *INDEXING, *REDUCTIONS, *CONTRACTIONS, *COMPOSITES)
+
+# Of floats only those whose derivative is that of the identity: test_gradient_ops.py has the rest.
+INTEGERS: tuple[DType | None, ...] = (i64, i32, bool_)
+IDENTITIES = tuple(
+    case
+    for op, payloads, attrs in (
+        (gradient_ops.zero_grad, INTEGERS, {}),
+        (gradient_ops.disconnected_grad, INTEGERS, {}),
+        (gradient_ops.undefined_grad, INTEGERS, {"reason": "why not"}),
+        (gradient_ops.grad_clip, PAYLOADS, {"lower": -inf, "upper": inf}),
+        (gradient_ops.grad_scale, PAYLOADS, {"multiplier": 1.0}),
+    )
+    for shape, note in ((("n", 3), ""), ((), "0-d"))
+    for case in rows(op, lambda x, **attrs: x, shape, payloads=payloads, note=note, **attrs)
+)
+
+CASES = (
+    *STRUCTURAL,
+    *SLICES,
+    *INDEXING,
+    *REDUCTIONS,
+    *CONTRACTIONS,
+    *COMPOSITES,
+    *IDENTITIES,
+)

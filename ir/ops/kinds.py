@@ -68,8 +68,8 @@ def elementwise(
     def jvp(primals: Sequence[Value], result: Value, tangents: Sequence[Value | None]) -> Any:
         if not result.dtype.is_float:
             return None
-        return sum_terms(
-            _apply_forward(t, partial(result, *primals))
+        return _sum_cut(
+            _applied(t, partial(result, *primals))
             for partial, t in zip(partials, tangents, strict=True)
             if t is not None
         )
@@ -78,7 +78,7 @@ def elementwise(
         if not result.dtype.is_float:
             return (None,) * len(primals)
         return tuple(
-            _apply_reverse(cotangent, partial(result, *primals)) if x.dtype.is_float else None
+            _applied(cotangent, partial(result, *primals)) if x.dtype.is_float else None
             for partial, x in zip(partials, primals, strict=True)
         )
 
@@ -144,16 +144,19 @@ def scaled(t: Value, partial: Value | Quotient | float) -> Value:
     return -t if partial == -1 else t * partial
 
 
-def _apply_forward(t: Value, partial: Partial) -> Value | None:
-    if partial is None:
-        return None
-    if isinstance(partial, Cut):
-        product = scaled(t, partial.partial)
-        return _late().logic.where(partial.mask, product, 0.0)  # type: ignore[no-any-return]
-    return scaled(t, partial)
+def _sum_cut(terms: Iterable[Value | Masked | None]) -> Value | Masked | None:
+    """The sum of terms that masks may cut; the mask of an only one is left to the sweep."""
+    found = [term for term in terms if term is not None]
+    if len(found) == 1:
+        return found[0]
+    where = _late().logic.where
+    return sum_terms(
+        term if isinstance(term, Value) else where(term.mask, term.value, 0.0) for term in found
+    )
 
 
-def _apply_reverse(t: Value, partial: Partial) -> Cotangent:
+def _applied(t: Value, partial: Partial) -> Value | Masked | None:
+    """The partial derivative times a tangent or cotangent."""
     if partial is None:
         return None
     if isinstance(partial, Cut):

@@ -12,7 +12,6 @@ from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Ref
 from gradc.ir.lowering import Pointwise
 from gradc.ir.op import Cotangent, Masked, Op
-from gradc.ir.ops.constants import zeros_like
 from gradc.ir.ops.kinds import (
     batch_in_front,
     check_equal,
@@ -126,12 +125,15 @@ def _infer_where(*types: ArrayType) -> ArrayType:
 
 def _jvp_where(
     primals: Sequence[Value], result: Value, tangents: Sequence[Value | None]
-) -> Value | None:
+) -> Value | Masked | None:
     condition, (_, dx, dy) = primals[0], tangents
     if not result.dtype.is_float or (dx is None and dy is None):
         return None
-    zeros = zeros_like(result)
-    selected: Value = where(condition, zeros if dx is None else dx, zeros if dy is None else dy)
+    if dx is None or dy is None:
+        moving = dy if dx is None else dx
+        assert moving is not None
+        return Masked(logical_not(condition) if dx is None else condition, moving)
+    selected: Value = where(condition, dx, dy)
     return selected
 
 

@@ -14,6 +14,7 @@ from gradc.ir.ops import (
     contract,
     custom,
     elementwise,
+    gradient_ops,
     indexing,
     logic,
     reductions,
@@ -96,6 +97,12 @@ ALL_OPS: tuple[Op, ...] = (
     composite.softmax,
     # functions with rules of their own
     custom.custom,
+    # identities with another derivative
+    gradient_ops.zero_grad,
+    gradient_ops.disconnected_grad,
+    gradient_ops.undefined_grad,
+    gradient_ops.grad_clip,
+    gradient_ops.grad_scale,
 )
 
 OPS_BY_NAME: Mapping[str, Op] = MappingProxyType({op.name: op for op in ALL_OPS})

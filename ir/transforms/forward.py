@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradc.ir.function import Equation, Function, Value, function, parameter, sorted_equations
-from gradc.ir.ops.arithmetic import add
-from gradc.ir.span import at
+from gradc.ir.op import Null
+from gradc.ir.span import at, differentiated
+from gradc.ir.transforms.masks import Flow, add_flows, finish, push_masked
 from gradc.ir.transforms.rebuild import unused_name
+from gradc.ir.transforms.reverse import NullGradientError
 from gradc.ir.transforms.zeros import check_cotangent, cotangent_type, zeros
 
 
@@ -17,26 +19,27 @@ def push_tangents(outputs: Sequence[Value], tangents: Mapping[Value, Value]) -> 
     None is a symbolic zero: the output does not vary with any x, or only through values that are
     not floats. An x may be an intermediate value; if it depends on another x, what flows into it
     and its own tangent add up, so that this is the adjoint of `pull_cotangents`. The tangent of a
-    float has its type, of any other value its shape and the default float.
+    float has its type, of any other value its shape and the default float. What a `where` cuts
+    stays cut, as in reverse mode (`masks.py`).
 
-    Raises TypeError where a tangent's type does not fit its value.
+    Raises TypeError where a tangent's type does not fit its value, NullGradientError where the
+    tangent of an output cannot be computed.
     """
     for value, seed in tangents.items():
         check_cotangent(value, seed)
-    moving: dict[Value, Value] = dict(tangents)
+    moving: dict[Value, Flow] = dict(tangents)
     for made in sorted_equations(outputs):
         if not any(output.dtype.is_float for output in made.outputs):
             continue
         if all(value not in moving for value in made.inputs):
             continue
-        pushed = _push(made, moving)
-        for output, tangent in zip(made.outputs, pushed, strict=True):
-            if tangent is None or not output.dtype.is_float:
-                continue
-            own = tangents.get(output)
-            with at(made.span):
-                moving[output] = tangent if own is None else add(own, tangent)
-    return [moving.get(output) for output in outputs]
+        with at(differentiated(made.span)):
+            pushed = push_masked(made, [moving.get(value) for value in made.inputs])
+            for output, flow in zip(made.outputs, pushed, strict=True):
+                if flow is not None and output.dtype.is_float:
+                    _check(made, output, flow)
+                    moving[output] = add_flows(flow, tangents.get(output))
+    return [_finished(output, moving.get(output)) for output in outputs]
 
 
 def pushforward(fn: Function, wrt: Sequence[int]) -> Function:
@@ -66,19 +69,25 @@ def pushforward(fn: Function, wrt: Sequence[int]) -> Function:
     )
 
 
-def _push(made: Equation, moving: Mapping[Value, Value]) -> tuple[Value | None, ...]:
-    """The tangents of an equation's outputs."""
-    tangents = tuple(moving.get(value) for value in made.inputs)
-    with at(made.span):
-        pushed = made.op.jvp(made.inputs, made.result, tangents, **made.attrs)
-    many = pushed if isinstance(pushed, tuple) else (pushed,)
-    for output, tangent in zip(made.outputs, many, strict=True):
-        if tangent is not None and output.dtype.is_float and tangent.type != output.type:
-            raise TypeError(
-                f"the forward rule of {made.op.name} returned a tangent of type {tangent.type} "
-                f"for a result of type {output.type}"
-            )
-    return many
+def _check(made: Equation, output: Value, flow: Flow) -> None:
+    if flow is None or isinstance(flow, Null):
+        return
+    carrier = flow if isinstance(flow, Value) else flow.value
+    if carrier.type != output.type:
+        raise TypeError(
+            f"the forward rule of {made.op.name} returned a tangent of type {carrier.type} "
+            f"for a result of type {output.type}"
+        )
+
+
+def _finished(output: Value, flow: Flow) -> Value | None:
+    if isinstance(flow, Null):
+        name = output.name or "a result"
+        raise NullGradientError(f"the tangent of {name} cannot be computed: {flow.reason}")
+    if flow is None:
+        return None
+    with at(differentiated(output.span)):
+        return finish(flow)
 
 
 def _tangent_of(fn: Function, position: int) -> str:
