@@ -16,6 +16,7 @@ NAMES = (
     "kmeans",
     "n_body",
     "mlp",
+    "bundle_adjustment",
 )
 
 
