@@ -248,6 +248,7 @@ def test_too_little_memory_is_no_defect(model, capsys, monkeypatch):
         ("ir", "fn loss(w: f64[d], X: f64[n, d], y: f64[n], l2: f64) {"),
         ("gradient", "fn loss_value_and_grad("),
         ("optimized", "fn loss(w: f64[d]"),
+        ("kernels", "rows at a time"),
         ("loops", "loss"),
         ("llvm", "define"),
         ("asm", "ret"),
@@ -351,6 +352,20 @@ def test_nothing_is_written_where_the_source_has_errors(tmp_path, capsys):
 def test_a_folder_that_does_not_exist(model, tmp_path, capsys):
     assert run("build", model, "-o", tmp_path / "no" / "lib.so", capsys=capsys)[0] == 4
     assert run("emit", model, "-o", tmp_path / "no" / "x.txt", capsys=capsys)[0] == 4
+
+
+def test_devices_and_pipes_are_not_replaced(model, tmp_path, capsys):
+    """A pipe stands for what must stay what it is, such as /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    code, _, err = run("build", model, "-o", pipe, capsys=capsys)
+    assert (code, err) == (4, f"gradc build: build: {pipe} is no regular file\n")
+    assert pipe.is_fifo() and {p.name for p in tmp_path.iterdir()} == {"model.grad", "pipe"}
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert run("emit", model, "-f", "loss", "-o", pipe, capsys=capsys)[0] == 0
+    assert os.read(reader, 1 << 16).startswith(b"fn loss(")
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_no_linker(model, tmp_path, capsys, monkeypatch):

@@ -114,4 +114,6 @@ def _files(library: Path) -> tuple[Path, Path, Path]:
     for file in files:
         if file.is_dir():
             raise IsADirectoryError(f"build: {file} is a folder")
+        if file.exists() and not file.is_file():  # a device or a pipe: it must not be replaced
+            raise OSError(f"build: {file} is no regular file")
     return files

@@ -45,8 +45,11 @@ def choose(functions: Mapping[str, Function], name: str) -> Function:
 
 
 def write_whole(path: str, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; a device or a pipe is written to, not replaced."""
     target = Path(path)
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)
+        return
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
