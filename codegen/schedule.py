@@ -331,7 +331,7 @@ def _form_steps(
 ) -> list[Step]:
     steps: list[Step] = []
     producer: dict[Value, int] = {}
-    nests_of: dict[tuple[Shape, tuple[int, ...]], int] = {}
+    nests_of: dict[tuple[Shape, tuple[int, ...], int], int] = {}
     for equation in fn.equations:
         (value,) = equation.outputs
         if value not in stored:
@@ -345,10 +345,12 @@ def _form_steps(
         root = root_of(equation)
         order = _loop_order(root)
         earliest = _earliest_step(root, stored, producer, steps)
-        key = (root.space, order)
+        # Scalars that need nothing must not wait for those that need a finished loop.
+        key = (root.space, order, 0 if root.space else earliest)
         size = cones[value].size
         place = nests_of.get(key, -1)
-        nest = steps[place] if choices.share and place >= earliest else None
+        shares = choices.share and root.space  # scalars wait for no loop but their own operands
+        nest = steps[place] if shares and place >= earliest else None
         if not isinstance(nest, Nest) or (nest.size + size) * nest.points > _NEST_LIMIT:
             nest, place = Nest(root.space, order, widest=1), len(steps)
             steps.append(nest)

@@ -17,7 +17,7 @@ from gradc.diagnostics import COLOURED, PLAIN, DiagnosticError, render, to_json
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 OK, ERRORS, USAGE, FAILED, INPUT_OUTPUT, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
-STAGES = ("syntax", "ir", "gradient", "optimized", "loops", "llvm", "asm")
+STAGES = ("syntax", "ir", "gradient", "optimized", "kernels", "loops", "llvm", "asm")
 
 
 class UsageError(Exception):

@@ -13,6 +13,7 @@ from typing import Any, overload
 
 from gradc.codegen.cabi import manifest_of
 from gradc.codegen.choices import Choices
+from gradc.codegen.explain import explain_kernels
 from gradc.codegen.jit import load_object
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import lower
@@ -33,7 +34,7 @@ from gradc.tensor.source import located
 from gradc.tensor.variable import Tensor
 from gradc.tracing import make_function, trace
 
-STAGES = ("ir", "optimized", "loops", "llvm", "asm")
+STAGES = ("ir", "optimized", "kernels", "loops", "llvm", "asm")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,21 +42,38 @@ class CompiledFunction(Dispatcher):
     """A function that is called with arrays (native code, compiled at the first call) or variables.
 
     ir: the function's graph. single: whether a call gives an array, rather than a tuple of arrays.
-    Arguments go by position or name; `out=` takes the array(s) to write to.
+    Arguments go by position or name; `out=` takes the array(s) to write to. `traps`: a result that
+    is not finite raises NotFiniteError, see `trap_nan`.
     """
 
     ir: Function
     single: bool = True
+    traps: bool = False
 
     def fallback(self, *args: Any, **kwargs: Any) -> Any:
         """A call that no native code took: the first one, one with variables, or a wrong one."""
         if _is_symbolic(args, kwargs):
             return self._inlined(args, kwargs)
+        if self.traps:
+            return self.trap_nan(*args, **kwargs)
+        return self._call(*args, **kwargs)
+
+    def trap_nan(self, *args: Any, **kwargs: Any) -> Any:
+        """A call that raises NotFiniteError where a result holds a NaN or an infinity.
+
+        The error says which operation made it out of finite numbers: the line, the entry, and
+        whether in the primal or in the gradient.
+        """
+        from gradc.trap import trapped
+
+        return trapped(self.ir, self._call, args, kwargs)
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         result = self.native(*args, **kwargs)
         return result if self.single or type(result) is tuple else (result,)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.ir, self.single)
+        return type(self), (self.ir, self.single, self.traps)
 
     @property
     def __name__(self) -> str:
@@ -91,7 +109,8 @@ class CompiledFunction(Dispatcher):
         entry = replace(entry, name=self.ir.name)
         addresses = library.addresses
         native = NativeFunction(addresses[call], addresses[workspace], entry, library)
-        self.attach(native, not self.single)
+        if not self.traps:
+            self.attach(native, not self.single)
         return native
 
     def compile(self) -> CompiledFunction:
@@ -100,11 +119,13 @@ class CompiledFunction(Dispatcher):
         return self
 
     def stage(self, name: str) -> str:
-        """The function as text, at a stage: "ir", "optimized", "loops", "llvm" or "asm"."""
+        """The function as text at a stage: "ir", "optimized", "kernels", "loops", "llvm", "asm"."""
         if name == "ir":
             return print_function(self.ir)
         if name == "optimized":
             return print_function(self.optimized)
+        if name == "kernels":
+            return explain_kernels(self.optimized, self.ir.name, Choices(host().vector_bits))
         if name == "loops":
             return print_program(self.program)
         if name not in STAGES:
@@ -138,13 +159,17 @@ class CompiledFunction(Dispatcher):
 def function(inputs: Callable[..., Any], /) -> CompiledFunction: ...
 @overload
 def function(
-    inputs: Sequence[Tensor], outputs: Any, /, *, name: str | None = None
+    inputs: Sequence[Tensor], outputs: Any, /, *, name: str | None = None, trap_nan: bool = False
 ) -> CompiledFunction: ...
 @overload
-def function(*, name: str) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
+def function(
+    *, name: str | None = None, trap_nan: bool = False
+) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
 
 
-def function(inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> Any:
+def function(
+    inputs: Any = None, outputs: Any = None, *, name: str | None = None, trap_nan: bool = False
+) -> Any:
     """A callable that computes `outputs` from `inputs`, as native code.
 
         f = gradc.function([x, y], x @ y)            one array
@@ -153,27 +178,28 @@ def function(inputs: Any = None, outputs: Any = None, *, name: str | None = None
         @gradc.function
         def loss(w: f64["d"], X: f64["n", "d"]): ...
 
-    Inputs that no output needs are allowed. Raises RepeatedInputError, MissingInputError,
+    Inputs that no output needs are allowed. With `trap_nan` a call raises NotFiniteError where a
+    result is not finite, see `CompiledFunction.trap_nan`. Raises RepeatedInputError, MissingInputError,
     GradcTypeError and GradcValueError, see `tracing.make_function`.
     """
     if isinstance(inputs, Function):
-        return CompiledFunction(inputs, len(inputs.results) == 1)
+        return CompiledFunction(inputs, len(inputs.results) == 1, trap_nan)
     if inputs is None:
-        return lambda python: _traced(python, name)
+        return lambda python: _traced(python, name, trap_nan)
     if callable(inputs):
-        return _traced(inputs, name)
+        return _traced(inputs, name, trap_nan)
     if isinstance(inputs, Tensor) or not isinstance(inputs, Sequence):
         raise GradcTypeError(f"function: the inputs are a list of variables, not {inputs!r}")
     several = isinstance(outputs, tuple | list)
     if outputs is None or (several and not outputs):
         raise GradcTypeError("function: there are no outputs")
     made = make_function(inputs, outputs if several else [outputs], name or "function")
-    return CompiledFunction(made, not several)
+    return CompiledFunction(made, not several, trap_nan)
 
 
-def _traced(python: Callable[..., Any], name: str | None) -> CompiledFunction:
+def _traced(python: Callable[..., Any], name: str | None, traps: bool) -> CompiledFunction:
     made, single = trace(python, name)
-    compiled = CompiledFunction(made, single)
+    compiled = CompiledFunction(made, single, traps)
     if python.__doc__:
         compiled.__dict__["__doc__"] = python.__doc__
     return compiled

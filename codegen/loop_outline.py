@@ -1,0 +1,79 @@
+"""The loops of a kernel, outermost first: over what, which is a vector, how many side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gradc.ir.dims import Dim
+from gradc.ir.loops import For, If, Instruction, Kernel, MatMul, Ref, Statement
+
+
+def outline(kernel: Kernel) -> Iterator[str]:
+    """One line a loop and matrix product, indented by depth."""
+    made: dict[Ref, Instruction] = {}
+    _collect(kernel.body, made)
+    yield from _outline(kernel.body, _Scope(made), "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What defines each scalar, and the words for the lengths that are no expression of sizes."""
+
+    made: Mapping[Ref, Instruction]
+
+    def length(self, ref: Ref) -> str:
+        dim = self._dim(ref, 20)
+        return str(dim) if dim is not None else "rows of the block"
+
+    def _dim(self, ref: Ref, depth: int) -> Dim | None:
+        """The value of an index as an expression of the sizes, where it is one."""
+        found = self.made.get(ref)
+        if found is None or not depth:
+            return None
+        if found.op in ("const", "size"):
+            return found.value  # type: ignore[return-value]
+        operands = [self._dim(operand, depth - 1) for operand in found.operands]
+        if len(operands) != 2 or found.op not in ("add", "sub", "mul"):
+            return None
+        a, b = operands
+        if a is None or b is None:
+            return None
+        return a + b if found.op == "add" else a - b if found.op == "sub" else a * b
+
+
+def _collect(body: Sequence[Statement], made: dict[Ref, Instruction]) -> None:
+    for statement in body:
+        if isinstance(statement, Instruction):
+            made[statement.result] = statement
+        elif isinstance(statement, For | If):
+            _collect(statement.body, made)
+
+
+def _outline(body: Sequence[Statement], scope: _Scope, indent: str) -> Iterator[str]:
+    for statement in body:
+        if isinstance(statement, For):
+            yield f"{indent}{_loop(statement, scope)}"
+            yield from _outline(statement.body, scope, f"{indent}  ")
+        elif isinstance(statement, If):
+            yield from _outline(statement.body, scope, indent)
+        elif isinstance(statement, MatMul):
+            yield f"{indent}{_product(statement, scope)}"
+
+
+def _loop(loop: For, scope: _Scope) -> str:
+    text = scope.length(loop.stop)
+    if loop.step != 1:
+        text = f"{text} in blocks of {loop.step}"
+    if loop.lanes > 1:
+        text = f"{text}, vectors of {loop.lanes}"
+    if loop.copies > 1:
+        text = f"{text}, {loop.copies} side by side"
+    return text
+
+
+def _product(product: MatMul, scope: _Scope) -> str:
+    m, n, k = (scope.length(ref) for ref in (product.m, product.n, product.k))
+    batch = scope.length(product.batch)
+    many = "" if batch == "1" else f"{batch} times "
+    return f"{many}matrix product of {m} x {k} by {k} x {n}"
