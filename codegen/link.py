@@ -82,7 +82,7 @@ def link(
 
 
 def find_linker(machine: int | None = None) -> Linker:
-    """The first of $CC, cc, ld, ld.lld, zig cc; for another machine its GNU tools, ld.lld, zig cc.
+    """The first of $CC, ld, cc, ld.lld, zig cc; for another machine its GNU tools, ld.lld, zig cc.
 
     `machine` is an ELF machine number, by default this machine's. LinkError names what was tried.
     """
@@ -107,11 +107,11 @@ def _candidates(machine: int | None, host: int | None) -> Iterator[Linker]:
     if is_native:
         if compiler := shlex.split(os.environ.get("CC", "")):
             yield Linker(tuple(compiler), True)
+        yield Linker(("ld",), False)  # what cc would run, 15 ms later
         yield Linker(("cc",), True)
-        yield Linker(("ld",), False)
     else:
-        yield Linker((f"{prefix}-gcc",), True)
         yield Linker((f"{prefix}-ld",), False)
+        yield Linker((f"{prefix}-gcc",), True)
     yield Linker(("ld.lld",), False)
     yield Linker(("zig", "cc", "-target", zig), True)
     yield Linker((sys.executable, "-m", "ziglang", "cc", "-target", zig), True)

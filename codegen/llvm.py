@@ -6,17 +6,19 @@ For a program `loss` the module exports `loss`, `loss_workspace`, `gradc_call_lo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gradc.codegen.llvm_entry import write_entries
-from gradc.codegen.llvm_kernel import write_kernel
+from gradc.codegen.llvm_kernel import KernelFunction, write_kernel
 from gradc.codegen.llvm_product import product_scratch
 from gradc.codegen.llvm_text import Module
 from gradc.codegen.target import Target
 from gradc.ir.loops import Buffer, Program
 
 _RESERVED = frozenset({"malloc", "free", "memset", "memcpy", "memmove", "gradc_manifest"})
+_SLOT = re.compile(r"%slot\.\d+")
 # Branch weights of a check that hardly ever fails.
 _METADATA = '!0 = !{!"branch_weights", i32 1048575, i32 1}'
 
@@ -34,6 +36,7 @@ def emit_module(
     _check_names(programs)
     module = Module(target, share_products)
     shared: dict[bytes, str] = {}
+    same: dict[str, str] = {}
     _define_bytes(module, "@gradc_manifest", manifest.encode() + b"\0", exported=True)
     _define_bytes(module, "@gradc.zero", bytes(8))
     for program in programs:
@@ -44,6 +47,7 @@ def emit_module(
             write_kernel(module, f"gradc.{program.name}.{i}", kernel, constants, len(program.slots))
             for i, kernel in enumerate(program.kernels)
         ]
+        kernels = [_once(module, same, kernel) for kernel in kernels]
         write_entries(module, replace(program, slots=slots), kernels)
     head = f'target triple = "{target.triple}"\n'
     abi = _ABI.format(target.abi) if target.abi else ""
@@ -75,6 +79,20 @@ def _constants(module: Module, program: Program, shared: dict[bytes, str]) -> Ma
             _define_bytes(module, shared[buffer.data], buffer.data or b"\0")
         found[buffer] = shared[buffer.data]
     return found
+
+
+def _once(module: Module, same: dict[str, str], kernel: KernelFunction) -> KernelFunction:
+    """The kernel, or the one written before it that differs in names only.
+
+    A value and its gradient often begin with the same loops. `same` maps texts to symbols.
+    """
+    text = module.definitions[kernel.symbol].partition(f"@{kernel.symbol}(")[2]
+    slots: dict[str, str] = {}
+    text = _SLOT.sub(lambda found: slots.setdefault(found[0], f"%slot.{len(slots)}"), text)
+    symbol = same.setdefault(text, kernel.symbol)
+    if symbol != kernel.symbol:
+        del module.definitions[kernel.symbol]
+    return replace(kernel, symbol=symbol)
 
 
 def _define_bytes(module: Module, symbol: str, data: bytes, *, exported: bool = False) -> None:
