@@ -56,7 +56,8 @@ def store_rest(reader: Reader, partials: Mapping[Partial, Ref]) -> None:
     """Store what is left when all loops are closed: reductions over all axes but unrolled ones."""
     k = reader.k
     for (root, point), partial in partials.items():
-        index = Index(k, root.value.shape, [k.index(i) for _, i in point])
+        at = dict(point)
+        index = Index(k, root.value.shape, [k.index(at[axis]) for axis in root.placement])
         k.store(reader.buffers[root.value], index.flat, partial)
 
 
