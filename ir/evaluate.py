@@ -5,8 +5,8 @@ Slow and plain: what it computes is what the function means. The native code is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from gradc.ir.dims import SizeExpr, divide_exactly, evaluate_dim, names_of, substitute
@@ -15,10 +15,17 @@ from gradc.ir.transforms.rebuild import substitute_in_function
 from gradc.ir.types import DType, dtype_of
 
 Array = np.ndarray[Any, Any]
+Observer: TypeAlias = Callable[
+    [Equation, Sequence[Array], Mapping[str, Any], Sequence[Array]], None
+]
 
 
-def evaluate(function: Function, *arrays: Any) -> tuple[Array, ...]:
+def evaluate(
+    function: Function, *arrays: Any, observe: Observer | None = None
+) -> tuple[Array, ...]:
     """The results of `function` for the arguments `arrays`.
+
+    `observe` is told each equation after it has run, with its inputs, attributes and outputs.
 
     Raises TypeError for a wrong number of arguments or a wrong dtype; ValueError for a shape that
     does not fit or a condition on sizes that does not hold. Nothing is converted silently, except
@@ -42,7 +49,7 @@ def evaluate(function: Function, *arrays: Any) -> tuple[Array, ...]:
     environment = dict(zip(function.parameters, given, strict=True))
     last = _last_uses(function)
     for equation in function.equations:
-        _run(equation, environment, sizes)
+        _run(equation, environment, sizes, observe)
         for spent in last.get(equation, ()):
             del environment[spent]
     return tuple(environment[result] for result in function.results)
@@ -153,7 +160,12 @@ def _last_uses(function: Function) -> dict[Equation, list[Value]]:
     return found
 
 
-def _run(equation: Equation, environment: dict[Value, Array], sizes: Mapping[str, int]) -> None:
+def _run(
+    equation: Equation,
+    environment: dict[Value, Array],
+    sizes: Mapping[str, int],
+    observe: Observer | None,
+) -> None:
     """Evaluate one equation; its outputs get the dtypes and shapes that their types say."""
     inputs = [environment[value] for value in equation.inputs]
     attrs = {name: bound(value, sizes) for name, value in equation.attrs.items()}
@@ -168,6 +180,8 @@ def _run(equation: Equation, environment: dict[Value, Array], sizes: Mapping[str
                 f"type rule says {value.type}, {value.dtype.numpy}{list(shape)}: a bug in the op"
             )
         environment[value] = array
+    if observe is not None:
+        observe(equation, inputs, attrs, [environment[value] for value in equation.outputs])
 
 
 def bound(attribute: Any, sizes: Mapping[str, int]) -> Any:

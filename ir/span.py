@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
     """A region of a source file. Lines and columns count from 1; the end column is exclusive.
 
-    A Python position has only a line: its columns are 0.
+    A Python position has only a line: its columns are 0. `order` counts how often what was written
+    there was differentiated: 0 for the primal. It is no part of the place, nor of its text.
     """
 
     file: str
@@ -20,11 +21,17 @@ class Span:
     column: int = 0
     end_line: int = 0
     end_column: int = 0
+    order: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return (
             f"{self.file}:{self.line}:{self.column}" if self.column else f"{self.file}:{self.line}"
         )
+
+
+def differentiated(span: Span | None) -> Span | None:
+    """The same place, for what differentiation makes of what stands there."""
+    return None if span is None else replace(span, order=span.order + 1)
 
 
 _CURRENT: ContextVar[Span | None] = ContextVar("gradc_span", default=None)

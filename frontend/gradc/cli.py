@@ -168,6 +168,13 @@ def _add_run(commands: Commands) -> None:
         help="a number, JSON ([[1, 2], [3, 4]]), @file.npy or @file.csv; once a parameter",
     )
     run.add_argument("-o", "--output", metavar="FILE.npz", help="write the results there")
+    run.add_argument(
+        "--trap-nan",
+        nargs="?",
+        const="results",
+        choices=("results", "everywhere"),
+        help="say which operation made a result nan or infinite (or, everywhere: any number)",
+    )
 
 
 def _add_emit(commands: Commands) -> None:

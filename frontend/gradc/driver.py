@@ -110,6 +110,7 @@ class CompiledFunction(Dispatcher):
         addresses = library.addresses
         native = NativeFunction(addresses[call], addresses[workspace], entry, library)
         if not self.traps:
+            if not self.traps:
             self.attach(native, not self.single)
         return native
 

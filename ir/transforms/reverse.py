@@ -19,7 +19,7 @@ from typing import TypeAlias
 from gradc.ir.function import Equation, Function, Value, function, parameter, sorted_equations
 from gradc.ir.op import DISCONNECTED, Cotangent, Disconnected, Null
 from gradc.ir.ops.cast import cast
-from gradc.ir.span import at
+from gradc.ir.span import at, differentiated
 from gradc.ir.transforms.masks import Flow, add_flows, finish, pull_masked
 from gradc.ir.transforms.rebuild import unused_name
 from gradc.ir.transforms.zeros import DEFAULT_FLOAT, check_cotangent, cotangent_type, zeros
@@ -115,7 +115,7 @@ def _pull_through(made: Equation, flows: dict[Value, Flow], reaching: set[Value]
     """Pull the cotangents of an equation's outputs back to those inputs that lead to wrt."""
     if all(output not in flows for output in made.outputs):
         return
-    with at(made.span):
+    with at(differentiated(made.span)):
         pulled = _cotangents_of_inputs(made, [flows.get(output) for output in made.outputs])
         for value, cotangent in zip(made.inputs, pulled, strict=True):
             if value in reaching and not isinstance(cotangent, Disconnected):
@@ -197,7 +197,7 @@ def _finished(value: Value, flows: Mapping[Value, Flow]) -> Cotangent:
     flow = flows[value]
     if flow is None or isinstance(flow, Null):
         return flow
-    with at(value.span):
+    with at(differentiated(value.span)):
         return finish(flow)
 
 

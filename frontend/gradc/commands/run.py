@@ -6,27 +6,39 @@ import argparse
 import io
 import json
 import math
+import sys
 from typing import Any
 
 import numpy as np
 
-from gradc.cli import OK, UsageError
-from gradc.commands.source import choose, read_module, write_whole
+from gradc.cli import FAILED, OK, UsageError
+from gradc.commands.source import choose, read_source, write_whole
 from gradc.driver import CompiledFunction
+from gradc.elaborate import elaborate
 from gradc.ir.function import Function, Value
+from gradc.parser import parse_source
+from gradc.trap import NotFinite, NotFiniteError, find_not_finite
 
 _NOT_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def run_function(options: argparse.Namespace) -> int:
     """Print the results as JSON, or write them to an .npz file."""
-    module = read_module(options.file)
+    text, file = read_source(options.file)
+    module = elaborate(parse_source(text, file))
     fn = choose(module.functions, options.function)
     arguments = _arguments(fn, options.arg)
     try:
-        found = CompiledFunction(fn, len(fn.results) == 1)(*arguments)
+        found = CompiledFunction(fn, len(fn.results) == 1, bool(options.trap_nan))(*arguments)
+        origin = None
+        if options.trap_nan == "everywhere":
+            origin = find_not_finite(fn, *arguments, everywhere=True)
+    except NotFiniteError as error:
+        return _report(fn, error.origin, text)
     except (TypeError, ValueError, IndexError) as error:
         raise UsageError(str(error)) from error
+    if origin is not None:
+        return _report(fn, origin, text)
     results = found if isinstance(found, tuple) else (found,)
     names = fn.result_names or ("result",)
     if len(names) != len(results):
@@ -39,6 +51,19 @@ def run_function(options: argparse.Namespace) -> int:
     else:
         print(json.dumps({name: _as_json(np.asarray(x).tolist()) for name, x in named.items()}))
     return OK
+
+
+def _report(fn: Function, origin: NotFinite, text: str) -> int:
+    """Say what made a result not finite, with its line of the source."""
+    print(f"gradc run: `{fn.name}`: {origin}", file=sys.stderr)
+    lines, span = text.splitlines(), origin.span
+    if span is not None and 0 < span.line <= len(lines):
+        stop = span.end_column if span.end_line == span.line else len(lines[span.line - 1]) + 1
+        number, caret = str(span.line), "^" * max(stop - span.column, 1)
+        line = lines[span.line - 1].replace("\t", " ")
+        print(f"{number} | {line}", file=sys.stderr)
+        print(f"{' ' * len(number)} | {' ' * (span.column - 1)}{caret}", file=sys.stderr)
+    return FAILED
 
 
 def _arguments(fn: Function, given: list[str]) -> list[Any]:
