@@ -110,7 +110,6 @@ class CompiledFunction(Dispatcher):
         addresses = library.addresses
         native = NativeFunction(addresses[call], addresses[workspace], entry, library)
         if not self.traps:
-            if not self.traps:
             self.attach(native, not self.single)
         return native
 
@@ -180,7 +179,7 @@ def function(
         def loss(w: f64["d"], X: f64["n", "d"]): ...
 
     Inputs that no output needs are allowed. With `trap_nan` a call raises NotFiniteError where a
-    result is not finite, see `CompiledFunction.trap_nan`. Raises RepeatedInputError, MissingInputError,
+    result is not finite. Raises RepeatedInputError, MissingInputError,
     GradcTypeError and GradcValueError, see `tracing.make_function`.
     """
     if isinstance(inputs, Function):
