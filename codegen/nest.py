@@ -110,10 +110,12 @@ def _cost_of_vector(nest: Nest, axis: int, lanes: int) -> float:
 
     Neighbours in memory are one load; entries that lie apart are gathered; what does not vary in
     the innermost loop is loaded outside it. A sum over the vector inside which other axes are
-    looped over is taken across the lanes each time.
+    looped over is taken across the lanes each time. Beside a short vector much of the work is that
+    of its row alone, which is scalar.
     """
-    inner = nest.order[-1]
-    total = float(nest.size)
+    inner, extent = nest.order[-1], nest.space[axis]
+    beside_short = isinstance(extent, int) and extent <= 2 * lanes
+    total = nest.size * (2.0 if beside_short else 1.0)
     for axes, entries in nest.reads:
         load = entries * ((1.0 if axes[-1] == axis else 8.0) if axis in axes else 0.5)
         total += load if inner in axes or None in axes else 0.1 * load
@@ -123,7 +125,6 @@ def _cost_of_vector(nest: Nest, axis: int, lanes: int) -> float:
             total += store if inner in root.placement else 0.1 * store
         elif any(a in root.placement for a in nest.order[nest.order.index(axis) + 1 :]):
             total += 10.0
-    extent = nest.space[axis]
     if not isinstance(extent, int):
         return total
     return total * (-(-extent // lanes) * lanes) / extent

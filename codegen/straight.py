@@ -20,7 +20,7 @@ from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Ref
 from gradc.ir.lowering import Index
 
-_MOST_INSTRUCTIONS = 1500
+_MOST_INSTRUCTIONS = 6000
 _LONGEST_ROW_AXIS = 12  # entries of a row lie apart in memory: longer axes are better vectors
 _MOST_ENTRIES = 36  # of one value without rows: more are better computed by vectors
 
