@@ -1,19 +1,27 @@
 """Golden cases: `golden/<stage>/<name>.txt` holds a function, `-- expected`, and what it becomes.
 
+A case of the stage `elaborate` is a `.grad` source and the functions it declares; one of `loops` is
+a function and its loops for vectors of 256 bits.
+
 With GRADC_UPDATE_GOLDEN=1 the expected part is rewritten; that run fails where anything changed, so
 that a change is seen and looked at.
 """
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from gradc.codegen.choices import Choices
+from gradc.codegen.lower import lower
+from gradc.elaborate import elaborate
 from gradc.ir.function import Function
 from gradc.ir.passes.contractions import form_contractions
 from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.fold import fold_constants
+from gradc.ir.passes.pipeline import optimize
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
 from gradc.ir.passes.stability import stabilize
@@ -23,6 +31,8 @@ from gradc.ir.transforms.expand import expand_composites
 from gradc.ir.transforms.forward import pushforward
 from gradc.ir.transforms.reverse import pullback
 from gradc.ir.verify import verify
+from gradc.listing import print_program
+from gradc.parser import parse_source
 
 GOLDEN = Path(__file__).parent / "golden"
 MARK = "-- expected\n"
@@ -32,7 +42,7 @@ def every_parameter(fn: Function) -> list[int]:
     return list(range(len(fn.parameters)))
 
 
-STAGES: dict[str, Callable[[Function], Function]] = {
+TRANSFORMS: dict[str, Callable[[Function], Function]] = {
     "dce": eliminate_dead_code,
     "cse": share_common_subexpressions,
     "fold": fold_constants,
@@ -47,6 +57,30 @@ STAGES: dict[str, Callable[[Function], Function]] = {
 }
 
 
+def transformed(work: Callable[[Function], Function], source: str) -> str:
+    made = work(parse_function(source))
+    verify(made)
+    return print_function(made)
+
+
+def elaborated(source: str) -> str:
+    """The functions of a .grad source, derivatives too."""
+    module = elaborate(parse_source(source, "case.grad"))
+    return "\n".join(print_function(fn) for fn in module.functions.values())
+
+
+def loops(source: str) -> str:
+    fn = parse_function(source)
+    return print_program(lower(optimize(fn, check=True), fn.name, Choices(vector_bits=256)))
+
+
+STAGES: dict[str, Callable[[str], str]] = {
+    **{name: partial(transformed, work) for name, work in TRANSFORMS.items()},
+    "elaborate": elaborated,
+    "loops": loops,
+}
+
+
 def test_every_stage_has_cases():
     assert {path.name for path in GOLDEN.iterdir()} == set(STAGES)
     assert all(list((GOLDEN / stage).glob("*.txt")) for stage in STAGES)
@@ -57,9 +91,7 @@ def test_every_stage_has_cases():
 )
 def test_golden(case):
     source, _, expected = case.read_text().partition(MARK)
-    made = STAGES[case.parent.name](parse_function(source))
-    verify(made)
-    actual = print_function(made)
+    actual = STAGES[case.parent.name](source)
     if os.environ.get("GRADC_UPDATE_GOLDEN") == "1":
         case.write_text(f"{source}{MARK}{actual}")
     assert actual == expected
