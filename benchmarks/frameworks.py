@@ -214,7 +214,8 @@ def _in_python(
     call = build()
     call()
     facts = {"compile": time.perf_counter() - start}
-    prepared = Prepared({framework: _python_entry(call)}, facts)
+    result = getattr(call, "shaped", call)
+    prepared = Prepared({framework: Entry(_python_entry(call).run, result)}, facts)
     yield prepared
     yield prepared
 
@@ -270,7 +271,7 @@ def _casadi(
         buffer.set_res(i, memoryview(y))
     shapes = workload.outputs(sizes)
 
-    def call() -> Any:
+    def call(_keep: Any = (external, buffer, there)) -> Any:
         trigger()
         return results
 

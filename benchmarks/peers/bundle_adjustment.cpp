@@ -2,7 +2,6 @@
 // two residuals and the 2 x 15 block of the Jacobian (camera 11, point 3, weight 1).
 // Blocks of observations lie entry by entry in the first cache, so that gcc vectorises the formulas.
 #include "peer.hpp"
-#include <immintrin.h>
 
 constexpr int64_t BLOCK = 64, CAMERA = 11, ROWS = 17; // camera, point, feature, weight
 
@@ -93,16 +92,8 @@ EXPORT int32_t gradient(const int64_t *sizes, Inputs in, Outputs out, void *work
         }
         blocks(p, result);
         double *to = jacobian + start * 30;
-#ifdef __AVX512F__
-        const __m512i lanes = _mm512_mullo_epi64(_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi64(BLOCK));
-        for (int64_t i = 0; i < count; i++)
-            for (int64_t e = 0; e < 30; e += LANES)
-                _mm512_mask_storeu_pd(to + i * 30 + e, e < 24 ? 255 : 63,
-                                      _mm512_i64gather_pd(lanes, &result[e][i], 8));
-#else
-        for (int64_t i = 0; i < count; i++)
-            for (int64_t e = 0; e < 30; e++) to[i * 30 + e] = result[e][i];
-#endif
+        for (int64_t i = 0; i < count; i += LANES)
+            store_records(result[0] + i, BLOCK, 30, std::min<int64_t>(LANES, count - i), to + i * 30);
         for (int64_t i = 0; i < count; i++)
             residual[2 * (start + i)] = result[30][i], residual[2 * (start + i) + 1] = result[31][i];
     }

@@ -17,6 +17,10 @@ NAMES = (
     "n_body",
     "mlp",
     "bundle_adjustment",
+    "hand_tracking",
+    "robot_arm",
+    "robot_arm_hvp",
+    "rosenbrock",
 )
 
 

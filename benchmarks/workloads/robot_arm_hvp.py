@@ -1,0 +1,71 @@
+"""Robot arm of 7 joints: the Hessian of |end - target|^2 / 2 by the joint angles, times a vector."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from workloads import robot_arm
+from workloads.robot_arm import JOINTS, end_position
+from workloads.workload import Arrays, Sizes, Workload
+
+
+def data(sizes: Sizes) -> Arrays:
+    rng = np.random.default_rng(1)
+    return *robot_arm.data(sizes), rng.normal(size=3), rng.normal(size=JOINTS)
+
+
+def in_gradc(sizes: Sizes) -> tuple[Any, Any]:
+    import gradc
+    import gradc.tensor as gt
+    from gradc import f64
+
+    links = f64[JOINTS]
+
+    @gradc.function
+    def cost(q: links, a: links, d: links, ca: links, sa: links, target: f64[3]) -> Any:
+        apart = end_position(gt, gt.stack, q, a, d, ca, sa) - target
+        return 0.5 * gt.sum(apart**2)
+
+    return gradc.hvp(cost, wrt="q"), None
+
+
+def in_jax(sizes: Sizes) -> Callable[..., Any]:
+    import jax
+    import jax.numpy as jnp
+
+    def cost(q: Any, *others: Any) -> Any:
+        *links, target = others
+        return 0.5 * jnp.sum((end_position(jnp, jnp.stack, q, *links) - target) ** 2)
+
+    def product(q: Any, *others: Any) -> Any:
+        *fixed, v = others
+        return jax.jvp(lambda q: jax.grad(cost)(q, *fixed), (q,), (v,))[1]
+
+    return product
+
+
+def in_casadi(sizes: Sizes) -> Any:
+    import casadi
+
+    names = ("q", "a", "d", "ca", "sa", "target", "v")
+    inputs = [casadi.SX.sym(name, 3 if name == "target" else JOINTS) for name in names]
+    q, *links, target, v = inputs
+
+    def join(parts: Any) -> Any:
+        rows = parts[0].shape == (3, 1)
+        return casadi.vertcat(*(x.T for x in parts)) if rows else casadi.vertcat(*parts)
+
+    cost = 0.5 * casadi.sumsqr(end_position(casadi, join, q, *links) - target)
+    product = casadi.jtimes(casadi.gradient(cost, q), q, v)
+    return casadi.Function("product", inputs, [product])
+
+
+WORKLOAD = Workload(
+    title="robot arm, Hessian-vector product",
+    cases={"7 joints": (JOINTS,)},
+    data=data,
+    outputs=lambda sizes: ((JOINTS,),),
+    gradc=in_gradc,
+    cpp="robot_arm_hvp",
+    peers={"jax": in_jax, "casadi": in_casadi},
+)
