@@ -74,7 +74,7 @@ def in_casadi(sizes: Sizes) -> Any:
         return casadi.vertcat(*(x.T for x in parts)) if rows else casadi.vertcat(*parts)
 
     end = end_position(casadi, join, *inputs)
-    return casadi.Function("jacobian", inputs, [end, casadi.jacobian(end, inputs[0])])
+    return casadi.Function("jacobian", inputs, [end, casadi.densify(casadi.jacobian(end, inputs[0]))])
 
 
 WORKLOAD = Workload(

@@ -1,0 +1,222 @@
+"""Tables and a picture from the results of the suite.
+
+    python benchmarks/report.py          rewrite docs/performance.md between its markers, and the picture
+    python benchmarks/report.py --print  print the tables
+
+Reads benchmarks/results/*.json, which `suite.py` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workloads import NAMES
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "performance.md"
+PICTURE = HERE.parent / "docs" / "performance.svg"
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+PEERS = ("numpy", "jax", "pytensor", "casadi", "torch")
+TITLES = {
+    "numpy": "NumPy",
+    "jax": "JAX",
+    "pytensor": "PyTensor",
+    "casadi": "CasADi",
+    "torch": "torch",
+}
+Row = Mapping[str, Any]
+
+
+def load_rows() -> tuple[list[Row], list[Mapping[str, str]]]:
+    """All cases, in the order of the workloads, and the machines and dates."""
+    rows, machines = [], []
+    for name in NAMES:
+        file = HERE / "results" / f"{name}.json"
+        if not file.exists():
+            continue
+        found = json.loads(file.read_text())
+        rows += found["rows"]
+        machines.append({**found["machine"], "date": found["date"]})
+    return rows, machines
+
+
+def best(row: Row, entry: str) -> float | None:
+    """The best time of an entry, in seconds."""
+    found = row["entries"].get(entry)
+    return float(found["best"]) if found else None
+
+
+def ratio(row: Row, above: str, below: str) -> float | None:
+    a, b = best(row, above), best(row, below)
+    return a / b if a and b else None
+
+
+def best_peer(row: Row) -> tuple[str, float] | None:
+    """The fastest framework other than gradc."""
+    times = [(name, best(row, name)) for name in PEERS]
+    return min(((n, t) for n, t in times if t), key=lambda pair: pair[1], default=None)
+
+
+def geometric_mean(values: Iterable[float | None]) -> float:
+    logs = [math.log(value) for value in values if value]
+    return math.exp(sum(logs) / len(logs)) if logs else math.nan
+
+
+def show(seconds: float | None) -> str:
+    """A time with three digits and its unit."""
+    if seconds is None:
+        return ""
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)):
+        if seconds * scale >= 1 or unit == "ns":
+            value = seconds * scale
+            return f"{value:.{max(0, 2 - int(math.log10(max(value, 1))))}f} {unit}"
+    return ""
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [header, ["---"] + ["--:"] * (len(header) - 1), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def label(row: Row) -> str:
+    return f"{row['title'].split(',')[0]}, {row['case']}"
+
+
+def times_table(rows: Sequence[Row]) -> str:
+    """Best times, and the ratios of gradc to the C++ and to the best peer."""
+    lines = []
+    for row in rows:
+        peer = best_peer(row)
+        gradc = best(row, "gradc")
+        lines.append(
+            [
+                label(row),
+                show(gradc),
+                show(best(row, "gradc from C")),
+                show(best(row, "C++")),
+                *(show(best(row, name)) for name in PEERS),
+                number(ratio(row, "gradc from C", "C++")),
+                number(gradc / peer[1]) if gradc and peer else "",
+            ]
+        )
+    means = [geometric_mean(ratio(row, "gradc from C", "C++") for row in rows)]
+    means.append(geometric_mean(ratio(row, "gradc", p[0]) for row in rows if (p := best_peer(row))))
+    blank = [""] * (3 + len(PEERS))
+    lines.append(["geometric mean", *blank, *(f"**{mean:.2f}**" for mean in means)])
+    header = ["gradient of", "gradc", "gradc from C", "C++ by hand"]
+    header += [TITLES[name] for name in PEERS]
+    return table([*header, "gradc from C / C++", "gradc / best peer"], lines)
+
+
+def other_table(rows: Sequence[Row]) -> str:
+    """Gradient/primal ratio, times of compiling and starting, memory, size of the library."""
+    lines = []
+    for row in rows:
+        gradc = row["entries"].get("gradc", {})
+        jax = row["entries"].get("jax", {})
+        size, work = gradc.get("bytes"), gradc.get("workspace")
+        lines.append(
+            [
+                label(row),
+                number(ratio(row, "gradc from C", "primal")),
+                show(gradc.get("compile")),
+                show(jax.get("compile")),
+                show(gradc.get("start")),
+                show(jax.get("start")),
+                show(gradc.get("cached_start")),
+                show(jax.get("cached_start")),
+                f"{size / 1e3:.0f} kB" if size else "",
+                f"{work / 1e3:,.0f} kB" if work is not None else "",
+            ]
+        )
+    mean = geometric_mean(ratio(row, "gradc from C", "primal") for row in rows)
+    lines.append(["geometric mean", f"**{mean:.2f}**", *[""] * 8])
+    header = ["", "gradient / primal", "compile", "JAX", "first gradient, cold", "JAX"]
+    header += ["first gradient, cached", "JAX", "library", "workspace"]
+    return table(header, lines)
+
+
+def svg(rows: Sequence[Row]) -> str:
+    """Times as multiples of gradc's on a logarithmic axis: the C++ and the peers, a line a row."""
+    left, width, step, top = 330, 520, 22, 46
+    colours = dict(
+        zip(("C++", *PEERS), ("#222", "#999", "#d9730d", "#2a7", "#36c", "#b3c"), strict=True)
+    )
+    low, high = 0.03, 300.0
+
+    def x(value: float) -> float:
+        place = math.log(min(max(value, low), high) / low) / math.log(high / low)
+        return left + width * place
+
+    height = top + step * len(rows) + 34
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 30} {height}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="{left + width + 30}" height="{height}" fill="white"/>',
+    ]
+    for place, name in enumerate(colours):
+        at = 20 + 100 * place
+        parts.append(f'<circle cx="{at}" cy="16" r="5" fill="{colours[name]}"/>')
+        parts.append(f'<text x="{at + 9}" y="20">{TITLES.get(name, "C++ by hand")}</text>')
+    for tick in (0.1, 1, 10, 100):
+        line = "#333" if tick == 1 else "#ddd"
+        parts.append(
+            f'<line x1="{x(tick):.0f}" x2="{x(tick):.0f}" y1="{top - 10}" y2="{height - 30}" stroke="{line}"/>'
+        )
+        word = "gradc = 1" if tick == 1 else f"{tick:g} x"
+        parts.append(
+            f'<text x="{x(tick):.0f}" y="{height - 12}" text-anchor="middle">{word}</text>'
+        )
+    for i, row in enumerate(rows):
+        y = top + step * i + 6
+        parts.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{label(row)}</text>')
+        for name, colour in colours.items():
+            value = ratio(row, name, "gradc from C" if name == "C++" else "gradc")
+            if value:
+                parts.append(f'<circle cx="{x(value):.1f}" cy="{y}" r="5" fill="{colour}"/>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def text(rows: Sequence[Row], machines: Sequence[Mapping[str, str]]) -> str:
+    """What stands between the markers."""
+    dates = sorted({machine["date"] for machine in machines})
+    cpus = ", ".join(sorted({machine["cpu"] for machine in machines}))
+    return "\n\n".join(
+        [
+            f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {cpus}, one core. "
+            "Times are the best of many short rounds, a call of the whole gradient; ratios are of "
+            "bests taken in the same rounds.",
+            times_table(rows),
+            "What else it costs:",
+            other_table(rows),
+        ]
+    )
+
+
+def main() -> None:
+    rows, machines = load_rows()
+    if not rows:
+        raise SystemExit("there are no results: run benchmarks/suite.py first")
+    made = text(rows, machines)
+    if "--print" in sys.argv[1:]:
+        print(made)
+        return
+    PICTURE.write_text(svg(rows))
+    page = PAGE.read_text() if PAGE.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
+    if BEGIN not in page or END not in page:
+        raise SystemExit(f"{PAGE} has no lines {BEGIN} and {END}")
+    before, rest = page.split(BEGIN, 1)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.split(END, 1)[1]}")
+
+
+if __name__ == "__main__":
+    main()
