@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product as every
 from typing import TypeAlias
 
 from gradc.codegen.reader import Reader
-from gradc.codegen.schedule import Nest, Root
+from gradc.codegen.rows import in_layout
+from gradc.codegen.schedule import INSIDE, Axes, Nest, Root
 from gradc.ir.dims import Dim, is_static, product
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
@@ -85,10 +86,15 @@ def _reads_flat(reader: Reader, nest: Nest, loop: _Loop) -> bool:
     return not trial.k.divided
 
 
-def plan_loops(nest: Nest, lanes: int) -> list[_Loop]:
-    """The loops over the axes that are not unrolled, and which of them is the vector."""
+def plan_loops(nest: Nest, lanes: int, columns: Collection[Value] = frozenset()) -> list[_Loop]:
+    """The loops over the axes that are not unrolled, and which of them is the vector.
+
+    `columns` are stored with their first axis last, see `RowGroup`.
+    """
     long = [a for a in nest.order if not _is_short(nest.space[a], lanes)]
-    vector = min(reversed(long), key=lambda axis: _cost_of_vector(nest, axis, lanes), default=None)
+    vector = min(
+        reversed(long), key=lambda axis: _cost_of_vector(nest, axis, lanes, columns), default=None
+    )
     if vector is None and nest.order:
         vector = nest.order[-1]
     innermost = bool(nest.order) and vector == nest.order[-1]
@@ -105,7 +111,7 @@ def plan_loops(nest: Nest, lanes: int) -> list[_Loop]:
     return loops
 
 
-def _cost_of_vector(nest: Nest, axis: int, lanes: int) -> float:
+def _cost_of_vector(nest: Nest, axis: int, lanes: int, columns: Collection[Value]) -> float:
     """About the instructions a point takes if `axis` is the vector.
 
     Neighbours in memory are one load; entries that lie apart are gathered; what does not vary in
@@ -116,18 +122,28 @@ def _cost_of_vector(nest: Nest, axis: int, lanes: int) -> float:
     inner, extent = nest.order[-1], nest.space[axis]
     beside_short = isinstance(extent, int) and extent <= 2 * lanes
     total = nest.size * (2.0 if beside_short else 1.0)
-    for axes, entries in nest.reads:
-        load = entries * ((1.0 if axes[-1] == axis else 8.0) if axis in axes else 0.5)
+    for value, along in nest.reads:
+        axes = in_layout(along, value in columns)
+        load = 0.5 if axis not in axes else 1.0 if axes[-1] == axis else 8.0
+        load *= _entries(value, along)
         total += load if inner in axes or None in axes else 0.1 * load
     for root in nest.roots:
         if axis in root.placement:
-            store = 1.0 if root.placement[-1] == axis else 8.0
+            placement = in_layout(root.placement, root.value in columns)
+            store = 1.0 if placement[-1] == axis else 8.0
             total += store if inner in root.placement else 0.1 * store
         elif any(a in root.placement for a in nest.order[nest.order.index(axis) + 1 :]):
             total += 10.0
     if not isinstance(extent, int):
         return total
     return total * (-(-extent // lanes) * lanes) / extent
+
+
+def _entries(value: Value, along: Axes) -> int:
+    """How many entries of a value are read at each point."""
+    count = product(d for d, a in zip(value.shape, along, strict=True) if a == INSIDE)
+    assert isinstance(count, int)
+    return count
 
 
 def _is_short(extent: Dim, lanes: int) -> bool:

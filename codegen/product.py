@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import reduce
 
 from gradc.codegen.reader import Reader
+from gradc.codegen.rows import in_layout
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
-from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, MatMul, Ref
 
 Labels = Sequence[int]
@@ -33,9 +33,18 @@ def lower_product(reader: Reader, equation: Equation, rows: ProductRows | None =
     labels before it are loops around the call. If it `accumulates`, the result is zero before.
     """
     k = reader.k
-    lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
-    where = tuple(zip((lhs, rhs, out), (*equation.inputs, *equation.outputs), strict=True))
-    extents = {x: k.size(d) for own, v in where for x, d in zip(own, v.shape, strict=True)}
+    values = (*equation.inputs, *equation.outputs)
+    names = ("lhs", "rhs", "out")
+    extents = {
+        label: k.size(dim)
+        for name, value in zip(names, values, strict=True)
+        for label, dim in zip(equation.attrs[name], value.shape, strict=True)
+    }
+    lhs, rhs, out = labels = [
+        in_layout(equation.attrs[name], reader.is_by_columns(value))
+        for name, value in zip(names, values, strict=True)
+    ]
+    where = tuple(zip(labels, values, strict=True))
     if rows is not None:
         extents[rows.label] = rows.count
     batch = _split([x for x in out if x in lhs and x in rhs], (lhs, rhs, out))
@@ -89,16 +98,16 @@ def _operand(
     """The buffer, the flat index of its first element here, and the strides of the three runs."""
     k, offset = reader.k, reader.k.index(0)
     for label, position in at.items():
-        offset = k.add(offset, k.mul(position, _stride(k, value, labels, label)))
+        offset = k.add(offset, k.mul(position, _stride(reader, value, labels, label)))
     if rows is not None and not reader.is_local(value):
-        offset = k.add(offset, k.mul(rows.start, _stride(k, value, labels, rows.label)))
-    strides = [_stride(k, value, labels, run[-1]) if run else k.index(0) for run in runs]
+        offset = k.add(offset, k.mul(rows.start, _stride(reader, value, labels, rows.label)))
+    strides = [_stride(reader, value, labels, run[-1]) if run else k.index(0) for run in runs]
     return reader.buffers[value], offset, (strides[0], strides[1], strides[2])
 
 
-def _stride(k: LoopBuilder, value: Value, labels: Labels, label: int) -> Ref:
+def _stride(reader: Reader, value: Value, labels: Labels, label: int) -> Ref:
     """The distance in elements between neighbours along a label (0 where the operand lacks it)."""
     if label not in labels:
-        return k.index(0)
+        return reader.k.index(0)
     axis = list(labels).index(label)
-    return k.size(product(value.shape[axis + 1 :]))
+    return reader.k.size(product(reader.buffers[value].type.shape[axis + 1 :]))

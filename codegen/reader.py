@@ -28,12 +28,14 @@ from gradc.ir.types import ConstantData, bool_
 class Block:
     """A block of rows that is being written: `local` values have a buffer for one block.
 
-    `start` is its first row, `rows` maps a row's coordinate to its number in the block; `written`
-    values change from block to block, so that loads of them stay where they stand.
+    `columns` are those with the rows as their last axis. `start` is the first row, `rows` maps a
+    row's coordinate to its number in the block; `written` values change from block to block, so
+    that loads of them stay where they stand.
     """
 
     start: Ref
     local: frozenset[Value]
+    columns: frozenset[Value]
     written: frozenset[Value]
     rows: dict[Ref, Ref] = field(default_factory=dict)
 
@@ -103,12 +105,20 @@ class Reader:
         """Whether the value's buffer holds one block of rows."""
         return self.block is not None and value in self.block.local
 
+    def is_by_columns(self, value: Value) -> bool:
+        """Whether the value's buffer has the rows of a block as its last axis."""
+        return self.block is not None and value in self.block.columns
+
     def place(self, value: Value, index: Index) -> tuple[Buffer, Ref]:
         """The buffer of a stored value and the flat position of an index in it."""
         buffer = self.buffers[value]
         if self.block is None or not self.is_local(value):
             return buffer, index.flat
         k, coordinates = self.k, index.__dict__.get("coordinates")
+        if self.is_by_columns(value):
+            row, *rest = index.coordinates
+            number = self.block.rows.get(row) or k.sub(row, self.block.start)
+            return buffer, Index(k, buffer.type.shape, (*rest, number)).flat
         if coordinates is None or coordinates[0] not in self.block.rows:
             before = k.mul(self.block.start, k.size(product(value.shape[1:])))
             return buffer, k.sub(index.flat, before)

@@ -31,21 +31,26 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     sums: dict[Partial, Ref] = {}
     with k.loop(k.size(group.extent), step=group.block) as start:
         count = k.binary("min", k.index(group.block), k.sub(k.size(group.extent), start))
-        reader.block = Block(start, group.local, changing)
+        reader.block = Block(start, group.local, group.columns, changing)
         for step in group.steps:
             clear(reader, [value for value in _added_to(step) if value in group.local])
-            partials = _write_step(reader, step, (start, count), vector_bits)
+            partials = _write_step(reader, step, (start, count), group.columns, vector_bits)
             for (root, point), partial in partials.items():
                 sums[root, point] = k.reduce(str(root.kind), partial)
     store_rest(reader, sums)
 
 
 def _write_step(
-    reader: Reader, step: Step, rows: tuple[Ref, Ref], vector_bits: int
+    reader: Reader,
+    step: Step,
+    rows: tuple[Ref, Ref],
+    columns: frozenset[Value],
+    vector_bits: int,
 ) -> dict[Partial, Ref]:
     """Write a step over the rows of a block; what is left to be summed over the blocks returns."""
     if isinstance(step, Nest):
-        return write_nest(reader, step, plan_loops(step, lanes_of(step, vector_bits)), rows)
+        loops = plan_loops(step, lanes_of(step, vector_bits), columns)
+        return write_nest(reader, step, loops, rows)
     if isinstance(step, ScatterStep):
         scatter_updates(reader, step.equation, vector_bits, rows)
         return {}

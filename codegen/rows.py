@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from gradc.codegen.choices import Choices
 from gradc.codegen.schedule import (
@@ -30,22 +30,41 @@ from gradc.codegen.schedule import (
 from gradc.codegen.straight import Straight, can_write, is_short
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Equation, Value
+from gradc.ir.types import ArrayType
 
 _BLOCK_BYTES = 32 * 1024
+_WIDEST_COLUMNS = 32  # entries of a row: longer ones are vectors of their own
 _SHORTEST = 128  # fewer rows than this are not worth a loop over blocks
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowGroup:
     """Steps over the same rows, run `block` rows at a time.
 
-    `local` values are read by steps of the group only, so they need memory for one block.
+    `local` values are read by steps of the group only, so they need memory for one block. Those of
+    them in `columns` have short rows: they are stored with the rows as the last axis, so that
+    vectors over the rows lie in one piece.
     """
 
     steps: tuple[Step, ...]
     extent: Dim
     block: int
     local: frozenset[Value]
+    columns: frozenset[Value]
+
+    def block_type(self, value: Value) -> ArrayType:
+        """The type of a local value's buffer."""
+        return value.type.with_shape(
+            in_layout((self.block, *value.shape[1:]), value in self.columns)
+        )
+
+
+def in_layout(axes: tuple[T, ...], by_columns: bool) -> tuple[T, ...]:
+    """What belongs to each axis of a value, in the order of its buffer."""
+    return (*axes[1:], *axes[:1]) if by_columns else axes
 
 
 Scheduled: TypeAlias = "Step | RowGroup | Straight"
@@ -200,7 +219,7 @@ def _rows(step: Step) -> Dim | None:
         _, indices, updates = step.equation.inputs
         by_rows = step.equation.attrs["axis"] == 0 and indices.type.rank == 1
         return _if_long(updates.shape[0]) if by_rows else None
-    if not step.order or step.order[0] != 0:
+    if not isinstance(step, Nest) or not step.order or step.order[0] != 0:
         return None
     if any(root.kind not in (None, "add") and 0 not in root.placement for root in step.roots):
         return None
@@ -286,7 +305,12 @@ def _group(known: _Cut, members: Sequence[int], block: int | None) -> RowGroup:
     row_bytes = max((_row_bytes(value) for value in {*arrays, *local}), default=8)
     rows = _rows(steps[0])
     assert rows is not None
-    return RowGroup(steps, rows, block or _block_for(row_bytes), local)
+    columns = frozenset(v for v in local if v.type.rank > 1 and all(map(_is_narrow, v.shape[1:])))
+    return RowGroup(steps, rows, block or _block_for(row_bytes), local, columns)
+
+
+def _is_narrow(extent: Dim) -> bool:
+    return isinstance(extent, int) and extent <= _WIDEST_COLUMNS
 
 
 def _block_for(row_bytes: int) -> int:

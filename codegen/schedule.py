@@ -17,6 +17,7 @@ from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import (
     LOOP_KINDS,
     Contraction,
+    External,
     IndexMap,
     Literal,
     Pointwise,
@@ -75,8 +76,7 @@ class Nest:
     size: int = 0  # instructions
     cost: int = 0  # operations a point
     widest: int = 8  # bytes of the widest element it touches
-    reads: set[tuple[Axes, int]] = field(default_factory=set)
-    """How stored values lie along its axes, and how many entries of each a point reads."""
+    reads: set[Read] = field(default_factory=set)
 
     @property
     def unrolled(self) -> tuple[int, ...]:
@@ -108,7 +108,14 @@ class ScatterStep:
     equation: Equation
 
 
-Step: TypeAlias = "Nest | ProductStep | ScatterStep"
+@dataclass(frozen=True, slots=True, eq=False)
+class ExternalStep:
+    """Calls of a native function from elsewhere."""
+
+    equation: Equation
+
+
+Step: TypeAlias = "Nest | ProductStep | ScatterStep | ExternalStep"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -259,6 +266,8 @@ def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator
             yield from (v for v in _repeated(equation) if _is_costly(v, cones))
     elif isinstance(rule, Scatter):
         yield from (v for v in equation.inputs[1:] if _is_costly(v, cones))
+    elif isinstance(rule, External):  # arrays are passed by address
+        yield from (v for v in equation.inputs if len(v.shape) > len(equation.attrs["lead"]))
     elif isinstance(rule, Contraction):
         packed, extents = is_product(equation), _extents(equation)
         for value, own in zip(
@@ -337,6 +346,10 @@ def _form_steps(
         if value not in stored:
             continue
         rule = equation.op.lower
+        if isinstance(rule, External):
+            producer[value] = len(steps)
+            steps.append(ExternalStep(equation))
+            continue
         if isinstance(rule, Scatter) or (isinstance(rule, Contraction) and is_product(equation)):
             kind = ScatterStep if isinstance(rule, Scatter) else ProductStep
             producer[value] = len(steps)
@@ -356,7 +369,7 @@ def _form_steps(
             steps.append(nest)
             nests_of[key] = place
         nest.roots.append(root)
-        nest.reads |= {(axes, _entries(read)) for read in reads(root, stored) if (axes := read[1])}
+        nest.reads |= reads(root, stored)
         nest.size += size
         nest.cost += cones[value].cost
         nest.widest = max(nest.widest, cones[value].widest)
@@ -377,13 +390,6 @@ def root_of(equation: Equation) -> Root:
         kept = tuple(a for a in every if a not in equation.attrs["axes"])
         return Root(value, operand.shape, kept, (operand,), (every,), LOOP_KINDS[rule.kind])
     return _contraction_root(equation)
-
-
-def _entries(read: Read) -> int:
-    """How many entries of a value are read at each point."""
-    count = product(d for d, a in zip(read[0].shape, read[1], strict=True) if a == INSIDE)
-    assert isinstance(count, int)
-    return count
 
 
 def _contraction_root(equation: Equation) -> Root:
