@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from gradc.codegen.buffers import arena_text
 from gradc.codegen.choices import Choices
 from gradc.codegen.cost import (
     Cost,
@@ -225,14 +226,7 @@ def _total(it: _Explained) -> Iterator[str]:
     yield f"              {least} of them for inputs and results, each once"
     yield f"              {traffic - least} more between kernels"
     yield f"  operations  {operations} (an exp counts as about 20)"
-    yield f"  workspace   {_workspace(it.program.slots)} bytes"
-
-
-def _workspace(slots: Collection[Dim]) -> Dim:
-    total: Dim = 0
-    for slot in slots:
-        total = total + slot
-    return total
+    yield f"  workspace   {arena_text(it.program.slots)} bytes"
 
 
 def _listed(numbers: Sequence[int]) -> str:

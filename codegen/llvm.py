@@ -42,7 +42,7 @@ def emit_module(
     for program in programs:
         constants = _constants(module, program, shared)
         scratch = product_scratch(program.kernels, target.vector_bits)
-        slots = (*program.slots, scratch) if scratch else program.slots
+        slots = (*program.slots, (scratch,)) if scratch else program.slots
         kernels = [
             write_kernel(module, f"gradc.{program.name}.{i}", kernel, constants, len(program.slots))
             for i, kernel in enumerate(program.kernels)

@@ -119,10 +119,14 @@ class _Checked:
         self.total, self.failed = "0", "false"
         self.offsets: list[str] = []
 
-    def reserve(self, size: Dim) -> None:
-        """Set `size` bytes aside, rounded up; `offsets` gains where they begin."""
+    def reserve(self, bounds: Sequence[Dim]) -> None:
+        """Set aside the largest of `bounds` bytes, rounded up; `offsets` gains where they begin."""
         self.offsets.append(self.total)
-        self.total = self.add(self.total, self.rounded(self.dim(size)))
+        first, *others = [self.rounded(self.dim(bound)) for bound in bounds]
+        for other in others:
+            is_more = self.w.let(f"icmp sgt i64 {other}, {first}")
+            first = self.w.let(f"select i1 {is_more}, i64 {other}, i64 {first}")
+        self.total = self.add(self.total, first)
 
     def rounded(self, count: str) -> str:
         if count.isdigit():
@@ -186,8 +190,8 @@ def _write_native(
     for parameter in arrays:
         operands[parameter.source] = _argument(w, parameter)
     operands.update({b: f"ptr {p}" for b, p in zip(program.outputs, places, strict=True)})
-    for slot, offset in enumerate(counter.offsets):
-        operands[slot] = f"ptr {w.let(f'getelementptr i8, ptr {base}, i64 {offset}')}"
+    for number, offset in enumerate(counter.offsets):
+        operands[number] = f"ptr {w.let(f'getelementptr i8, ptr {base}, i64 {offset}')}"
     _run_kernels(w, kernels, operands, owned)
     given = [*sizes, *arrays, *results, _Parameter("ptr", "%workspace", "")]
     _define(module, "i32", program.name, _declared(given), w)

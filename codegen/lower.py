@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradc.codegen.buffers import Arena, Lifetime, plan
@@ -18,6 +18,7 @@ from gradc.codegen.schedule import (
     Nest,
     ProductStep,
     inlined_reads,
+    reads,
     schedule,
     written,
 )
@@ -118,14 +119,44 @@ def _lifetimes(
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
     types: dict[Value, ArrayType] = {}
+    replaced: dict[Value, Value] = {}
+    order: dict[Value, int] = {}
     for number, step in enumerate(steps):
         for value in _written(step):
             first[value] = last[value] = number
             types[value] = _stored_type(value, step)
+            if value not in outputs:
+                order[value] = len(order)
         for part in parts_of(step):
             for value in inlined_reads(part, stored) & first.keys():
                 last[value] = number
-    return [Lifetime(v, types[v], first[v], last[v]) for v in first if v not in outputs]
+        if isinstance(step, Nest):
+            replaced.update(_replaced(step, stored, order))
+    return [
+        Lifetime(v, types[v], first[v], last[v], replaced.get(v)) for v in first if v not in outputs
+    ]
+
+
+def _replaced(
+    nest: Nest, stored: Collection[Value], temporaries: Mapping[Value, int]
+) -> Iterator[tuple[Value, Value]]:
+    """Pairs (new, old): at each point `new` is written after all reads of `old`, which are there.
+
+    Every value of a point is computed before any of them is stored.
+    """
+    axes = tuple(range(len(nest.space)))
+    own = set(written(nest))
+    found = {read for root in nest.roots for read in reads(root, stored)}
+    elsewhere = {*own, *(value for value, along in found if along != axes)}
+    there = {value for value, _ in found if value in temporaries} - elsewhere
+    old = sorted(there, key=lambda value: temporaries[value])
+    for root in nest.roots:
+        if root.kind is None and root.placement == axes and root.value in temporaries:
+            size = root.value.dtype.itemsize
+            same = next((v for v in old if v.dtype.itemsize == size), None)
+            if same is not None:
+                old.remove(same)
+                yield root.value, same
 
 
 def _stored_type(value: Value, step: Scheduled) -> ArrayType:

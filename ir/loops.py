@@ -197,7 +197,22 @@ class MatMul:
     accumulate: bool = False
 
 
-Statement: TypeAlias = "Instruction | Store | For | If | Require | Fill | MatMul"
+@dataclass(frozen=True, eq=False, slots=True)
+class Call:
+    """`result = symbol(*arguments)`: a native function from elsewhere, not under a mask or lanes.
+
+    An argument is a number, or a buffer and the flat index from which on it is passed, by address.
+    Without a `result` the function returns nothing, or with `status` an int, which makes the call
+    fail with STATUS_EXTERNAL if it is not 0.
+    """
+
+    symbol: str
+    arguments: tuple[Ref | tuple[Buffer, Ref], ...]
+    result: Ref | None = None
+    status: bool = False
+
+
+Statement: TypeAlias = "Instruction | Store | For | If | Require | Fill | MatMul | Call"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -213,7 +228,8 @@ class Kernel:
 class Program:
     """What one exported function runs.
 
-    The arena (the workspace) holds `slots` one after another: bytes, each rounded up to 64.
+    The arena (the workspace) holds `slots` one after another, each rounded up to 64 bytes. A slot
+    is given by bounds: it has as many bytes as the largest of them.
     `sizes` are the names that dimensions read. `requires` are checked before anything runs.
     """
 
@@ -224,7 +240,7 @@ class Program:
     kernels: tuple[Kernel, ...]
     temporaries: tuple[Buffer, ...] = ()
     constants: tuple[Buffer, ...] = ()
-    slots: tuple[Dim, ...] = ()
+    slots: tuple[tuple[Dim, ...], ...] = ()
     requires: tuple[Requirement, ...] = ()
 
 
@@ -233,3 +249,4 @@ STATUS_OK = 0
 STATUS_OUT_OF_MEMORY = 1
 STATUS_NEGATIVE_SIZE = 2
 STATUS_INDEX_OUT_OF_RANGE = 3
+STATUS_EXTERNAL = 4

@@ -52,7 +52,7 @@ def doubled() -> Program:
         Requirement(N - 2, ">= 0", "two elements"),
         Requirement(parse_dim("n - 2*(n//2)"), "== 0", "an even number"),
     )
-    slots = (24, 8 * N)
+    slots = ((24,), (8, 8 * N))
     return Program("f", ("n",), (X,), (Y, TOTAL), kernels, (t,), (), slots, requires)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from gradc.ir.dims import Dim
 from gradc.ir.loops import (
     Accumulator,
     Buffer,
@@ -12,6 +13,7 @@ from gradc.ir.loops import (
     If,
     Instruction,
     Kernel,
+    Call,
     MatMul,
     Program,
     Ref,
@@ -35,12 +37,16 @@ def print_program(program: Program) -> str:
     outputs = ", ".join(map(_buffer, program.outputs))
     lines = [f"program {program.name}({arguments}) -> ({outputs})"]
     lines += [f"  requires {r.dim} {r.relation}: {r.why}" for r in program.requires]
-    lines += [f"  slot {i}: {size} bytes" for i, size in enumerate(program.slots)]
+    lines += [f"  slot {i}: {_bytes(bounds)} bytes" for i, bounds in enumerate(program.slots)]
     lines += [f"  temporary {_buffer(b)} in slot {b.slot}" for b in program.temporaries]
     lines += [f"  constant {_buffer(b)}" for b in program.constants]
     for kernel in program.kernels:
         lines += _kernel(kernel)
     return "\n".join(lines) + "\n"
+
+
+def _bytes(bounds: Sequence[Dim]) -> str:
+    return str(bounds[0]) if len(bounds) == 1 else f"max({', '.join(map(str, bounds))})"
 
 
 def _buffer(buffer: Buffer) -> str:
@@ -124,7 +130,7 @@ def _accumulated(found: Accumulator, names: dict[Ref, str]) -> str:
     return f"{names[found.result]} = {found.kind} of {names[found.value]}{start}"
 
 
-def _effect(statement: Store | Require | Fill | MatMul, names: dict[Ref, str]) -> str:
+def _effect(statement: Store | Require | Fill | MatMul | Call, names: dict[Ref, str]) -> str:
     if isinstance(statement, Store):
         sign = "+=" if statement.mode == "add" else "="
         mask = f" if {names[statement.mask]}" if statement.mask is not None else ""
@@ -135,9 +141,19 @@ def _effect(statement: Store | Require | Fill | MatMul, names: dict[Ref, str]) -
         return f"require {names[statement.condition]} else status {statement.status}{mask}"
     if isinstance(statement, Fill):
         return f"{statement.buffer.name}[:] = 0"
+    if isinstance(statement, Call):
+        return _external(statement, names)
     sign = "+=" if statement.accumulate else "="
     sizes = ", ".join(
         names[ref] for ref in (statement.batch, statement.m, statement.n, statement.k)
     )
     a, b, c = statement.a[0].name, statement.b[0].name, statement.c[0].name
     return f"{c} {sign} {a} @ {b}  (batch, m, n, k = {sizes})"
+
+
+def _external(call: Call, names: dict[Ref, str]) -> str:
+    given = (
+        names[a] if isinstance(a, Ref) else f"&{a[0].name}[{names[a[1]]}]" for a in call.arguments
+    )
+    text = f"{call.symbol}({', '.join(given)})"
+    return text if call.result is None else f"{names[call.result]} = {text}"
