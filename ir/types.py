@@ -119,11 +119,41 @@ def constant_data(array: Any, dtype: DType | None = None) -> ConstantData:
     return ConstantData(ArrayType(found, array.shape), array.tobytes())
 
 
+class NoArrayError(ValueError, AssertionError):
+    """Something is used as an array that stands for a gradient which is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoGradient:
+    """A gradient that cannot be computed (NullType, with the reason) or that is disconnected.
+
+    It can be returned and passed on (as a known gradient), and not be computed with.
+    """
+
+    type: NullType | DisconnectedType
+
+    def __repr__(self) -> str:
+        return f"<no gradient: {self.type}>"
+
+
 @dataclass(frozen=True, slots=True)
 class NullType:
-    """The type of a gradient that cannot be computed; `why_null` says why."""
+    """The type of a gradient that cannot be computed; `why_null` says why.
+
+    Called, it makes the gradient of that type.
+    """
 
     why_null: str = ""
+
+    def __call__(self, name: str | None = None) -> NoGradient:
+        return NoGradient(self)
+
+    def filter(self, data: object, strict: bool = False, allow_downcast: object = None) -> Any:
+        """No data is of this type: always NoArrayError, a ValueError."""
+        raise NoArrayError(
+            f"a gradient that cannot be computed has no elements ({self.why_null}); "
+            f"{type(data).__name__} was given"
+        )
 
     def __str__(self) -> str:
         return f"NullType({self.why_null})"
@@ -131,7 +161,20 @@ class NullType:
 
 @dataclass(frozen=True, slots=True)
 class DisconnectedType:
-    """The type of a gradient with respect to a value that the result does not depend on."""
+    """The type of a gradient with respect to a value that the result does not depend on.
+
+    Called, it makes the gradient of that type.
+    """
+
+    def __call__(self, name: str | None = None) -> NoGradient:
+        return NoGradient(self)
+
+    def filter(self, data: object, strict: bool = False, allow_downcast: object = None) -> Any:
+        """No data is of this type: always NoArrayError, a ValueError."""
+        raise NoArrayError(
+            "a disconnected gradient has no elements: nothing depends on this variable; "
+            f"{type(data).__name__} was given"
+        )
 
     def __str__(self) -> str:
         return "DisconnectedType"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradc.errors import (
     DisconnectedInputError,
+    DisconnectedInputWarning,
     GradcError,
     GradcIndexError,
     GradcTypeError,
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from gradc import custom, tensor
     from gradc.check_rule import RuleReport, check_rule
     from gradc.custom import custom_jvp, custom_vjp
-    from gradc.differences import numeric_grad, verify_grad
-    from gradc.driver import CompiledFunction, function
-    from gradc.gradient import (
+    from gradc.derivatives import (
         Lop,
         Rop,
         grad,
@@ -43,15 +42,20 @@ if TYPE_CHECKING:
         hessian_vector_product,
         hvp,
         jacobian,
+        jacobian_vector_product,
         jvp,
         pullback,
         pushforward,
         pushforward_through_pullback,
         value_and_grad,
+        vector_jacobian_product,
         vjp,
     )
+    from gradc.differences import numeric_grad
+    from gradc.driver import CompiledFunction, function
     from gradc.gradient_control import (
         as_list_or_tuple,
+        consider_constant,
         disconnected_grad,
         grad_clip,
         grad_not_implemented,
@@ -66,12 +70,16 @@ if TYPE_CHECKING:
     from gradc.runtime.module import LoadError, Module, load
     from gradc.tensor.variable import Tensor
     from gradc.tracing import MissingInputError, RepeatedInputError
+    from gradc.verify_grad import verify_grad
+    from gradc.why import Explanation, Reason, why_zero
 
 __all__ = [
     "BuildReport",
     "CompiledFunction",
     "DisconnectedInputError",
+    "DisconnectedInputWarning",
     "DisconnectedType",
+    "Explanation",
     "GradcError",
     "GradcIndexError",
     "GradcTypeError",
@@ -84,6 +92,7 @@ __all__ = [
     "NoGradient",
     "NullType",
     "NullTypeGradError",
+    "Reason",
     "RepeatedInputError",
     "Rop",
     "RuleReport",
@@ -92,6 +101,7 @@ __all__ = [
     "bool_",
     "build",
     "check_rule",
+    "consider_constant",
     "custom",
     "custom_jvp",
     "custom_vjp",
@@ -110,6 +120,7 @@ __all__ = [
     "i32",
     "i64",
     "jacobian",
+    "jacobian_vector_product",
     "jvp",
     "load",
     "numeric_grad",
@@ -120,18 +131,20 @@ __all__ = [
     "tensor",
     "undefined_grad",
     "value_and_grad",
+    "vector_jacobian_product",
     "verify_grad",
     "vjp",
+    "why_zero",
     "zero_grad",
 ]
 
 _MODULES = (
     ("gradc.check_rule", ("RuleReport", "check_rule")),
     ("gradc.custom", ("custom_jvp", "custom_vjp")),
-    ("gradc.differences", ("numeric_grad", "verify_grad")),
+    ("gradc.differences", ("numeric_grad",)),
     ("gradc.driver", ("CompiledFunction", "function")),
     (
-        "gradc.gradient",
+        "gradc.derivatives",
         (
             "Lop",
             "Rop",
@@ -140,11 +153,13 @@ _MODULES = (
             "hessian_vector_product",
             "hvp",
             "jacobian",
+            "jacobian_vector_product",
             "jvp",
             "pullback",
             "pushforward",
             "pushforward_through_pullback",
             "value_and_grad",
+            "vector_jacobian_product",
             "vjp",
         ),
     ),
@@ -152,6 +167,7 @@ _MODULES = (
         "gradc.gradient_control",
         (
             "as_list_or_tuple",
+            "consider_constant",
             "disconnected_grad",
             "grad_clip",
             "grad_not_implemented",
@@ -167,11 +183,13 @@ _MODULES = (
     ("gradc.runtime.module", ("LoadError", "Module", "load")),
     ("gradc.tensor.variable", ("Tensor",)),
     ("gradc.tracing", ("MissingInputError", "RepeatedInputError")),
+    ("gradc.verify_grad", ("verify_grad",)),
+    ("gradc.why", ("Explanation", "Reason", "why_zero")),
 )
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("custom", "tensor"):
+    if name in ("custom", "gradient", "tensor"):
         return import_module(f"gradc.{name}")
     for module, names in _MODULES:
         if name in names:

@@ -59,5 +59,9 @@ class NullTypeGradError(GradcError, TypeError):
     """A gradient is asked for that cannot be computed; the message says why."""
 
 
+class DisconnectedInputWarning(UserWarning):
+    """A gradient is asked for with respect to a variable that the cost does not depend on."""
+
+
 class GradientError(GradcError):
     """A gradient differs from finite differences."""

@@ -14,7 +14,7 @@ function does not depend on has derivative zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -26,6 +26,7 @@ from gradc.ir.op import Cotangent, Null
 from gradc.ir.ops.cast import cast
 from gradc.ir.ops.constants import full, iota
 from gradc.ir.ops.logic import eq
+from gradc.ir.ops.slicing import concat
 from gradc.ir.ops.structural import broadcast, reshape, transpose
 from gradc.ir.passes.pipeline import BEFORE_DERIVATIVES, optimize
 from gradc.ir.transforms.batch import batch_values
@@ -56,7 +57,10 @@ def value_and_grad(fn: Function, wrt: Wrt = None) -> Function:
 def jvp(fn: Function, wrt: Wrt = None) -> Function:
     """The results and their directional derivatives along the tangents of `wrt`."""
     fn = _simplified(fn)
-    return pushforward(_with_result_names(fn), _positions(fn, wrt))
+    try:
+        return pushforward(_with_result_names(fn), _positions(fn, wrt))
+    except NullGradientError as error:
+        raise NullTypeGradError(str(error)) from error
 
 
 def vjp(fn: Function, wrt: Wrt = None) -> Function:
@@ -110,26 +114,33 @@ def hvp(fn: Function, wrt: Wrt = None) -> Function:
         kind = cotangent_type(fn.parameters[i])
         directions.append(parameter(kind, unused_name(name, taken)))
     along = dict(zip((fn.parameters[i] for i in positions), directions, strict=True))
-    pushed = push_tangents(gradients, along)
     products = [
         zeros(g.type) if tangent is None else tangent
-        for g, tangent in zip(gradients, pushed, strict=True)
+        for g, tangent in zip(gradients, pushed(gradients, along), strict=True)
     ]
     return _derived(fn, "hvp", directions, products, _labels(fn, "hvp", wrt))
 
 
-def jacobian_of(expression: Value, wrt: Sequence[Value], stop: Sequence[Value] = ()) -> list[Value]:
+def jacobian_of(
+    expression: Value,
+    wrt: Sequence[Value],
+    stop: Sequence[Value] = (),
+    chunk: int | None = None,
+) -> list[Value]:
     """The Jacobians of a value, of shape expression.shape + wrt.shape.
 
     One pullback, batched over all rows; a pushforward over all columns where these are fewer.
-    Values in `stop` count as constants.
+    Values in `stop` count as constants. With `chunk` at most so many rows or columns are computed
+    together, which bounds the memory of what lies between.
     """
-    return [_jacobian_block(expression, target, stop) for target in wrt]
+    return [_jacobian_block(expression, target, stop, chunk) for target in wrt]
 
 
-def _jacobian_block(expression: Value, target: Value, stop: Sequence[Value]) -> Value:
-    if _is_smaller(target, expression) and not stop:
-        return pushed_along(expression, target)
+def _jacobian_block(
+    expression: Value, target: Value, stop: Sequence[Value], chunk: int | None
+) -> Value:
+    if _is_smaller(target, expression):
+        return pushed_along(expression, target, stop, chunk)
     kind = cotangent_type(expression)
     seed = parameter(kind) if expression.shape else full((), 1, kind.dtype)
     (row,) = pull_cotangents([(expression, seed)], [target], stop=stop)
@@ -140,19 +151,19 @@ def _jacobian_block(expression: Value, target: Value, stop: Sequence[Value]) -> 
         return zeros(cotangent_type(target).with_shape(shape))
     if not expression.shape:
         return row
-    (rows,) = batch_values([row], {seed: _basis(seed)}, expression.type.size)
-    return _reshaped(rows, shape)
+    return _reshaped(_along_basis(row, seed, chunk), shape)
 
 
-def pushed_along(expression: Value, target: Value) -> Value:
+def pushed_along(
+    expression: Value, target: Value, stop: Sequence[Value] = (), chunk: int | None = None
+) -> Value:
     """The derivative of `expression` by every entry of `target`, from a batched pushforward."""
     tangent = parameter(cotangent_type(target))
-    (column,) = push_tangents([expression], {target: tangent})
+    (column,) = pushed([expression], {target: tangent}, stop)
     kind = cotangent_type(expression)
     if column is None:
         return zeros(kind.with_shape((*expression.shape, *target.shape)))
-    size: Dim = target.type.size
-    (columns,) = batch_values([column], {tangent: _basis(tangent)}, size)
+    columns = _along_basis(column, tangent, chunk)
     rank = len(expression.shape)
     if rank:
         columns = transpose(columns, permutation=(*range(1, rank + 1), 0))
@@ -167,14 +178,47 @@ def _is_smaller(target: Value, expression: Value) -> bool:
     return not isinstance(rows, int) or columns < rows
 
 
-def _basis(value: Value) -> Value:
-    """The unit arrays of a value's shape, one for each element: [size, *shape]."""
+def pushed(
+    outputs: Sequence[Value], tangents: Mapping[Value, Value], stop: Sequence[Value] = ()
+) -> list[Value | None]:
+    """`push_tangents`, with the user's error for a tangent that cannot be computed."""
+    try:
+        return push_tangents(outputs, tangents, stop=stop)
+    except NullGradientError as error:
+        raise NullTypeGradError(str(error)) from error
+
+
+def _along_basis(linear: Value, direction: Value, chunk: int | None) -> Value:
+    """`linear` for each of the unit arrays in the place of `direction`: [size, *linear.shape]."""
+    size = direction.type.size
+    if chunk is None or (isinstance(size, int) and size <= chunk):
+        return _batched(linear, direction, 0, size)
+    if not isinstance(size, int):
+        raise GradcValueError(
+            f"chunk: the number of derivatives, {size}, is not known before the call",
+            hint="leave chunk away, or give the variable a shape of integers",
+        )
+    starts = range(0, size, chunk)
+    parts = [_batched(linear, direction, at, min(chunk, size - at)) for at in starts]
+    joined: Value = concat(*parts, axis=0)
+    return joined
+
+
+def _batched(linear: Value, direction: Value, start: int, count: Dim) -> Value:
+    (found,) = batch_values([linear], {direction: _basis(direction, start, count)}, count)
+    return found
+
+
+def _basis(value: Value, start: int, count: Dim) -> Value:
+    """Unit arrays of a value's shape, from number `start` on: [count, *shape]."""
     size = value.type.size
-    count = iota(size=size, dtype=i64)
-    rows = broadcast(count, shape=(size, size), axes=(0,))
-    columns = broadcast(count, shape=(size, size), axes=(1,))
+    number = iota(size=count, dtype=i64)
+    if start:
+        number = number + start
+    rows = broadcast(number, shape=(count, size), axes=(0,))
+    columns = broadcast(iota(size=size, dtype=i64), shape=(count, size), axes=(1,))
     unit = cast(eq(rows, columns), dtype=value.dtype)
-    return _reshaped(unit, (size, *value.shape))
+    return _reshaped(unit, (count, *value.shape))
 
 
 def _reshaped(value: Value, shape: tuple[Dim, ...]) -> Value:

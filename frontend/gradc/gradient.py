@@ -1,364 +1,86 @@
-"""Derivatives of graphs, with PyTensor's names and meanings; of gradc functions, by the same names.
+"""Everything about gradients, under PyTensor's names and with its meanings.
 
-Each function takes a cost (or expressions) and variables of its graph, or instead a function made
-by `gradc.function` and the names of its parameters (see `forms.py`): `grad(cost, [w, b])`,
-`grad(loss, wrt="w")`.
-
-What one variable gives, one variable comes back; a list gives a list, a tuple a tuple.
+`docs/gradients.md` states the semantics, statement by statement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
-
-from gradc import forms
-from gradc.driver import CompiledFunction
+from gradc.derivatives import (
+    Lop,
+    Rop,
+    grad,
+    hessian,
+    hessian_vector_product,
+    hvp,
+    jacobian,
+    jacobian_vector_product,
+    jvp,
+    pullback,
+    pushforward,
+    pushforward_through_pullback,
+    value_and_grad,
+    vector_jacobian_product,
+    vjp,
+)
+from gradc.differences import numeric_grad
 from gradc.errors import (
-    GradcTypeError,
-    GradcValueError,
+    DisconnectedInputError,
+    DisconnectedInputWarning,
+    GradientError,
+    NullTypeGradError,
 )
-from gradc.gradient_arguments import (
-    check_word,
-    constants,
-    contained,
-    known_cotangents,
-    matched,
-    one_like,
-    outcome,
-    refuse_options,
-    report_disconnected,
-    scalar_cost,
-    values_of,
+from gradc.gradient_control import (
+    as_list_or_tuple,
+    consider_constant,
+    disconnected_grad,
+    grad_clip,
+    grad_not_implemented,
+    grad_scale,
+    grad_undefined,
+    subgraph_grad,
+    undefined_grad,
+    zero_grad,
 )
-from gradc.ir.function import Function, Value, parameter
-from gradc.ir.op import DISCONNECTED, Cotangent, Disconnected, Null
-from gradc.ir.transforms.forward import push_tangents
-from gradc.ir.transforms.reverse import pull_cotangents
-from gradc.ir.transforms.zeros import cotangent_type, zeros
-from gradc.tensor.source import located
-from gradc.tensor.variable import Tensor
+from gradc.ir.types import DisconnectedType, NoGradient, NullType
+from gradc.verify_grad import verify_grad
+from gradc.why import Explanation, Reason, why_zero
 
-Variables = Any  # a Tensor, or a list or tuple of Tensors
-
-
-@located
-def grad(
-    cost: Any,
-    wrt: Variables = None,
-    consider_constant: Iterable[Tensor] | None = None,
-    disconnected_inputs: str = "raise",
-    add_names: bool = True,
-    known_grads: Mapping[Tensor, Any] | None = None,
-    return_disconnected: str = "zero",
-    null_gradients: str = "raise",
-) -> Any:
-    """The gradient of a scalar cost with respect to `wrt`, variables of its graph.
-
-    consider_constant: no cotangent passes through these.
-    disconnected_inputs: what to do where the cost does not depend on a variable: "raise"
-        (DisconnectedInputError), "warn", "ignore".
-    return_disconnected: what to return there: "zero", "none", "disconnected".
-    known_grads: cotangents that replace what flows into these variables; cost may be None then.
-    null_gradients: where a gradient cannot be computed, "raise" (NullTypeGradError) or "return".
-
-    A gradient has its variable's dtype; that of an integer or boolean is f64.
-    """
-    if _is_function(cost):
-        refuse_options("grad", consider_constant=consider_constant, known_grads=known_grads)
-        return _of_function(forms.grad, cost, wrt)
-    check_word("disconnected_inputs", disconnected_inputs, ("raise", "warn", "ignore"))
-    check_word("return_disconnected", return_disconnected, ("zero", "none", "disconnected"))
-    check_word("null_gradients", null_gradients, ("raise", "return"))
-    if cost is None and not known_grads:
-        raise GradcValueError("grad: there is neither a cost nor a known gradient")
-    targets = values_of("grad: wrt", wrt)
-    seeds: list[tuple[Value, Cotangent]] = []
-    if cost is not None:
-        seeds.append((scalar_cost("grad", cost), one_like(cost)))
-    pulled = pull_cotangents(
-        seeds, targets, stop=constants(consider_constant), known=known_cotangents(known_grads)
-    )
-    found = [
-        outcome(c, v, disconnected_inputs, return_disconnected, null_gradients)
-        for c, v in zip(pulled, targets, strict=True)
-    ]
-    if add_names and isinstance(cost, Tensor) and cost.name:
-        _name_gradients(cost.name, targets, found)
-    return contained(wrt, found)
-
-
-@located
-def value_and_grad(cost: Any, wrt: Variables = None, **options: Any) -> Any:
-    """The cost and its gradient; `options` are those of `grad`."""
-    if _is_function(cost):
-        refuse_options("value_and_grad", **options)
-        return _of_function(forms.value_and_grad, cost, wrt, single=False)
-    return cost, grad(cost, wrt, **options)
-
-
-@located
-def pullback(
-    f: Variables,
-    wrt: Variables,
-    cotangents: Variables,
-    consider_constant: Iterable[Tensor] | None = None,
-    disconnected_inputs: str = "raise",
-    return_disconnected: str = "zero",
-) -> Any:
-    """The cotangents of `wrt` for those of `f`: cotangent * (d f / d wrt), summed over f.
-
-    f and cotangents correspond, one to one.
-    """
-    check_word("disconnected_inputs", disconnected_inputs, ("raise", "warn", "ignore"))
-    check_word("return_disconnected", return_disconnected, ("zero", "none", "disconnected"))
-    outputs, targets = values_of("pullback: f", f), values_of("pullback: wrt", wrt)
-    seeds = matched("pullback", "cotangents", outputs, cotangents)
-    pulled = pull_cotangents(seeds, targets, stop=constants(consider_constant))
-    found = [
-        outcome(c, v, disconnected_inputs, return_disconnected, "raise")
-        for c, v in zip(pulled, targets, strict=True)
-    ]
-    return contained(wrt, found)
-
-
-def Lop(
-    f: Variables,
-    wrt: Variables,
-    eval_points: Variables,
-    consider_constant: Iterable[Tensor] | None = None,
-    disconnected_inputs: str = "raise",
-    return_disconnected: str = "zero",
-) -> Any:
-    """`pullback` under its older name: the vector `eval_points` times the Jacobian of f."""
-    return pullback(
-        f, wrt, eval_points, consider_constant, disconnected_inputs, return_disconnected
-    )
-
-
-@located
-def pushforward(
-    f: Variables,
-    wrt: Variables,
-    tangents: Variables,
-    disconnected_outputs: str = "raise",
-    return_disconnected: str = "zero",
-    use_op_pushforward: bool = True,
-) -> Any:
-    """The tangents of `f` for given tangents of `wrt`: (d f / d wrt) * tangent, summed over wrt.
-
-    Forward mode by the ops' own rules, always: `use_op_pushforward` changes nothing.
-    """
-    check_word("disconnected_outputs", disconnected_outputs, ("raise", "warn", "ignore"))
-    check_word("return_disconnected", return_disconnected, ("zero", "none", "disconnected"))
-    outputs, targets = values_of("pushforward: f", f), values_of("pushforward: wrt", wrt)
-    moving: dict[Value, Value] = {}
-    for target, tangent in matched("pushforward", "tangents", targets, tangents):
-        moving[target] = moving[target] + tangent if target in moving else tangent
-    pushed = push_tangents(outputs, moving)
-    found = [
-        Tensor(tangent)
-        if tangent is not None
-        else outcome(
-            _zero_or_disconnected(output, targets),
-            output,
-            disconnected_outputs,
-            return_disconnected,
-            "raise",
-            forward=True,
-        )
-        for output, tangent in zip(outputs, pushed, strict=True)
-    ]
-    return contained(f, found)
-
-
-def Rop(
-    f: Variables,
-    wrt: Variables,
-    eval_points: Variables,
-    disconnected_outputs: str = "raise",
-    return_disconnected: str = "zero",
-    use_op_rop_implementation: bool = True,
-) -> Any:
-    """`pushforward` under its older name: the Jacobian of f times the vector `eval_points`."""
-    return pushforward(f, wrt, eval_points, disconnected_outputs, return_disconnected)
-
-
-def pushforward_through_pullback(
-    outputs: Variables,
-    inputs: Variables,
-    tangents: Variables,
-    disconnected_outputs: str = "raise",
-    return_disconnected: str = "zero",
-) -> Any:
-    """`pushforward`, computed as the pullback of a pullback: J t = d/du (J^T u) applied to t."""
-    results, targets = values_of("pushforward: outputs", outputs), values_of("inputs", inputs)
-    seeds = [Tensor(parameter(cotangent_type(value))) for value in results]
-    of, wrt = [Tensor(v) for v in results], [Tensor(v) for v in targets]
-    pulled = pullback(of, wrt, seeds, disconnected_inputs="ignore")
-    several = list(tangents) if isinstance(tangents, tuple | list) else [tangents]
-    found = pullback(
-        pulled,
-        seeds,
-        several,
-        disconnected_inputs=disconnected_outputs,
-        return_disconnected=return_disconnected,
-    )
-    return contained(outputs, found)
-
-
-@located
-def jacobian(
-    expression: Any,
-    wrt: Variables = None,
-    consider_constant: Iterable[Tensor] | None = None,
-    disconnected_inputs: str = "raise",
-    vectorize: bool = True,
-) -> Any:
-    """The Jacobian, of shape expression.shape + wrt.shape: one batched pullback, no loop over rows.
-
-    Where `wrt` is certainly smaller than the expression, it is a batched pushforward. `vectorize`
-    is PyTensor's, and changes nothing.
-    """
-    if _is_function(expression):
-        refuse_options("jacobian", consider_constant=consider_constant)
-        return _of_function(forms.jacobian, expression, wrt)
-    check_word("disconnected_inputs", disconnected_inputs, ("raise", "warn", "ignore"))
-    (value,) = values_of("jacobian: expression", expression)
-    targets = values_of("jacobian: wrt", wrt)
-    stop = constants(consider_constant)
-    found = [_jacobian(value, target, stop, disconnected_inputs) for target in targets]
-    return contained(wrt, found)
-
-
-@located
-def hessian(
-    cost: Any,
-    wrt: Variables = None,
-    consider_constant: Iterable[Tensor] | None = None,
-    disconnected_inputs: str = "raise",
-    blocks: str = "diagonal",
-) -> Any:
-    """The second derivatives of a scalar cost, of shape wrt.shape + wrt.shape.
-
-    Of several wrt: the blocks on the diagonal, one each, or with `blocks="full"` all of them, a row
-    of blocks for each. A cost that is linear in wrt has the Hessian zero.
-    """
-    if _is_function(cost):
-        refuse_options("hessian", consider_constant=consider_constant)
-        return _of_function(forms.hessian, cost, wrt)
-    check_word("blocks", blocks, ("diagonal", "full"))
-    several = contained(wrt, [Tensor(value) for value in values_of("hessian: wrt", wrt)])
-    targets = [several] if isinstance(several, Tensor) else list(several)
-    stop = None if consider_constant is None else list(consider_constant)
-    gradients = grad(cost, targets, stop, disconnected_inputs, add_names=False)
-    held = constants(stop)
-
-    def block(gradient: Tensor, target: Tensor) -> Tensor:
-        if not held:  # forward over reverse
-            return Tensor(forms.pushed_along(gradient.value, target.value))
-        return _jacobian(gradient.value, target.value, held, "ignore")
-
-    if blocks == "full":
-        rows = [contained(wrt, [block(g, t) for t in targets]) for g in gradients]
-        return contained(wrt, rows)
-    pairs = zip(gradients, targets, strict=True)
-    return contained(wrt, [block(gradient, target) for gradient, target in pairs])
-
-
-@located
-def hessian_vector_product(
-    cost: Any, wrt: Variables = None, p: Variables = None, **grad_kwargs: Any
-) -> Any:
-    """The Hessian of a scalar cost times the direction `p`, cross terms of several wrt included.
-
-    Forward over reverse. Returns one product for each wrt, in wrt's container.
-    """
-    if _is_function(cost):
-        refuse_options("hessian_vector_product", p=p, **grad_kwargs)
-        return _of_function(forms.hvp, cost, wrt)
-    targets = values_of("hessian_vector_product: wrt", wrt)
-    gradients = grad(cost, [Tensor(v) for v in targets], add_names=False, **grad_kwargs)
-    directions = matched("hessian_vector_product", "p", targets, p)
-    moving: dict[Value, Value] = {}
-    for target, tangent in directions:
-        moving[target] = moving[target] + tangent if target in moving else tangent
-    pushed = push_tangents([gradient.value for gradient in gradients], moving)
-    found = [
-        Tensor(zeros(gradient.type) if tangent is None else tangent)
-        for gradient, tangent in zip(gradients, pushed, strict=True)
-    ]
-    return contained(wrt, found)
-
-
-def jvp(fn: CompiledFunction, wrt: forms.Wrt = None) -> CompiledFunction:
-    """(parameters, tangents of wrt) -> (results, their tangents)."""
-    result: CompiledFunction = _of_function(forms.jvp, fn, wrt, single=False)
-    return result
-
-
-def vjp(fn: CompiledFunction, wrt: forms.Wrt = None) -> CompiledFunction:
-    """(parameters, cotangents of the results) -> (results, cotangents of wrt)."""
-    result: CompiledFunction = _of_function(forms.vjp, fn, wrt, single=False)
-    return result
-
-
-def hvp(fn: CompiledFunction, wrt: forms.Wrt = None) -> CompiledFunction:
-    """(parameters, the direction p) -> the Hessian times p."""
-    result: CompiledFunction = _of_function(forms.hvp, fn, wrt)
-    return result
-
-
-def _is_function(cost: object) -> bool:
-    return isinstance(cost, CompiledFunction | Function)
-
-
-def _of_function(
-    form: Callable[[Function, forms.Wrt], Function],
-    fn: Any,
-    wrt: Any,
-    single: bool = True,
-) -> Any:
-    """A form of a function, as the kind of function that was given."""
-    if not _is_function(fn):
-        raise GradcTypeError(
-            f"{form.__name__}: a gradc function is wanted, not {fn!r}",
-            hint="decorate it with @gradc.function",
-        )
-    if isinstance(fn, Function):
-        return form(fn, wrt)
-    made = form(fn.ir, wrt)
-    one_target = wrt is None or isinstance(wrt, str | int)
-    return CompiledFunction(made, single and one_target and len(made.results) == 1)
-
-
-def _zero_or_disconnected(output: Value, targets: Sequence[Value]) -> Cotangent:
-    """Why a value has no tangent: None if a path carries zeros, DISCONNECTED if there is none."""
-    seed = parameter(cotangent_type(output))
-    pulled = pull_cotangents([(output, seed)], targets)
-    nulls = [found for found in pulled if isinstance(found, Null)]
-    if nulls:
-        return nulls[0]
-    return DISCONNECTED if all(isinstance(found, Disconnected) for found in pulled) else None
-
-
-def _jacobian(expression: Value, target: Value, stop: Sequence[Value], disconnected: str) -> Tensor:
-    connection = _connection(expression, target, stop)
-    if isinstance(connection, Disconnected):
-        report_disconnected(target, disconnected, forward=False)
-        kind = cotangent_type(target).with_shape((*expression.shape, *target.shape))
-        return Tensor(zeros(kind))
-    return Tensor(forms.jacobian_of(expression, [target], stop)[0])
-
-
-def _connection(expression: Value, target: Value, stop: Sequence[Value]) -> Cotangent:
-    seed = parameter(cotangent_type(expression))
-    (found,) = pull_cotangents([(expression, seed)], [target], stop=stop)
-    return found
-
-
-def _name_gradients(cost: str, targets: Sequence[Value], found: Sequence[Any]) -> None:
-    """Name gradients `(d<cost>/d<wrt>)`, unless they are variables that have another use."""
-    for target, gradient in zip(targets, found, strict=True):
-        if target.name and isinstance(gradient, Tensor) and gradient.value.owner is not None:
-            gradient.value.name = gradient.value.name or f"(d{cost}/d{target.name})"
+__all__ = [
+    "DisconnectedInputError",
+    "DisconnectedInputWarning",
+    "DisconnectedType",
+    "Explanation",
+    "GradientError",
+    "Lop",
+    "NoGradient",
+    "NullType",
+    "NullTypeGradError",
+    "Reason",
+    "Rop",
+    "as_list_or_tuple",
+    "consider_constant",
+    "disconnected_grad",
+    "grad",
+    "grad_clip",
+    "grad_not_implemented",
+    "grad_scale",
+    "grad_undefined",
+    "hessian",
+    "hessian_vector_product",
+    "hvp",
+    "jacobian",
+    "jacobian_vector_product",
+    "jvp",
+    "numeric_grad",
+    "pullback",
+    "pushforward",
+    "pushforward_through_pullback",
+    "subgraph_grad",
+    "undefined_grad",
+    "value_and_grad",
+    "vector_jacobian_product",
+    "verify_grad",
+    "vjp",
+    "why_zero",
+    "zero_grad",
+]

@@ -8,6 +8,7 @@ from typing import Any
 
 from gradc.errors import (
     DisconnectedInputError,
+    DisconnectedInputWarning,
     GradcTypeError,
     GradcValueError,
     NullTypeGradError,
@@ -17,7 +18,7 @@ from gradc.ir.op import Cotangent, Disconnected, Null
 from gradc.ir.span import Span
 from gradc.ir.transforms.zeros import cotangent_type, zeros
 from gradc.ir.types import DisconnectedType, NullType
-from gradc.null import NoGradient
+from gradc.null import NoGradient, cotangent_of
 from gradc.tensor.create import ones_like
 from gradc.tensor.operands import asarray, assume_shape, cast, note, same_length
 from gradc.tensor.source import users_line
@@ -91,8 +92,10 @@ def known_cotangents(known_grads: Mapping[Tensor, Any] | None) -> dict[Value, Co
     known: dict[Value, Cotangent] = {}
     for variable, gradient in known_grads.items():
         (value,) = values_of("known_grads", variable)
+        if isinstance(gradient, NullType | DisconnectedType):
+            gradient = NoGradient(gradient)
         if isinstance(gradient, NoGradient):
-            known[value] = gradient.cotangent
+            known[value] = cotangent_of(gradient)
             continue
         if not isinstance(gradient, Tensor):
             raise GradcTypeError(
@@ -165,4 +168,4 @@ def report_disconnected(target: Value, policy: str, forward: bool) -> None:
         raise DisconnectedInputError(message, hint=f'{argument}="ignore" makes the derivative zero')
     if policy == "warn":
         line = users_line() or Span("<unknown>", 0)
-        warnings.warn_explicit(message, UserWarning, line.file, line.line)
+        warnings.warn_explicit(message, DisconnectedInputWarning, line.file, line.line)

@@ -1,88 +1,38 @@
 """Identities whose derivative is another one: to stop, scale, clip or forbid gradients.
 
-Each is free when the function runs: it is gone before scheduling. In forward mode `grad_scale`
-scales the tangent, `zero_grad` and `disconnected_grad` drop it, and `grad_clip`, whose reverse rule
-is not linear and so the adjoint of no forward rule, leaves it as it is.
+Each is free when the function runs, and has its rules in `ir/ops/gradient_ops.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from gradc.derivatives import grad
 from gradc.errors import GradcTypeError, GradcValueError
-from gradc.gradient import grad
-from gradc.ir.dims import Dim
-from gradc.ir.function import Value
-from gradc.ir.lowering import Composite
-from gradc.ir.op import DISCONNECTED, Cotangent, Null, Op
-from gradc.ir.ops.arithmetic import clip
-from gradc.ir.ops.constants import full_like
-from gradc.ir.types import ArrayType, NullType, TypeRuleError
-from gradc.null import NoGradient
+from gradc.ir.ops import gradient_ops
+from gradc.ir.types import NoGradient, NullType
 from gradc.tensor.operands import asarray, cast
 from gradc.tensor.pointwise import add
 from gradc.tensor.source import located
 from gradc.tensor.variable import Tensor
 
 
-def _identity(name: str, jvp: Callable[..., Value | None], vjp: Callable[..., Cotangent]) -> Op:
-    """An op that gives back its input; `jvp(tangent)` and `vjp(cotangent)` are its derivatives."""
-
-    def infer(x: ArrayType, **attrs: Any) -> ArrayType:
-        return x
-
-    def forward(
-        primals: Sequence[Value], result: Value, tangents: Sequence[Value | None], **attrs: Any
-    ) -> Value | None:
-        (tangent,) = tangents
-        return None if tangent is None else jvp(tangent, **attrs)
-
-    def reverse(
-        primals: Sequence[Value], result: Value, cotangent: Value, **attrs: Any
-    ) -> tuple[Cotangent]:
-        return (vjp(cotangent, **attrs),)
-
-    def batch(
-        inputs: Sequence[Value], batched: Sequence[bool], size: Dim, **attrs: Any
-    ) -> Value | tuple[Value, ...]:
-        result: Value = op(*inputs, **attrs)
-        return result
-
-    lower = Composite(lambda x, **attrs: x)
-    op = Op(name, infer, lambda x, **attrs: x, forward, reverse, batch, lower)
-    return op
-
-
-def _forbidden(tangent: Value, *, reason: str) -> Value | None:
-    raise TypeRuleError(f"a derivative is not defined: {reason}")
-
-
-def _clipped(cotangent: Value, *, lower: float, upper: float) -> Value:
-    low, high = full_like(cotangent, lower), full_like(cotangent, upper)
-    result: Value = clip(cotangent, low, high)
-    return result
-
-
-_ZERO = _identity("zero_grad", lambda t: None, lambda c: None)
-_DISCONNECTED = _identity("disconnected_grad", lambda t: None, lambda c: DISCONNECTED)
-_UNDEFINED = _identity("undefined_grad", _forbidden, lambda c, reason: Null(reason))
-_CLIP = _identity("grad_clip", lambda t, lower, upper: t, _clipped)
-_SCALE = _identity(
-    "grad_scale", lambda t, multiplier: t * multiplier, lambda c, multiplier: c * multiplier
-)
-
-
 @located
 def zero_grad(x: Any) -> Tensor:
     """x, whose gradient is zero, though connected."""
-    return Tensor(_ZERO(asarray(x).value))
+    return Tensor(gradient_ops.zero_grad(asarray(x).value))
+
+
+def consider_constant(x: Any) -> Tensor:
+    """`zero_grad` under its older name: x as a constant, to which a path still leads."""
+    return zero_grad(x)
 
 
 @located
 def disconnected_grad(x: Any) -> Tensor:
     """x, on which nothing depends as far as gradients go: the path is cut."""
-    return Tensor(_DISCONNECTED(asarray(x).value))
+    return Tensor(gradient_ops.disconnected_grad(asarray(x).value))
 
 
 @located
@@ -90,7 +40,7 @@ def undefined_grad(x: Any) -> Tensor:
     """x, through which no gradient can be computed: asking for one is an error."""
     value = asarray(x).value
     reason = f"undefined_grad forbids it at {value.name or 'an intermediate result'}"
-    return Tensor(_UNDEFINED(value, reason=reason))
+    return Tensor(gradient_ops.undefined_grad(value, reason=reason))
 
 
 @located
@@ -98,16 +48,17 @@ def grad_clip(x: Any, lower_bound: float, upper_bound: float) -> Tensor:
     """x, whose cotangent is clipped to [lower_bound, upper_bound], entry by entry."""
     if not upper_bound >= lower_bound:
         raise GradcValueError(
-            f"grad_clip: the upper bound {upper_bound} is below the lower one, {lower_bound}"
+            f"grad_clip: the upper bound {upper_bound} is below the lower one, {lower_bound}",
+            hint="give the lower bound first",
         )
     value = asarray(x).value
-    return Tensor(_CLIP(value, lower=float(lower_bound), upper=float(upper_bound)))
+    return Tensor(gradient_ops.grad_clip(value, lower=float(lower_bound), upper=float(upper_bound)))
 
 
 @located
 def grad_scale(x: Any, multiplier: float) -> Tensor:
     """x, whose tangent and cotangent are multiplied by a number."""
-    return Tensor(_SCALE(asarray(x).value, multiplier=float(multiplier)))
+    return Tensor(gradient_ops.grad_scale(asarray(x).value, multiplier=float(multiplier)))
 
 
 def grad_undefined(op: Any, x_pos: int, x: Any, comment: str = "") -> NoGradient:

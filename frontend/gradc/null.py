@@ -1,26 +1,14 @@
-"""What stands for a gradient where there is none."""
+"""What stands for a gradient where there is none, and what the sweeps pass on for it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gradc.ir.op import DISCONNECTED, Disconnected, Null
-from gradc.ir.types import DisconnectedType, NullType
+from gradc.ir.types import NoGradient, NullType
+
+__all__ = ["NoGradient", "cotangent_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class NoGradient:
-    """A gradient that cannot be computed (NullType, with the reason) or that is disconnected.
-
-    It can be returned and passed on (as a known gradient), and not be computed with.
-    """
-
-    type: NullType | DisconnectedType
-
-    @property
-    def cotangent(self) -> Null | Disconnected:
-        """What reverse mode passes on for it."""
-        return Null(self.type.why_null) if isinstance(self.type, NullType) else DISCONNECTED
-
-    def __repr__(self) -> str:
-        return f"<no gradient: {self.type}>"
+def cotangent_of(gradient: NoGradient) -> Null | Disconnected:
+    """What reverse mode passes on for a gradient that is none."""
+    kind = gradient.type
+    return Null(kind.why_null) if isinstance(kind, NullType) else DISCONNECTED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from gradc.ir.function import Equation, Function, Value, function, parameter, sorted_equations
 from gradc.ir.op import Null
@@ -13,14 +13,20 @@ from gradc.ir.transforms.reverse import NullGradientError
 from gradc.ir.transforms.zeros import check_cotangent, cotangent_type, zeros
 
 
-def push_tangents(outputs: Sequence[Value], tangents: Mapping[Value, Value]) -> list[Value | None]:
+def push_tangents(
+    outputs: Sequence[Value],
+    tangents: Mapping[Value, Value],
+    *,
+    stop: Collection[Value] = (),
+) -> list[Value | None]:
     """The tangents of `outputs`: the sum over all x in `tangents` of (d output / d x) tangent(x).
 
     None is a symbolic zero: the output does not vary with any x, or only through values that are
     not floats. An x may be an intermediate value; if it depends on another x, what flows into it
     and its own tangent add up, so that this is the adjoint of `pull_cotangents`. The tangent of a
     float has its type, of any other value its shape and the default float. What a `where` cuts
-    stays cut, as in reverse mode (`masks.py`).
+    stays cut, as in reverse mode (`masks.py`). Values in `stop` are constants: they have the
+    tangents given here, and no others.
 
     Raises TypeError where a tangent's type does not fit its value, NullGradientError where the
     tangent of an output cannot be computed.
@@ -28,6 +34,7 @@ def push_tangents(outputs: Sequence[Value], tangents: Mapping[Value, Value]) -> 
     for value, seed in tangents.items():
         check_cotangent(value, seed)
     moving: dict[Value, Flow] = dict(tangents)
+    cut = set(stop)
     for made in sorted_equations(outputs):
         if not any(output.dtype.is_float for output in made.outputs):
             continue
@@ -36,7 +43,7 @@ def push_tangents(outputs: Sequence[Value], tangents: Mapping[Value, Value]) -> 
         with at(differentiated(made.span)):
             pushed = push_masked(made, [moving.get(value) for value in made.inputs])
             for output, flow in zip(made.outputs, pushed, strict=True):
-                if flow is not None and output.dtype.is_float:
+                if flow is not None and output.dtype.is_float and output not in cut:
                     _check(made, output, flow)
                     moving[output] = add_flows(flow, tangents.get(output))
     return [_finished(output, moving.get(output)) for output in outputs]
