@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from gradc.runtime.module import LoadError, Module, load
     from gradc.tensor.variable import Tensor
     from gradc.tracing import MissingInputError, RepeatedInputError
-    from gradc.verify_grad import verify_grad
+    from gradc.verification import verify_grad
     from gradc.why import Explanation, Reason, why_zero
 
 __all__ = [
@@ -183,7 +183,7 @@ _MODULES = (
     ("gradc.runtime.module", ("LoadError", "Module", "load")),
     ("gradc.tensor.variable", ("Tensor",)),
     ("gradc.tracing", ("MissingInputError", "RepeatedInputError")),
-    ("gradc.verify_grad", ("verify_grad",)),
+    ("gradc.verification", ("verify_grad",)),
     ("gradc.why", ("Explanation", "Reason", "why_zero")),
 )
 

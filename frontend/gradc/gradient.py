@@ -42,7 +42,7 @@ from gradc.gradient_control import (
     zero_grad,
 )
 from gradc.ir.types import DisconnectedType, NoGradient, NullType
-from gradc.verify_grad import verify_grad
+from gradc.verification import verify_grad
 from gradc.why import Explanation, Reason, why_zero
 
 __all__ = [
