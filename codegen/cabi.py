@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
+from gradc.codegen.buffers import arena_text
 from gradc.codegen.c_names import check_name, parameter_name
+from gradc.codegen.llvm_product import product_scratch
 from gradc.ir.dims import Dim
 from gradc.ir.loops import Buffer, Program
 from gradc.runtime.manifest import (
@@ -35,6 +37,8 @@ class TargetLike(Protocol):
     def cpu(self) -> str: ...
     @property
     def features(self) -> str: ...
+    @property
+    def vector_bits(self) -> int: ...
 
 
 def exported_symbols(names: Iterable[str]) -> tuple[str, ...]:
@@ -64,7 +68,7 @@ def function_symbols(name: str) -> tuple[str, str, str, str]:
 
 def manifest_of(programs: Iterable[Program], target: TargetLike) -> str:
     """The manifest of a library with these programs, as JSON."""
-    functions = tuple(_function_entry(program) for program in programs)
+    functions = tuple(_function_entry(program, target.vector_bits) for program in programs)
     entry = TargetEntry(target.triple, target.cpu, target.features)
     return write_manifest(Manifest(_version(), entry, functions))
 
@@ -179,14 +183,21 @@ def _comment_safe(text: str) -> str:
     return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ")
 
 
-def _function_entry(program: Program) -> FunctionEntry:
+def _function_entry(program: Program, vector_bits: int) -> FunctionEntry:
     return FunctionEntry(
         program.name,
         program.sizes,
         tuple(map(_array_entry, program.inputs)),
         tuple(map(_array_entry, program.outputs)),
         tuple(RequirementEntry(_dim(r.dim), r.relation, r.why) for r in program.requires),
+        workspace_text(program, vector_bits),
     )
+
+
+def workspace_text(program: Program, vector_bits: int) -> str:
+    """The bytes of a program's temporaries and of what its matrix products pack, as a formula."""
+    scratch = product_scratch(program.kernels, vector_bits)
+    return arena_text((*program.slots, (scratch,)) if scratch else program.slots)
 
 
 def _array_entry(buffer: Buffer) -> ArrayEntry:

@@ -66,13 +66,18 @@ class TargetEntry:
 
 @dataclass(frozen=True)
 class FunctionEntry:
-    """One exported function: sizes, inputs and outputs stand in the order of the C ABI."""
+    """One exported function: sizes, inputs and outputs stand in the order of the C ABI.
+
+    `workspace` tells people the bytes of its temporaries, as a formula of the sizes; calls ask the
+    library. It is empty where a library does not say.
+    """
 
     name: str
     sizes: tuple[str, ...]
     inputs: tuple[ArrayEntry, ...]
     outputs: tuple[ArrayEntry, ...]
     requires: tuple[RequirementEntry, ...] = ()
+    workspace: str = ""
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -240,10 +245,11 @@ def _read_function(node: _Node) -> FunctionEntry:
         )
         for item in node.get("requires").items()
     )
+    workspace = node.get("workspace").text() if "workspace" in node.value else ""
     _check_distinct(f"the sizes of {node.where}", sizes)
     _check_distinct(f"the inputs of {node.where}", [array.name for array in inputs])
     _check_distinct(f"the outputs of {node.where}", [array.name for array in outputs])
-    return FunctionEntry(name, sizes, inputs, outputs, requires)
+    return FunctionEntry(name, sizes, inputs, outputs, requires, workspace)
 
 
 def _read_array(node: _Node, sizes: tuple[str, ...]) -> ArrayEntry:

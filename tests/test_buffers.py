@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
@@ -47,7 +48,7 @@ def check(lives: Sequence[Lifetime], arena: Arena) -> None:
             have = slot_bytes(arena.slots[number], sizes)
             assert all(evaluate_dim(one.bytes, sizes) <= have for one in group)
         ordered = sorted(group, key=lambda one: one.first)
-        for before, after in zip(ordered, ordered[1:], strict=False):
+        for before, after in pairwise(ordered):
             taken_over = after.replaces is before.value and before.last == after.first
             assert before.last < after.first or taken_over
 
@@ -112,7 +113,7 @@ def live_bytes(lives: Sequence[Lifetime], sizes: Mapping[str, int]) -> int:
 
 @pytest.mark.parametrize("seed", range(700, 712))
 def test_hardly_more_than_the_least(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On random programs with derivatives the arena has at most 1.3 times the bytes alive at once."""
+    """On random programs with derivatives the arena has at most 1.3 times what is alive at once."""
     seen: list[Lifetime] = []
 
     def spy(lives: Sequence[Lifetime]) -> Arena:

@@ -296,6 +296,8 @@ def test_build_inspect_and_load(model, tmp_path, capsys):
     code, out, _ = run("inspect", library, capsys=capsys)
     assert code == 0
     assert "loss_grad(w: f64[d], X: f64[n, d], y: f64[n], l2: f64) -> (value: f64" in out
+    assert "8*d*n + 16*d + 8*n + 16 bytes for arguments and results" in out
+    assert "bytes of workspace" in out
     code, out, _ = run("inspect", library, "--json", capsys=capsys)
     assert json.loads(out)["functions"][1]["outputs"][1]["name"] == "grad_w"
     value, slope = load(library)["loss_grad"](np.zeros(2), np.eye(2), np.ones(2), 0.0)

@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 
 from gradc.cli import OK
+from gradc.ir.dims import Dim, parse_dim, product
 from gradc.runtime.describe import documentation
 from gradc.runtime.elf import elf_fault
-from gradc.runtime.manifest import ManifestError, read_footer, read_manifest
+from gradc.runtime.manifest import FunctionEntry, ManifestError, read_footer, read_manifest
+
+_ITEM_BYTES = {"f64": 8, "f32": 4, "i64": 8, "i32": 4, "bool": 1}
 
 
 def inspect_library(options: argparse.Namespace) -> int:
@@ -29,4 +32,16 @@ def inspect_library(options: argparse.Namespace) -> int:
     print(f"for {target.triple}, {target.cpu or 'any CPU'}")
     for entry in manifest.functions:
         print(f"\n{documentation(entry).partition(chr(10) * 2 + '`out`')[0]}")
+        print(f"\nMemory of a call:\n    {_arrays(entry)} bytes for arguments and results")
+        if entry.workspace:
+            print(f"    {entry.workspace} bytes of workspace")
     return OK
+
+
+def _arrays(entry: FunctionEntry) -> Dim:
+    """The bytes of all inputs and outputs."""
+    total: Dim = 0
+    for array in (*entry.inputs, *entry.outputs):
+        lengths = [parse_dim(dim) if isinstance(dim, str) else dim for dim in array.shape]
+        total = total + product(lengths) * _ITEM_BYTES[array.dtype]
+    return total
