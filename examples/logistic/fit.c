@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "logistic.h"
 
@@ -70,17 +69,25 @@ static double value_and_gradient(const Data *data, const double *w, double *grad
 static void newton_step(const Data *data, const double *w, const double *gradient, double *step) {
     int64_t d = data->d;
     double *residual = zeros(d), *direction = zeros(d), *image = zeros(d);
-    for (int64_t i = 0; i < d; i++) step[i] = 0, residual[i] = direction[i] = -gradient[i];
+    for (int64_t i = 0; i < d; i++) {
+        step[i] = 0;
+        residual[i] = direction[i] = -gradient[i];
+    }
     double rho = dot(d, residual, residual), stop = 1e-20 * rho;
     for (int64_t k = 0; k < 10 * d && rho > stop; k++) {
         if (loss_hvp(d, data->n, w, data->X, data->y, L2, direction, image, NULL) != 0)
             fail("loss_hvp failed");
         double alpha = rho / dot(d, direction, image), previous = rho;
-        for (int64_t i = 0; i < d; i++) step[i] += alpha * direction[i], residual[i] -= alpha * image[i];
+        for (int64_t i = 0; i < d; i++) {
+            step[i] += alpha * direction[i];
+            residual[i] -= alpha * image[i];
+        }
         rho = dot(d, residual, residual);
         for (int64_t i = 0; i < d; i++) direction[i] = residual[i] + rho / previous * direction[i];
     }
-    free(residual), free(direction), free(image);
+    free(residual);
+    free(direction);
+    free(image);
 }
 
 int main(int count, char **arguments) {

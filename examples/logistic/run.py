@@ -26,7 +26,8 @@ def build(directory: Path) -> Path:
     library = directory / "liblogistic.so"
     command = [sys.executable, "-m", "gradc", "build", str(HERE / "logistic.grad")]
     start = time.perf_counter()
-    subprocess.run([*command, "-o", str(library)], check=True)
+    if subprocess.run([*command, "-o", str(library)]).returncode != 0:
+        raise SystemExit("the library was not built: see above")
     print(f"build     {1e3 * (time.perf_counter() - start):.0f} ms, process start included")
     print(f"library   {library.name}, {library.stat().st_size:,} bytes")
     ldd = shutil.which("ldd")
