@@ -31,7 +31,7 @@ class FloorDiv:
         return f"{_parenthesise(self.numerator)}//{_parenthesise(self.denominator)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SizeExpr:
     """A polynomial with integer coefficients: `terms` maps monomials to non-zero coefficients.
 
@@ -39,6 +39,11 @@ class SizeExpr:
     """
 
     terms: tuple[tuple[Monomial, int], ...]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SizeExpr):
+            return NotImplemented
+        return self.terms == other.terms
 
     def __add__(self, other: Dim) -> Dim:
         if not _is_dim(other):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gradc
 import gradc.tensor as gt
 import numpy as np
 import pytest
@@ -563,3 +564,26 @@ def test_a_deep_chain_is_no_problem() -> None:
         y = y + 1
     (result,) = evaluate(make_function([x], [y], "deep"), np.array(0.0))
     assert result == 3000.0
+
+
+def test_lengths_count_as_numbers_beside_floats() -> None:
+    x = gt.vector("x")
+    n = x.shape[0]
+    f = gradc.function([x], [0.5 * n, n * 0.5 - 1, 2.0 - n, n / 4, n**2, gt.sum(x) * n, -n + 1.5])
+    found = f(np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_allclose([float(v) for v in found], [1.5, 0.5, -1.0, 0.75, 9, 18.0, -1.5])
+
+
+def test_lengths_stay_lengths_beside_integers() -> None:
+    x = gt.tensor("x", f64, ("n",))
+    assert gt.zeros(2 * x.shape[0] + 1).shape == f64["2*n + 1"].shape
+
+
+def test_annotations_read_the_names_around_them() -> None:
+    number, width = f64, 3
+
+    @gradc.function
+    def total(x: number["n", width]):
+        return gt.sum(x)
+
+    assert total(np.ones((2, 3))) == 6.0

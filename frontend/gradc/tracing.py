@@ -17,6 +17,7 @@ from gradc.ir.transforms.rebuild import substitute_in_function, unused_name
 from gradc.ir.types import ArrayType, DType, TypeRuleError, bool_, f64, i64
 from gradc.tensor.operands import asarray
 from gradc.tensor.sizes import anonymous_size, display, has_anonymous, is_anonymous
+from gradc.tensor.source import users_names
 from gradc.tensor.variable import Tensor
 
 
@@ -209,7 +210,7 @@ def _reworded(text: str, found: Mapping[str, Dim]) -> str:
 
 def _signature(python: Callable[..., Any]) -> inspect.Signature:
     try:
-        return inspect.signature(python, eval_str=True)
+        return inspect.signature(python, eval_str=True, locals=users_names())
     except NameError as error:
         raise GradcTypeError(
             f"an annotation of {python.__name__} cannot be read: {error}"

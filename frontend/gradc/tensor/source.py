@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
 
 from gradc.errors import GradcError, GradcTypeError
 from gradc.ir.span import Span, at, current_span
@@ -16,13 +17,22 @@ R = TypeVar("R")
 
 def users_line() -> Span | None:
     """The file and line of the innermost frame outside the gradc package."""
-    frame = sys._getframe(1)
+    frame = _users_frame()
+    return Span(frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
+
+
+def users_names() -> dict[str, Any]:
+    """The local names where the user's code calls gradc: an annotation may read them."""
+    frame = _users_frame()
+    return dict(frame.f_locals) if frame is not None else {}
+
+
+def _users_frame() -> FrameType | None:
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if module != "gradc" and not module.startswith("gradc."):
-            return Span(frame.f_code.co_filename, frame.f_lineno)
-        if frame.f_back is None:
-            return None
+            return frame
         frame = frame.f_back
     return None
 

@@ -15,6 +15,7 @@ from gradc.errors import GradcTypeError
 from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Value
 from gradc.ir.types import ArrayType, DType
+from gradc.tensor.length import as_length
 from gradc.tensor.sizes import display
 
 
@@ -72,7 +73,8 @@ class Tensor:
 
     @property
     def shape(self) -> Shape:
-        return self.value.type.shape
+        """The lengths: integers, and `Length`s for those known only when the function runs."""
+        return tuple(as_length(dim) for dim in self.value.type.shape)
 
     @property
     def ndim(self) -> int:
@@ -81,7 +83,8 @@ class Tensor:
     @property
     def size(self) -> Dim:
         """The number of elements."""
-        return self.value.type.size
+        size: Dim = as_length(self.value.type.size)
+        return size
 
     @property
     def name(self) -> str | None:
