@@ -106,6 +106,8 @@ class LoopBuilder:
 
     def term(self, a: Ref, b: Ref) -> Ref:
         """`a * b` as a term of a sum, which may round product and sum together."""
+        if self._is_one(a) or self._is_one(b):
+            return b if self._is_one(a) else a
         return self._emit("term", (a, b), a.dtype)
 
     def div(self, a: Ref, b: Ref) -> Ref:
@@ -144,8 +146,13 @@ class LoopBuilder:
         return self.binary("and", a, b)
 
     def combine(self, kind: str, a: Ref, b: Ref) -> Ref:
-        """One step of a reduction: `kind` is "add", "mul", "min", "max", "and" or "or"."""
+        """One step of a reduction: `kind` is "add", "mul", "min", "max", "and" or "or".
+
+        A sum leaves out zeros that are constants; so it may be -0.0 where NumPy's is 0.0.
+        """
         if kind == "add":
+            if self._is_zero(a) or self._is_zero(b):
+                return b if self._is_zero(a) else a
             return self.add(a, b)
         return self.mul(a, b) if kind == "mul" else self.binary(kind, a, b)
 

@@ -583,7 +583,7 @@ def test_annotations_read_the_names_around_them() -> None:
     number, width = f64, 3
 
     @gradc.function
-    def total(x: number["n", width]):
+    def total(x: number["n", width]):  # noqa: F821
         return gt.sum(x)
 
     assert total(np.ones((2, 3))) == 6.0
