@@ -1,8 +1,9 @@
 """Tables and a picture from the results of the suite.
 
-    python benchmarks/report.py          rewrite docs/performance.md between its markers, and the picture
+    python benchmarks/report.py          rewrite docs/performance.md between its markers
     python benchmarks/report.py --print  print the tables
 
+Makes docs/performance.svg too.
 Reads benchmarks/results/*.json, which `suite.py` writes.
 """
 
@@ -170,7 +171,8 @@ def svg(rows: Sequence[Row]) -> str:
     for tick in (0.1, 1, 10, 100):
         line = "#333" if tick == 1 else "#ddd"
         parts.append(
-            f'<line x1="{x(tick):.0f}" x2="{x(tick):.0f}" y1="{top - 10}" y2="{height - 30}" stroke="{line}"/>'
+            f'<line x1="{x(tick):.0f}" x2="{x(tick):.0f}" y1="{top - 10}" '
+            f'y2="{height - 30}" stroke="{line}"/>'
         )
         word = "gradc = 1" if tick == 1 else f"{tick:g} x"
         parts.append(

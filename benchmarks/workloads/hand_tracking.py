@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from workloads.workload import Arrays, Sizes, Workload
 
 PARAMETERS, BONES = 26, 16
@@ -24,11 +25,18 @@ def data(sizes: Sizes) -> Arrays:
 
 
 def residuals(
-    xp: Any, join: Any, theta: Any, points: Any, weights: Any, offsets: Any, targets: Any
+    xp: Any,
+    join: Any,
+    number: Any,
+    theta: Any,
+    points: Any,
+    weights: Any,
+    offsets: Any,
+    targets: Any,
 ) -> Any:
     """positions - targets, in any array module."""
     c, s = xp.cos(theta), xp.sin(theta)
-    zero, one = 0 * theta[0], 1 + 0 * theta[0]
+    zero, one = number(0.0), number(1.0)
 
     def about_x(i: int) -> Any:
         rows = [one, zero, zero], [zero, c[i], -s[i]], [zero, s[i], c[i]]
@@ -69,7 +77,7 @@ def in_gradc(sizes: Sizes) -> tuple[Any, Any]:
     points, targets = gt.tensor("points", shape=("n", 3)), gt.tensor("targets", shape=("n", 3))
     weights = gt.tensor("weights", shape=("n", BONES))
     inputs = [theta, points, weights, offsets, targets]
-    r = residuals(gt, gt.stack, *inputs)
+    r = residuals(gt, gt.stack, gt.asarray, *inputs)
     jacobian = gradc.function(inputs, [r, gradc.jacobian(r, theta)], name="jacobian")
     return jacobian, gradc.function(inputs, r, name="residuals")
 
@@ -79,7 +87,7 @@ def in_jax(sizes: Sizes) -> Callable[..., Any]:
     import jax.numpy as jnp
 
     def twice(*inputs: Any) -> Any:
-        r = residuals(jnp, jnp.stack, *inputs)
+        r = residuals(jnp, jnp.stack, jnp.asarray, *inputs)
         return r, r
 
     def jacobian(*inputs: Any) -> Any:
@@ -93,7 +101,8 @@ def in_torch(sizes: Sizes) -> Callable[..., Any]:
     import torch
 
     def twice(*inputs: Any) -> Any:
-        r = residuals(torch, torch.stack, *inputs)
+        number = lambda x: torch.tensor(x, dtype=torch.float64)  # noqa: E731
+        r = residuals(torch, torch.stack, number, *inputs)
         return r, r
 
     def jacobian(*inputs: Any) -> Any:

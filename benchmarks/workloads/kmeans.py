@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from workloads.workload import Arrays, Sizes, Workload, value_first
 
 

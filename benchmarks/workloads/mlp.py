@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from workloads.workload import Arrays, Sizes, Workload, value_first
 
 WEIGHTS = (0, 1, 2, 3, 4, 5)
@@ -102,7 +103,7 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     from pytensor import grad
 
     dtype = "float32" if sizes[-1] == 32 else "float64"
-    weights = [pt.tensor(n, dtype=dtype, shape=(None,) * r) for r, n in zip((2, 1) * 3, "aAbBcC")]
+    weights = [pt.tensor(dtype=dtype, shape=(None,) * rank) for rank in (2, 1, 2, 1, 2, 1)]
     X, label = pt.matrix("X", dtype=dtype), pt.lvector("label")
     W1, b1, W2, b2, W3, b3 = weights
     h2 = pt.tanh(pt.tanh(X @ W1 + b1) @ W2 + b2)

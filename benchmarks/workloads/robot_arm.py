@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from workloads.workload import Arrays, Sizes, Workload
 
 JOINTS = 7
@@ -19,21 +20,20 @@ def data(sizes: Sizes) -> Arrays:
     return q, a, d, np.cos(alpha), np.sin(alpha)
 
 
-def end_position(xp: Any, join: Any, q: Any, a: Any, d: Any, ca: Any, sa: Any) -> Any:
+def end_position(xp: Any, join: Any, zero: Any, q: Any, a: Any, d: Any, ca: Any, sa: Any) -> Any:
     """Where the arm ends: the last column of the product of its links, in any array module."""
     c, s = xp.cos(q), xp.sin(q)
     rotation: Any = None
     position: Any = None
     for i in range(JOINTS):
-        zero = 0 * c[i]
         link = join(
             [
                 join([c[i], -s[i] * ca[i], s[i] * sa[i]]),
                 join([s[i], c[i] * ca[i], -c[i] * sa[i]]),
-                join([zero, zero + sa[i], zero + ca[i]]),
+                join([zero, sa[i], ca[i]]),
             ]
         )
-        step = join([a[i] * c[i], a[i] * s[i], zero + d[i]])
+        step = join([a[i] * c[i], a[i] * s[i], d[i]])
         position = step if rotation is None else position + rotation @ step
         rotation = link if rotation is None else rotation @ link
     return position
@@ -44,7 +44,7 @@ def in_gradc(sizes: Sizes) -> tuple[Any, Any]:
     import gradc.tensor as gt
 
     inputs = [gt.tensor(name, shape=(JOINTS,)) for name in ("q", "a", "d", "ca", "sa")]
-    end = end_position(gt, gt.stack, *inputs)
+    end = end_position(gt, gt.stack, gt.asarray(0.0), *inputs)
     jacobian = gradc.function(inputs, [end, gradc.jacobian(end, inputs[0])], name="jacobian")
     return jacobian, gradc.function(inputs, end, name="end")
 
@@ -54,7 +54,7 @@ def in_jax(sizes: Sizes) -> Callable[..., Any]:
     import jax.numpy as jnp
 
     def position(q: Any, *links: Any) -> Any:
-        end = end_position(jnp, jnp.stack, q, *links)
+        end = end_position(jnp, jnp.stack, jnp.asarray(0.0), q, *links)
         return end, end
 
     def jacobian(*inputs: Any) -> Any:
@@ -73,8 +73,10 @@ def in_casadi(sizes: Sizes) -> Any:
         rows = parts[0].shape == (3, 1)
         return casadi.vertcat(*(x.T for x in parts)) if rows else casadi.vertcat(*parts)
 
-    end = end_position(casadi, join, *inputs)
-    return casadi.Function("jacobian", inputs, [end, casadi.densify(casadi.jacobian(end, inputs[0]))])
+    end = end_position(casadi, join, casadi.SX(0), *inputs)
+    return casadi.Function(
+        "jacobian", inputs, [end, casadi.densify(casadi.jacobian(end, inputs[0]))]
+    )
 
 
 WORKLOAD = Workload(

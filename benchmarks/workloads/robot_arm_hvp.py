@@ -1,9 +1,10 @@
-"""Robot arm of 7 joints: the Hessian of |end - target|^2 / 2 by the joint angles, times a vector."""
+"""Robot arm of 7 joints: the Hessian of |end - target|^2 / 2 by the angles, times a vector."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from workloads import robot_arm
 from workloads.robot_arm import JOINTS, end_position
 from workloads.workload import Arrays, Sizes, Workload
@@ -23,7 +24,7 @@ def in_gradc(sizes: Sizes) -> tuple[Any, Any]:
 
     @gradc.function
     def cost(q: links, a: links, d: links, ca: links, sa: links, target: f64[3]) -> Any:
-        apart = end_position(gt, gt.stack, q, a, d, ca, sa) - target
+        apart = end_position(gt, gt.stack, gt.asarray(0.0), q, a, d, ca, sa) - target
         return 0.5 * gt.sum(apart**2)
 
     return gradc.hvp(cost, wrt="q"), None
@@ -35,7 +36,9 @@ def in_jax(sizes: Sizes) -> Callable[..., Any]:
 
     def cost(q: Any, *others: Any) -> Any:
         *links, target = others
-        return 0.5 * jnp.sum((end_position(jnp, jnp.stack, q, *links) - target) ** 2)
+        return 0.5 * jnp.sum(
+            (end_position(jnp, jnp.stack, jnp.asarray(0.0), q, *links) - target) ** 2
+        )
 
     def product(q: Any, *others: Any) -> Any:
         *fixed, v = others
@@ -55,7 +58,7 @@ def in_casadi(sizes: Sizes) -> Any:
         rows = parts[0].shape == (3, 1)
         return casadi.vertcat(*(x.T for x in parts)) if rows else casadi.vertcat(*parts)
 
-    cost = 0.5 * casadi.sumsqr(end_position(casadi, join, q, *links) - target)
+    cost = 0.5 * casadi.sumsqr(end_position(casadi, join, casadi.SX(0), q, *links) - target)
     product = casadi.jtimes(casadi.gradient(cost, q), q, v)
     return casadi.Function("product", inputs, [product])
 
