@@ -16,6 +16,7 @@ from gradc.codegen.rows import RowGroup, Scheduled, parts_of
 from gradc.codegen.schedule import (
     INSIDE,
     Axes,
+    ExternalStep,
     Nest,
     ProductStep,
     Root,
@@ -174,6 +175,8 @@ def _own_operations(step: Step) -> Dim:
         return _sum(_reduction_operations(root) for root in step.roots if root.kind is not None)
     if isinstance(step, ProductStep):
         return _reduction_operations(root_of(step.equation))
+    if isinstance(step, ExternalStep):
+        return product(step.equation.attrs["lead"])
     return product(step.equation.inputs[2].shape)
 
 

@@ -26,12 +26,20 @@ from gradc.codegen.expression import expression_of, lines_of
 from gradc.codegen.loop_outline import outline
 from gradc.codegen.lower import Cut, cut_into_kernels, lower_cut
 from gradc.codegen.rows import RowGroup, Scheduled, parts_of
-from gradc.codegen.schedule import Nest, ScatterStep, inlined_reads, is_product, root_of, written
+from gradc.codegen.schedule import (
+    ExternalStep,
+    Nest,
+    ScatterStep,
+    inlined_reads,
+    is_product,
+    root_of,
+    written,
+)
 from gradc.codegen.straight import Straight
 from gradc.ir.dims import Dim
 from gradc.ir.function import Function, Value
 from gradc.ir.loops import Kernel, Program
-from gradc.ir.lowering import Contraction, Reduction, Scatter
+from gradc.ir.lowering import Contraction, External, Reduction, Scatter
 
 _LISTED = 6  # names of operations that are computed again
 
@@ -121,6 +129,8 @@ def _kind(step: Scheduled) -> str:
         return f"straight-line code{rows}, small arrays in registers"
     if isinstance(step, ScatterStep):
         return "a copy, and entries added or set in place"
+    if isinstance(step, ExternalStep):
+        return f"calls of the external function {step.equation.attrs['symbol']}"
     return "one loop nest" if isinstance(step, Nest) else "a matrix product"
 
 
@@ -166,6 +176,8 @@ def _why(it: _Explained, value: Value) -> str:
     rule = owner.op.lower
     if isinstance(rule, Scatter):
         return "it is changed in place"
+    if isinstance(rule, External):
+        return "an external function writes it"
     if isinstance(rule, Contraction | Reduction) and root_of(owner).kind is not None:
         if isinstance(rule, Contraction) and is_product(owner):
             return "a matrix product"

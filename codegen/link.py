@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,17 +67,20 @@ def link(
     exports: Iterable[str],
     manifest: str,
     linker: Linker | None = None,
+    inputs: Sequence[str | os.PathLike[str]] = (),
 ) -> None:
     """Write the shared library of the ELF object `code` to `path`, with the manifest's footer.
 
     `exports` are the symbols that stay visible. Without a `linker` the first one found is used, see
-    `find_linker`. Raises LinkError, OSError; a file that was at `path` before then stays as it was.
+    `find_linker`. `inputs` are objects, archives and libraries that `code` needs; a library is
+    looked for beside the one that is written, too. Raises LinkError, OSError; a file that was at
+    `path` before then stays as it was.
     """
     target = Path(path)
     machine = _machine(code)
     found = find_linker(machine) if linker is None else linker
     with tempfile.TemporaryDirectory(prefix="gradc-") as folder:
-        library = _run_linker(found, code, tuple(exports), Path(folder))
+        library = _run_linker(found, code, tuple(exports), Path(folder), tuple(map(str, inputs)))
     _write_whole(target, append_footer(library, manifest))
 
 
@@ -117,16 +120,21 @@ def _candidates(machine: int | None, host: int | None) -> Iterator[Linker]:
     yield Linker((sys.executable, "-m", "ziglang", "cc", "-target", zig), True)
 
 
-def _run_linker(linker: Linker, code: bytes, exports: tuple[str, ...], folder: Path) -> bytes:
+def _run_linker(
+    linker: Linker, code: bytes, exports: tuple[str, ...], folder: Path, inputs: tuple[str, ...]
+) -> bytes:
     source, script, output = folder / "code.o", folder / "exports.map", folder / "library.so"
     source.write_bytes(code)
     names = "".join(f" {name};" for name in exports)
     script.write_text(f"{{ global:{names} local: *; }};\n", encoding="ascii")
     flags = [*_LINK_FLAGS, f"--version-script={script}"]
+    if inputs:
+        flags.append("-rpath=$ORIGIN")
     if linker.is_driver:
         flags = ["-nostdlib", *(f"-Wl,{flag}" for flag in _joined(flags))]
     libraries = _libraries(linker, _machine(code)) if _has_undefined_symbols(code) else ()
-    command = (*linker.command, "-shared", "-s", *flags, "-o", str(output), str(source), *libraries)
+    command = (*linker.command, "-shared", "-s", *flags, "-o", str(output), str(source))
+    command = (*command, *inputs, *libraries)
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_SECONDS

@@ -20,9 +20,11 @@ from gradc.codegen.llvm_memory import load
 from gradc.codegen.llvm_product import write_product
 from gradc.codegen.llvm_spread import KernelState, Source, Spread, project, union
 from gradc.codegen.llvm_stores import store
-from gradc.codegen.llvm_text import Module, Writer, literal
+from gradc.codegen.llvm_text import Module, Writer, literal, memory_type
 from gradc.ir.loops import (
+    STATUS_EXTERNAL,
     Buffer,
+    Call,
     Fill,
     For,
     If,
@@ -90,6 +92,8 @@ def _block(k: KernelState, statements: Sequence[Statement]) -> None:
                 _fill(k, statement)
             case MatMul():
                 write_product(k, statement)
+            case Call():
+                _call_external(k, statement)
 
 
 def _instruction(k: KernelState, instruction: Instruction) -> Spread:
@@ -187,3 +191,35 @@ def _fill(k: KernelState, statement: Fill) -> None:
         f"call void @llvm.memset.p0.i64(ptr align {buffer.type.dtype.itemsize} {address}, "
         f"i8 0, i64 {size}, i1 false)"
     )
+
+
+def _call_external(k: KernelState, statement: Call) -> None:
+    """Call a function from elsewhere, by the C calling convention."""
+    given = []
+    for argument in statement.arguments:
+        if isinstance(argument, Ref):
+            value = k.scalar(argument, "an argument of an external function")
+            if argument.dtype is bool_:
+                value = k.w.let(f"zext i1 {value} to i8")
+            given.append((memory_type(argument.dtype), value))
+            continue
+        buffer, offset = argument
+        start = k.scalar(offset, "the address of an argument of an external function")
+        element, base = memory_type(buffer.type.dtype), k.pointer(buffer)
+        given.append(("ptr", k.w.let(f"getelementptr {element}, ptr {base}, i64 {start}")))
+    result = statement.result
+    kind = "i32" if statement.status else "void" if result is None else memory_type(result.dtype)
+    k.w.module.declare(
+        statement.symbol, f"{kind} @{statement.symbol}({', '.join(t for t, _ in given)})"
+    )
+    call = f"call {kind} @{statement.symbol}({', '.join(f'{t} {v}' for t, v in given)})"
+    if kind == "void":
+        k.w.do(call)
+        return
+    returned = k.w.let(call)
+    if result is None:
+        k.w.fail_unless(k.w.let(f"icmp eq i32 {returned}, 0"), STATUS_EXTERNAL)
+        return
+    if result.dtype is bool_:
+        returned = k.w.let(f"icmp ne i8 {returned}, 0")
+    k.values[result] = Spread((), (returned,))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gradc.codegen.buffers import Arena, Lifetime, plan
 from gradc.codegen.choices import Choices
+from gradc.codegen.external import lower_external
 from gradc.codegen.nest import lower_nest
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import accumulates, lower_product
@@ -15,6 +16,7 @@ from gradc.codegen.row_loops import lower_rows
 from gradc.codegen.rows import RowGroup, Scheduled, group_rows, parts_of
 from gradc.codegen.scatter import copy_base, scatter_updates
 from gradc.codegen.schedule import (
+    ExternalStep,
     Nest,
     ProductStep,
     inlined_reads,
@@ -107,6 +109,8 @@ def _lower_step(reader: Reader, step: Scheduled, vector_bits: int) -> None:
         if accumulates(step.equation):
             reader.k.append(Fill(reader.buffers[step.equation.outputs[0]]))
         lower_product(reader, step.equation)
+    elif isinstance(step, ExternalStep):
+        lower_external(reader, step.equation)
     else:
         copy_base(reader, step.equation, vector_bits)
         scatter_updates(reader, step.equation, vector_bits)

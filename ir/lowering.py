@@ -201,6 +201,16 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
+class External:
+    """A native function computes the result, called once for each entry of the axes `lead`.
+
+    All operands and the result have those axes in front. Attributes: `symbol`; `sizes`, passed
+    first; `lead`; `returns`: "value", or "nothing" and "status" of a function that is given the
+    result's address last. What is a scalar behind `lead` is passed by value.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Composite:
     """The op is written in other ops: `expand(*inputs, **attrs)` builds its result(s) as values.
 
@@ -212,5 +222,5 @@ class Composite:
 
 
 Lowering: TypeAlias = (
-    "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | Composite"
+    "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | External | Composite"
 )

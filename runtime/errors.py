@@ -12,7 +12,7 @@ import numpy as np
 from gradc.runtime.dims import SIZE, compile_dim, evaluate
 from gradc.runtime.manifest import DTYPES, ArrayEntry, FunctionEntry
 
-OUT_OF_MEMORY, NEGATIVE_SIZE, INDEX_OUT_OF_RANGE = 1, 2, 3
+OUT_OF_MEMORY, NEGATIVE_SIZE, INDEX_OUT_OF_RANGE, EXTERNAL = 1, 2, 3, 4
 
 _NUMPY_NAMES = dict(zip(DTYPES, ("float64", "float32", "int64", "int32", "bool"), strict=True))
 
@@ -111,6 +111,10 @@ def failed_status(entry: FunctionEntry, status: int, sizes: tuple[int, ...]) -> 
     if status == NEGATIVE_SIZE:
         return ValueError(
             f"{entry.name}: a size is negative or an array too large{_values(entry, sizes)}"
+        )
+    if status == EXTERNAL:
+        return RuntimeError(
+            f"{entry.name}: an external function reported a failure{_values(entry, sizes)}"
         )
     if status < 0 and -1 - status < len(entry.requires):
         return failed_requirement(entry, -1 - status, sizes)

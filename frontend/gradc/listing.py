@@ -8,12 +8,12 @@ from gradc.ir.dims import Dim
 from gradc.ir.loops import (
     Accumulator,
     Buffer,
+    Call,
     Fill,
     For,
     If,
     Instruction,
     Kernel,
-    Call,
     MatMul,
     Program,
     Ref,
@@ -69,6 +69,9 @@ def _names(body: Iterable[Statement]) -> dict[Ref, str]:
             if isinstance(statement, Instruction):
                 names[statement.result] = _literal(statement) or f"%{values}"
                 values += not _literal(statement)
+            elif isinstance(statement, Call) and statement.result is not None:
+                names[statement.result] = f"%{values}"
+                values += 1
             elif isinstance(statement, For):
                 names[statement.variable] = f"i{loops}"
                 loops += 1

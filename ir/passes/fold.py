@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gradc.ir.dims import is_static, product
 from gradc.ir.function import Equation, Function, Value
-from gradc.ir.lowering import Composite
+from gradc.ir.lowering import Composite, External
 from gradc.ir.ops.constants import constant, size_value
 from gradc.ir.ops.structural import broadcast
 from gradc.ir.passes.rewrite import rewrite
@@ -33,7 +33,9 @@ def _fold_size(made: Equation) -> Value | None:
 def _fold(made: Equation) -> Value | None:
     if made.op in (broadcast, constant) or not made.inputs or len(made.outputs) != 1:
         return None
-    if isinstance(made.op.lower, Composite) or not all(map(_is_small_constant, made.inputs)):
+    if isinstance(made.op.lower, Composite | External):
+        return None
+    if not all(map(_is_small_constant, made.inputs)):
         return None
     output = made.outputs[0]
     if not is_static(output.shape) or product(output.shape) > _LARGEST:  # type: ignore[operator]
