@@ -86,9 +86,13 @@ def _arguments(
     sizes: Sequence[int], inputs: Sequence[Any], outputs: Sequence[Any], workspace: int
 ) -> _Call:
     memory, address = _aligned(workspace)
-    places = [(ctypes.c_void_p * len(a))(*(x.ctypes.data for x in a)) for a in (inputs, outputs)]
     numbers = (ctypes.c_int64 * max(1, len(sizes)))(*sizes)
-    return _Call(numbers, *places, address, (memory, inputs, outputs))
+    keep = (memory, inputs, outputs)
+    return _Call(numbers, _addresses(inputs), _addresses(outputs), address, keep)
+
+
+def _addresses(arrays: Sequence[Any]) -> Any:
+    return (ctypes.c_void_p * len(arrays))(*(x.ctypes.data for x in arrays))
 
 
 def _compile(source: Path, output: Path, flags: Sequence[str] = CXX) -> float:
@@ -266,9 +270,9 @@ def _casadi(
     there = [np.array(np.ravel(x, order="F"), np.float64) for x in inputs]
     results = [np.zeros(made.nnz_out(i)) for i in range(made.n_out())]
     for i, x in enumerate(there):
-        buffer.set_arg(i, memoryview(x))
+        buffer.set_arg(i, x.data)
     for i, y in enumerate(results):
-        buffer.set_res(i, memoryview(y))
+        buffer.set_res(i, y.data)
     shapes = workload.outputs(sizes)
 
     def call(_keep: Any = (external, buffer, there)) -> Any:

@@ -35,7 +35,8 @@ Row = Mapping[str, Any]
 
 def load_rows() -> tuple[list[Row], list[Mapping[str, str]]]:
     """All cases, in the order of the workloads, and the machines and dates."""
-    rows, machines = [], []
+    rows: list[Row] = []
+    machines: list[Mapping[str, str]] = []
     for name in NAMES:
         file = HERE / "results" / f"{name}.json"
         if not file.exists():

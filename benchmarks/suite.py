@@ -91,7 +91,9 @@ def start_peer(framework: str, name: str, case: str, folder: Path) -> Peer:
     )
     assert process.stdout is not None
     line = process.stdout.readline()
-    answer = json.loads(line) if line else {"missing": last_line(folder / f"{framework}.log")}
+    answer: dict[str, Any] = (
+        json.loads(line) if line else {"missing": last_line(folder / f"{framework}.log")}
+    )
     if "missing" in answer:
         process.kill()
         process.wait()
@@ -152,7 +154,8 @@ def check_results(peers: Sequence[Peer], tolerance: float, folder: Path) -> dict
 def time_round_robin(peers: Sequence[Peer], rounds: int) -> dict[str, list[float]]:
     """Seconds a call of each entry: all measurements, round by round."""
     entries = [(peer, entry) for peer in peers for entry in peer.entries]
-    counts, times = {}, {}
+    counts: dict[str, int] = {}
+    times: dict[str, list[float]] = {}
     for peer, entry in entries:
         once = min(peer.ask("time", entry, 1, 3))
         few = max(1, int(BURST / 4 / once))

@@ -4,6 +4,7 @@ y_i ~ N(a_g + b_g x_i, s^2), a_g = mu_a + s_a za_g, b_g = mu_b + s_b zb_g, z ~ N
 mu_b, log s_a, log s_b, log s, with standard normal priors. The log density and its gradient.
 """
 
+# ruff: noqa: F821  sizes are quoted names
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,6 @@
 """k-means: the sum of squared distances to the nearest centre, and its gradient by the centres."""
 
+# ruff: noqa: F821  sizes are quoted names
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,6 @@
 """log(sum(exp(x))) and its gradient, the softmax of x."""
 
+# ruff: noqa: F821  sizes are quoted names
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,6 @@
 """Logistic regression: mean loss and its gradient by the weights."""
 
+# ruff: noqa: F821  sizes are quoted names
 from collections.abc import Callable
 from typing import Any
 

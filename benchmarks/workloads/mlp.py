@@ -1,5 +1,6 @@
 """Perceptron 784-512-512-10 with tanh and cross entropy: loss and the gradients of all weights."""
 
+# ruff: noqa: F821  sizes are quoted names
 from collections.abc import Callable
 from typing import Any
 

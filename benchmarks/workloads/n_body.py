@@ -1,5 +1,6 @@
 """Potential energy of bodies with softened gravity, and its gradient by their positions."""
 
+# ruff: noqa: F821  sizes are quoted names
 from collections.abc import Callable
 from typing import Any
 

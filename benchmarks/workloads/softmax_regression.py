@@ -1,5 +1,6 @@
 """Softmax regression: mean cross entropy of X W + b, labels as numbers; gradients by W and b."""
 
+# ruff: noqa: F821  sizes are quoted names
 from collections.abc import Callable
 from typing import Any
 
