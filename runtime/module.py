@@ -80,20 +80,31 @@ def load(path: str | os.PathLike[str]) -> Module:
     by a newer gradc, or compiled for CPU features that this machine lacks.
     """
     name = os.fspath(path)
-    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        manifest = check_library(_read(name, descriptor), name)
-        library = Library(_name_of(name, descriptor), descriptor)
-    except BaseException as error:
-        os.close(descriptor)
-        if isinstance(error, OSError) and not isinstance(error, LoadError):
-            raise LoadError(f"cannot load {name}: {error}") from error
-        raise
+    manifest, library = open_library(path)
     try:
         functions = {entry.name: _bind(library, entry) for entry in manifest.functions}
     except (LookupError, ManifestError) as error:
         raise LoadError(f"cannot load {name}: {error}") from None
     return Module(name, manifest, MappingProxyType(functions))
+
+
+def open_library(path: str | os.PathLike[str], *, is_own: bool = False) -> tuple[Manifest, Library]:
+    """The manifest and the code of the library at `path`, checked as by `load`.
+
+    `is_own`: the file has to belong to this user, or to root.
+    """
+    name = os.fspath(path)
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if is_own and os.fstat(descriptor).st_uid not in (os.geteuid(), 0):
+            raise LoadError(f"cannot load {name}: it belongs to another user")
+        manifest = check_library(_read(name, descriptor), name)
+        return manifest, Library(_name_of(name, descriptor), descriptor)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, OSError) and not isinstance(error, LoadError):
+            raise LoadError(f"cannot load {name}: {error}") from error
+        raise
 
 
 def check_library(data: bytes, name: str) -> Manifest:
@@ -122,13 +133,17 @@ def _read(name: str, descriptor: int) -> bytes:
 
 
 def _name_of(name: str, descriptor: int) -> str:
-    """A name for the very file that was checked, unlike that of any library that is open.
+    """A name for the very file that was checked, unlike that of any library that was ever open.
 
     The dynamic loader takes a name it has seen for the library it then loaded, even if the file has
-    been replaced since; the descriptor stays open with the library, so its number is not reused.
+    been replaced since, or the descriptor's number stands for another file. So the name holds 40
+    random bits, written in path components that change nothing: "./" and "/".
     """
-    link = f"/proc/{os.getpid()}/fd/{descriptor}"
-    return link if os.path.exists(link) else os.path.abspath(name)
+    folder = f"/proc/{os.getpid()}/fd/"
+    if not os.path.exists(f"{folder}{descriptor}"):
+        return os.path.abspath(name)
+    bits = f"{int.from_bytes(os.urandom(5), 'big'):040b}"
+    return f"{folder}{''.join('./' if bit == '1' else '/' for bit in bits)}{descriptor}"
 
 
 def _bind(library: Library, entry: FunctionEntry) -> NativeFunction:

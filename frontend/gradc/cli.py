@@ -1,4 +1,4 @@
-"""The command line: `gradc check | build | run | emit | inspect | grad-check | info`.
+"""The command line: `gradc check | build | run | emit | inspect | grad-check | info | cache`.
 
 Exit codes: 0 done; 1 errors in the source; 2 wrong usage; 3 a check failed; 4 a file could not be
 read or written; 70 a defect of gradc; 130 interrupted.
@@ -66,6 +66,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         from gradc.commands.grad_check import check_gradients
 
         return check_gradients
+    if name == "cache":
+        from gradc.commands.cache import show_or_clean
+
+        return show_or_clean
     if name == "run":
         from gradc.commands.run import run_function
 
@@ -137,6 +141,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_grad_check(commands)
     commands.add_parser("info", help="show versions, the target and the linker")
+    kept = commands.add_parser("cache", help="show or empty the cache of compiled functions")
+    kept.add_argument("action", choices=("info", "clean"))
     return parser
 
 

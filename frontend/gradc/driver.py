@@ -7,27 +7,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from threading import get_ident
 from typing import Any, overload
 
-from gradc.codegen.cabi import manifest_of
-from gradc.codegen.choices import Choices
-from gradc.codegen.explain import explain_kernels
-from gradc.codegen.jit import load_object
-from gradc.codegen.llvm import emit_module
-from gradc.codegen.lower import lower
-from gradc.codegen.target import compile_to_assembly, compile_to_object, host
 from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.dims import Dim, SizeExpr, names_of, size, substitute
-from gradc.ir.function import Function, Value
+from gradc.ir.function import Equation, Function, Value
 from gradc.ir.loops import Program
+from gradc.ir.ops.external import ExternalCode, external_calls
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.text import print_function
 from gradc.ir.transforms.inline import inline
-from gradc.listing import print_program
+from gradc.native import native_function, symbol_of
 from gradc.runtime._core import Dispatcher, NativeFunction
-from gradc.runtime.manifest import read_manifest
 from gradc.tensor.operands import asarray, assume_shape, is_weak, same_length
 from gradc.tensor.sizes import display, has_anonymous
 from gradc.tensor.source import located
@@ -69,7 +63,14 @@ class CompiledFunction(Dispatcher):
         return trapped(self.ir, self._call, args, kwargs)
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
-        result = self.native(*args, **kwargs)
+        try:
+            result = self.native(*args, **kwargs)
+        except RuntimeError:
+            for callback in self._callbacks:
+                failure = callback.failures.pop(get_ident(), None)
+                if failure is not None:
+                    raise failure from None
+            raise
         return result if self.single or type(result) is tuple else (result,)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -95,23 +96,34 @@ class CompiledFunction(Dispatcher):
     @cached_property
     def program(self) -> Program:
         """The loops over buffers."""
-        return lower(self.optimized, _symbol(self.ir.name), Choices(host().vector_bits))
+        from gradc.codegen.choices import Choices
+        from gradc.codegen.lower import lower
+        from gradc.codegen.target import host
+
+        return lower(self.optimized, symbol_of(self.ir), Choices(host().vector_bits))
 
     @cached_property
     def native(self) -> NativeFunction:
         """The compiled code, in this process."""
-        program, target = self.program, host()
-        manifest = manifest_of([program], target)
-        code = compile_to_object(emit_module([program], manifest, target), target)
-        call, workspace = f"gradc_call_{program.name}", f"gradc_workspace_{program.name}"
-        library = load_object(code, (call, workspace))
-        (entry,) = read_manifest(manifest).functions
-        entry = replace(entry, name=self.ir.name)
-        addresses = library.addresses
-        native = NativeFunction(addresses[call], addresses[workspace], entry, library)
-        if not self.traps:
+        if self._external:
+            from gradc.in_process import native_with_external
+
+            native = native_with_external(self.ir.name, self.program, self._external)
+        else:
+            native = native_function(self.ir, lambda: self.program)
+        if not self.traps and not self._callbacks:
             self.attach(native, not self.single)
         return native
+
+    @cached_property
+    def _external(self) -> list[tuple[Equation, ExternalCode]]:
+        """The calls of external functions in the graph."""
+        return external_calls(self.ir)
+
+    @cached_property
+    def _callbacks(self) -> list[ExternalCode]:
+        """The Python functions that native code calls."""
+        return [code for _, code in self._external if code.python is not None]
 
     def compile(self) -> CompiledFunction:
         """Compile now rather than at the first call."""
@@ -124,12 +136,22 @@ class CompiledFunction(Dispatcher):
             return print_function(self.ir)
         if name == "optimized":
             return print_function(self.optimized)
+        if name not in STAGES:
+            raise GradcValueError(f"no stage {name!r}", hint=f"the stages are {', '.join(STAGES)}")
+        return self._code(name)
+
+    def _code(self, name: str) -> str:
+        from gradc.codegen.cabi import manifest_of
+        from gradc.codegen.choices import Choices
+        from gradc.codegen.explain import explain_kernels
+        from gradc.codegen.llvm import emit_module
+        from gradc.codegen.target import compile_to_assembly, host
+        from gradc.listing import print_program
+
         if name == "kernels":
             return explain_kernels(self.optimized, self.ir.name, Choices(host().vector_bits))
         if name == "loops":
             return print_program(self.program)
-        if name not in STAGES:
-            raise GradcValueError(f"no stage {name!r}", hint=f"the stages are {', '.join(STAGES)}")
         target = host()
         text = emit_module([self.program], manifest_of([self.program], target), target)
         return text if name == "llvm" else compile_to_assembly(text, target)
@@ -150,7 +172,7 @@ class CompiledFunction(Dispatcher):
             bound = self.__signature__.bind(*args, **kwargs)
         except TypeError as error:
             raise GradcTypeError(f"{self.ir.name}: {error}") from error
-        values = _fitted(self.ir, list(bound.arguments.values()))
+        values = fitted(self.ir, list(bound.arguments.values()))
         results = tuple(Tensor(value) for value in inline(self.ir, values))
         return results[0] if self.single else results
 
@@ -205,16 +227,11 @@ def _traced(python: Callable[..., Any], name: str | None, traps: bool) -> Compil
     return compiled
 
 
-def _symbol(name: str) -> str:
-    """A symbol that is nobody else's: a function called `exp` must not replace libm's."""
-    return f"jit_{name}"
-
-
 def _is_symbolic(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     return any(isinstance(x, Tensor) for x in (*args, *kwargs.values()))
 
 
-def _fitted(fn: Function, arguments: Sequence[Any]) -> list[Value]:
+def fitted(fn: Function, arguments: Sequence[Any]) -> list[Value]:
     """Arguments as values of the parameters' types; lengths without a name are assumed to fit."""
     arrays = [
         asarray(x, p.dtype if is_weak(x) else None)
