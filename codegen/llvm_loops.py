@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, identity, select
 from gradc.codegen.llvm_spread import Affine, Axes, Entry, KernelState, Spread, project, union
 from gradc.codegen.llvm_text import is_number, literal, llvm_type
-from gradc.ir.loops import Accumulator, For, Statement
+from gradc.ir.loops import Accumulator, For, Instruction, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,17 @@ class Segment:
         return self.lanes * self.copies
 
 
-def plan(lanes: int, copies: int, count: int | None, has_masked_memory: bool) -> list[Segment]:
-    """How to run `count` iterations (None: not known)."""
+def plan(
+    lanes: int, copies: int, count: int | None, has_masked_memory: bool, is_long: bool = False
+) -> list[Segment]:
+    """How to run `count` iterations (None: not known).
+
+    `is_long`: the body is so long that a mask in every trip costs less than its code twice.
+    """
     if count is not None:
         return _static_plan(lanes, copies, max(count, 0), has_masked_memory)
+    if is_long and copies == 1 and lanes > 1 and has_masked_memory:
+        return [Segment(lanes, 1, masked=True)]
     main = [Segment(lanes, copies)] if copies > 1 else []
     if lanes == 1:
         return [*main, Segment(1, 1)]
@@ -99,7 +106,22 @@ def _segments(k: KernelState, loop: _Loop) -> list[Segment]:
     statement, count = loop.statement, None
     if is_number(loop.start) and is_number(loop.stop):
         count = -((int(loop.start) - int(loop.stop)) // statement.step)
-    return plan(statement.lanes, statement.copies, count, k.module.target.has_masked_memory)
+    has_masks, is_long = k.module.target.has_masked_memory, _is_long(statement)
+    return plan(statement.lanes, statement.copies, count, has_masks, is_long)
+
+
+_LONG = 160  # instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed
+
+
+def _is_long(statement: For) -> bool:
+    """Whether the loop's body, in which no other loop stands, has many instructions."""
+    length = 0
+    for inner in statement.body:
+        if isinstance(inner, For):
+            return False
+        is_call = isinstance(inner, Instruction) and inner.op == "call"
+        length += 40 if is_call else 1
+    return length >= _LONG
 
 
 def _end(k: KernelState, loop: _Loop, segment: Segment, position: str) -> str:
