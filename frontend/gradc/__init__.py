@@ -31,7 +31,7 @@ from gradc.errors import (
 from gradc.ir.types import DisconnectedType, NullType, bool_, f32, f64, i32, i64
 
 if TYPE_CHECKING:
-    from gradc import custom, tensor
+    from gradc import custom, external, tensor
     from gradc.check_rule import RuleReport, check_rule
     from gradc.custom import custom_jvp, custom_vjp
     from gradc.derivatives import (
@@ -106,6 +106,7 @@ __all__ = [
     "custom_jvp",
     "custom_vjp",
     "disconnected_grad",
+    "external",
     "f32",
     "f64",
     "function",

@@ -12,13 +12,15 @@ from time import perf_counter
 
 from gradc.codegen.cabi import exported_symbols, header, manifest_of
 from gradc.codegen.choices import Choices
+from gradc.codegen.external_code import compile_source
 from gradc.codegen.link import link
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import lower
-from gradc.codegen.target import Target, compile_to_object, parse_target
+from gradc.codegen.target import Target, compile_to_object, host, parse_target
 from gradc.driver import CompiledFunction
 from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.function import Function
+from gradc.ir.ops.external import external_calls
 from gradc.ir.passes.pipeline import optimize
 
 
@@ -68,6 +70,7 @@ def build(
     seconds: dict[str, float] = {}
     with _timed("optimize", seconds):
         optimized = {name: optimize(graph) for name, graph in graphs.items()}
+    external = _external_files(optimized)
     with _timed("lower", seconds):
         programs = [lower(fn, name, Choices(machine.vector_bits)) for name, fn in optimized.items()]
     manifest = manifest_of(programs, machine)
@@ -77,13 +80,36 @@ def build(
         code = compile_to_object(text, machine)
     with _timed("link", seconds), TemporaryDirectory(prefix=".gradc-", dir=library.parent) as name:
         folder = Path(name)
-        link(code, folder / library.name, symbols, manifest)
+        triple = None if machine.triple == host().triple else machine.triple
+        inputs = [
+            compile_source(Path(file), folder, triple)
+            if file.endswith(".c")
+            else file
+            for file in external
+        ]
+        link(code, folder / library.name, symbols, manifest, inputs=inputs)
         (folder / c_header.name).write_text(header(manifest, c_header.stem), encoding="utf-8")
         (folder / json.name).write_text(manifest + "\n", encoding="utf-8")
         for file in (json, c_header, library):
             os.replace(folder / file.name, file)
     sizes = {file.name: file.stat().st_size for file in (library, c_header, json)}
     return BuildReport(library, c_header, json, sizes, seconds)
+
+
+def _external_files(functions: Mapping[str, Function]) -> tuple[str, ...]:
+    """The files of external functions; GradcValueError for a function of this process only."""
+    files: dict[str, None] = {}
+    for name, fn in functions.items():
+        for made, code in external_calls(fn):
+            if code.python is not None:
+                where = f" ({made.span})" if made.span else ""
+                raise GradcValueError(
+                    f"build: {name} calls the NumPy callback {code.name}{where}, which exists in "
+                    "this process only",
+                    hint="write it with gradc.tensor, or in C (gradc.external.c_function)",
+                )
+            files.update(dict.fromkeys(code.files))
+    return tuple(files)
 
 
 def _graph(name: str, function: object) -> Function:

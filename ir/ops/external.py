@@ -5,7 +5,7 @@ derivative: `custom` gives it one. The attributes of an equation:
 
     symbol   what the loops call; equal symbols are the same function
     sizes    the dimensions that are passed first
-    result   the type of one result
+    dtype, shape   of one result
     lead     the axes in front of all inputs and of the result, over which the calls are repeated
     returns  "value" (of a scalar), "nothing" or "status", as `lowering.External` says
 """
@@ -25,7 +25,7 @@ from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import External
 from gradc.ir.op import Null, Op
 from gradc.ir.ops.kinds import in_front
-from gradc.ir.types import ArrayType, TypeRuleError
+from gradc.ir.types import ArrayType, DType, TypeRuleError, dtype_of
 
 Array = np.ndarray[Any, Any]
 
@@ -60,33 +60,33 @@ class ExternalCode:
         *arrays: Array,
         symbol: str,
         sizes: tuple[int, ...],
-        result: ArrayType,
+        dtype: DType,
+        shape: tuple[int, ...],
         lead: tuple[int, ...],
         returns: str,
     ) -> Array:
         """The results, one call after another: the reference of what native code does."""
-        found = np.empty((*lead, *_lengths(result)), result.dtype.numpy)
+        found = np.empty((*lead, *shape), dtype.numpy)
         for at in product(*(range(length) for length in lead)):
             inputs = [np.ascontiguousarray(x[at]).reshape(x.shape[len(lead) :]) for x in arrays]
             if self.python is not None:
                 found[at] = self.python(*inputs)
             else:
-                found[at] = _called(self, inputs, sizes, result, returns)
+                found[at] = _called(self, inputs, sizes, np.empty(shape, dtype.numpy), returns)
         return found
 
 
 def _called(
-    code: ExternalCode, inputs: Sequence[Array], sizes: Sequence[int], result: ArrayType, how: str
+    code: ExternalCode, inputs: Sequence[Array], sizes: Sequence[int], out: Array, how: str
 ) -> Any:
     """One call of a C function, through its address."""
     types: list[Any] = [ctypes.c_int64] * len(sizes)
     given: list[Any] = list(sizes)
     for x in inputs:
-        kind = next(c for name, c in C_TYPES.items() if np.dtype(c).itemsize and _is(x, name))
-        types.append(ctypes.c_void_p if x.ndim else kind)
+        types.append(ctypes.c_void_p if x.ndim else C_TYPES[dtype_of(x.dtype).name])
         given.append(x.ctypes.data if x.ndim else x.item())
-    out = np.empty(_lengths(result), result.dtype.numpy)
-    returned: Any = {"value": C_TYPES[result.dtype.name], "status": ctypes.c_int32}.get(how)
+    scalar = C_TYPES[dtype_of(out.dtype).name]
+    returned: Any = {"value": scalar, "status": ctypes.c_int32}.get(how)
     if how != "value":
         types.append(ctypes.c_void_p)
         given.append(out.ctypes.data)
@@ -94,16 +94,6 @@ def _called(
     if how == "status" and answer != 0:
         raise RuntimeError(f"the external function {code.name} returned the status {answer}")
     return answer if how == "value" else out
-
-
-def _is(x: Array, name: str) -> bool:
-    return {"f64": "f8", "f32": "f4", "i64": "i8", "i32": "i4", "bool": "?"}[name] == (
-        "?" if x.dtype.kind == "b" else f"{x.dtype.kind}{x.dtype.itemsize}"
-    )
-
-
-def _lengths(type: ArrayType) -> tuple[int, ...]:
-    return tuple(int(str(dim)) for dim in type.shape)
 
 
 def external_op(code: ExternalCode) -> Op:
@@ -138,21 +128,30 @@ def external_op(code: ExternalCode) -> Op:
 
 
 def _infer(
-    *types: ArrayType, symbol: str, sizes: Shape, result: ArrayType, lead: Shape, returns: str
+    *types: ArrayType,
+    symbol: str,
+    sizes: Shape,
+    dtype: DType,
+    shape: Shape,
+    lead: Shape,
+    returns: str,
 ) -> ArrayType:
     """lead + the result's shape; every input has the axes `lead` in front."""
     for type in types:
         if type.shape[: len(lead)] != lead:
             raise TypeRuleError(f"{symbol}: {type} does not have the leading axes {lead}")
-    if returns == "value" and result.shape:
-        raise TypeRuleError(f"{symbol}: a function returns scalars by value, not {result}")
-    return result.with_shape((*lead, *result.shape))
+    if returns == "value" and shape:
+        raise TypeRuleError(f"{symbol}: a function returns scalars by value, not the shape {shape}")
+    return ArrayType(dtype, (*lead, *shape))
 
 
 def external_calls(fn: Function) -> list[tuple[Equation, ExternalCode]]:
-    """The equations that call external functions, with these; regions are not searched."""
-    return [
-        (made, made.op.evaluate)
-        for made in fn.equations
-        if isinstance(made.op.evaluate, ExternalCode)
-    ]
+    """The equations that call external functions, with these; those in regions included."""
+    found: list[tuple[Equation, ExternalCode]] = []
+    pending = [fn]
+    while pending:
+        for made in pending.pop().equations:
+            if isinstance(made.op.evaluate, ExternalCode):
+                found.append((made, made.op.evaluate))
+            pending.extend(x for x in made.attrs.values() if isinstance(x, Function))
+    return found
