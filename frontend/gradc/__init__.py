@@ -190,7 +190,7 @@ _MODULES = (
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("custom", "gradient", "tensor"):
+    if name in ("custom", "external", "gradient", "tensor"):
         return import_module(f"gradc.{name}")
     for module, names in _MODULES:
         if name in names:
