@@ -161,7 +161,10 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_installation_is_run_by_ci() -> None:
-    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    file = ROOT / ".ci" / "run"
+    if not file.exists():
+        pytest.skip("a source archive has no .ci")
+    script = file.read_text("utf-8")
     for heading in INSTALLATION:
         assert f'"{heading}"' in script
         (command,) = (b for b in blocks(ROOT / "README.md") if b.heading == heading)
