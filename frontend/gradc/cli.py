@@ -205,6 +205,10 @@ def _add_grad_check(commands: Commands) -> None:
     check.add_argument("--low", type=float, default=0.2, help="smallest entry (default 0.2)")
     check.add_argument("--high", type=float, default=1.5, help="largest entry (default 1.5)")
     check.add_argument("-f", "--function", metavar="FUNCTION", help="only this function")
+    check.add_argument(
+        "--why", metavar="PARAMETER", help="say instead where the paths from a parameter end"
+    )
+    check.add_argument("--json", action="store_true", help="the report as JSON")
 
 
 def _on_source(commands: Commands, name: str, meaning: str) -> argparse.ArgumentParser:

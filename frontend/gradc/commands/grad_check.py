@@ -2,18 +2,25 @@
 
 For f: R^n -> R^m at a random point x, with random directions t in R^n and c in R^m:
 
-    forward      f'(x) t            from jvp
-    reverse      c' f'(x)           from vjp;    <c, f'(x) t> = <c' f'(x), t>
-    differences  (f(x + h t) - f(x - h t)) / 2h, in f64 also extrapolated over two steps
+    forward       f'(x) t             from jvp
+    reverse       c' f'(x)            from vjp;    <c, f'(x) t> = <c' f'(x), t>
+    second order  (c' f')'(x) t       from a jvp of the vjp
+    differences   (f(x + h t) - f(x - h t)) / 2h, extrapolated over two steps; of f for the first
+                  order, of c' f' for the second
 
-all computed by native code, as a built library would.
+all computed by native code, as a built library would. Differences lose digits where a value is
+large against its derivative: that ratio is the *condition*, and rounding of the values, about
+eps |f| / h, is no error of the derivative.
+
+With `--why x` it says instead where the paths from the parameter x to each result end.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,7 +33,9 @@ from gradc.driver import CompiledFunction
 from gradc.errors import GradcError
 from gradc.ir.dims import evaluate_dim
 from gradc.ir.function import Function
+from gradc.ir.transforms.forward import pushforward
 from gradc.ir.types import ArrayType
+from gradc.why import why_zero
 
 Array: TypeAlias = "npt.NDArray[Any]"
 Native: TypeAlias = "Callable[..., tuple[Any, ...]]"
@@ -34,23 +43,46 @@ Native: TypeAlias = "Callable[..., tuple[Any, ...]]"
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """Step of the differences, and the relative errors that are allowed."""
+    """Step of the differences, rounding of the values, and the relative errors allowed."""
 
     step: float
+    rounding: float
     differences: float
     adjoint: float
 
 
-DOUBLE = Tolerance(step=1e-4, differences=1e-6, adjoint=1e-10)
-SINGLE = Tolerance(step=1e-2, differences=3e-2, adjoint=1e-4)
+DOUBLE = Tolerance(step=1e-4, rounding=2.3e-16, differences=1e-6, adjoint=1e-10)
+SINGLE = Tolerance(step=1e-2, rounding=1.2e-7, differences=3e-2, adjoint=1e-4)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Relative errors of one point; the largest entry of a point decides."""
+    """Relative errors of the worst point, and the largest |f| / |f' t| of all."""
 
-    differences: float
-    adjoint: float
+    differences: float = 0.0
+    adjoint: float = 0.0
+    second_order: float = 0.0
+    condition: float = 0.0
+
+    def worst(self, other: Outcome) -> Outcome:
+        """The larger error of both, each kind for itself."""
+        return Outcome(*(max(a, b) for a, b in zip(_numbers(self), _numbers(other), strict=True)))
+
+    def is_within(self, allowed: Tolerance) -> bool:
+        """Whether no error is larger than allowed."""
+        largest = max(self.differences, self.second_order)
+        return largest <= allowed.differences and self.adjoint <= allowed.adjoint
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found about one function; without numbers where it could not be checked."""
+
+    name: str
+    ok: bool
+    text: str
+    errors: Outcome | None = None
+    allowed: Tolerance | None = None
 
 
 def check_gradients(options: argparse.Namespace) -> int:
@@ -63,121 +95,170 @@ def check_gradients(options: argparse.Namespace) -> int:
     chosen: Mapping[str, Function] = module.exports or module.functions
     if options.function is not None:
         chosen = {options.function: choose(module.functions, options.function)}
-    failed = 0
+    if options.why is not None:
+        return _explain(chosen, options)
+    verdicts = []
     for name, fn in chosen.items():
-        verdict, fine = _check(fn, options)
-        failed += not fine
-        print(f"{'ok  ' if fine else 'FAIL'} {name}: {verdict}")
-    print(f"{len(chosen) - failed} of {len(chosen)} functions passed (seed {options.seed})")
+        verdicts.append(_check(name, fn, options))
+        if not options.json:
+            print(f"{'ok  ' if verdicts[-1].ok else 'FAIL'} {name}: {verdicts[-1].text}")
+    failed = sum(not verdict.ok for verdict in verdicts)
+    if options.json:
+        found = {"seed": options.seed, "functions": [asdict(verdict) for verdict in verdicts]}
+        print(json.dumps(found, indent=2))
+    else:
+        print(f"{len(chosen) - failed} of {len(chosen)} functions passed (seed {options.seed})")
     return FAILED if failed else OK
 
 
-def _check(fn: Function, options: argparse.Namespace) -> tuple[str, bool]:
-    """A sentence on one function, and whether it passed."""
+def _explain(chosen: Mapping[str, Function], options: argparse.Namespace) -> int:
+    """Print where the paths from one parameter end, in every function that has it."""
+    having = {name: fn for name, fn in chosen.items() if options.why in fn.parameter_names}
+    if not having:
+        known = dict.fromkeys(p for fn in chosen.values() for p in fn.parameter_names)
+        raise UsageError(f"--why {options.why}: the parameters are {', '.join(known)}")
+    found = {name: why_zero(fn, options.why) for name, fn in having.items()}
+    if options.json:
+        print(json.dumps({name: asdict(why) for name, why in found.items()}, indent=2))
+        return OK
+    for name, why in found.items():
+        print(f"{name}: {why}")
+    return OK
+
+
+def _check(name: str, fn: Function, options: argparse.Namespace) -> Verdict:
     floats = [i for i, p in enumerate(fn.parameters) if p.dtype.is_float]
     if not floats or not any(result.dtype.is_float for result in fn.results):
-        return "nothing to differentiate", True
+        return Verdict(name, True, "nothing to differentiate")
     try:
-        trio = _Trio.of(fn, floats)
+        made = _Derivatives.of(fn, floats)
     except GradcError as error:
-        return str(error), False
+        return Verdict(name, False, str(error))
     rng = np.random.default_rng(options.seed)
-    tolerance = DOUBLE
+    allowed = DOUBLE
     if any(value.dtype.name == "f32" for value in (*fn.parameters, *fn.results)):
-        tolerance = SINGLE
-    worst = Outcome(0.0, 0.0)
+        allowed = SINGLE
+    worst = Outcome()
     for _ in range(options.points):
         try:
-            found = _at_random_point(trio, rng, options, tolerance)
+            found = _at_random_point(made, rng, options, allowed)
         except (ValueError, IndexError) as error:
-            return f"no point could be made: {error}", False
+            return Verdict(name, False, f"no point could be made: {error}")
         if found is None:
-            return "not finite at a random point; choose another range by --low and --high", False
-        worst = Outcome(
-            max(worst.differences, found.differences), max(worst.adjoint, found.adjoint)
-        )
-    fine = worst.differences <= tolerance.differences and worst.adjoint <= tolerance.adjoint
+            text = "not finite at a random point; choose another range by --low and --high"
+            return Verdict(name, False, text)
+        worst = worst.worst(found)
+    return Verdict(name, worst.is_within(allowed), _text(worst, allowed), worst, allowed)
+
+
+def _text(worst: Outcome, allowed: Tolerance) -> str:
     return (
-        f"forward against differences {worst.differences:.1e} (allowed {tolerance.differences:.0e})"
-        f", forward against reverse {worst.adjoint:.1e} (allowed {tolerance.adjoint:.0e})",
-        fine,
+        f"forward against differences {worst.differences:.1e} (allowed {allowed.differences:.0e}), "
+        f"forward against reverse {worst.adjoint:.1e} (allowed {allowed.adjoint:.0e}), "
+        f"second order {worst.second_order:.1e} (allowed {allowed.differences:.0e}), "
+        f"condition {worst.condition:.1e}"
     )
 
 
+def _numbers(outcome: Outcome) -> tuple[float, ...]:
+    return outcome.differences, outcome.adjoint, outcome.second_order, outcome.condition
+
+
 @dataclass(frozen=True, slots=True)
-class _Trio:
-    """A function and its two derivatives as native code; `floats` are the varied parameters."""
+class _Derivatives:
+    """A function and its derivatives as native code; `floats` are the varied parameters."""
 
     fn: Function
     floats: Sequence[int]
     value: Native
     forward: Native
     reverse: Native
+    second: Native
 
     @classmethod
-    def of(cls, fn: Function, floats: Sequence[int]) -> _Trio:
+    def of(cls, fn: Function, floats: Sequence[int]) -> _Derivatives:
         names = tuple(fn.parameter_names[i] for i in floats)
-        made = (fn, forms.jvp(fn, names), forms.vjp(fn, names))
+        reverse = forms.vjp(fn, names)
+        made = (fn, forms.jvp(fn, names), reverse, pushforward(reverse, floats))
         return cls(fn, floats, *(CompiledFunction(f, single=False) for f in made))
 
 
 def _at_random_point(
-    trio: _Trio, rng: np.random.Generator, options: argparse.Namespace, tolerance: Tolerance
+    made: _Derivatives, rng: np.random.Generator, options: argparse.Namespace, allowed: Tolerance
 ) -> Outcome | None:
     """The errors at one point, or None where the function is not finite there."""
-    fn = trio.fn
+    fn, floats = made.fn, made.floats
     sizes = _random_sizes(fn, rng)
     point = [_random(p.type, sizes, rng, options) for p in fn.parameters]
-    tangents = [_direction(point[i].shape, point[i].dtype, rng) for i in trio.floats]
-    values = trio.value(*point)
-    float_results = [i for i, result in enumerate(fn.results) if result.dtype.is_float]
-    if not all(np.isfinite(values[i]).all() for i in float_results):
+    tangents = [_direction(point[i].shape, point[i].dtype, rng) for i in floats]
+    values = made.value(*point)
+    moving = [i for i, result in enumerate(fn.results) if result.dtype.is_float]
+    if not all(np.isfinite(values[i]).all() for i in moving):
         return None
-    pushed = trio.forward(*point, *tangents)[len(values) :]
+    pushed = made.forward(*point, *tangents)[len(values) :]
     cotangents = [_cotangent(np.asarray(value), rng) for value in values]
-    pulled = trio.reverse(*point, *cotangents)[len(values) :]
-    forward = _dot(cotangents, pushed)
-    reverse = _dot(tangents, pulled)
+    pulled = made.reverse(*point, *cotangents)[len(values) :]
+    bent = made.second(*point, *cotangents, *tangents)[2 * len(values) + len(floats) :]
+
+    def moved(step: float) -> list[Array]:
+        found = list(point)
+        for i, t in zip(floats, tangents, strict=True):
+            found[i] = np.asarray(point[i] + step * t, point[i].dtype)
+        return found
+
+    def first_at(step: float) -> list[Array]:
+        found = made.value(*moved(step))
+        return [np.asarray(found[i], float) for i in moving]
+
+    def gradient_at(step: float) -> list[Array]:
+        found = made.reverse(*moved(step), *cotangents)[len(values) :]
+        return [np.asarray(g, float) for g in found]
+
+    first = _against_differences([pushed[i] for i in moving], first_at, allowed)
+    second = _against_differences(bent, gradient_at, allowed)
+    if first is None or second is None:
+        return None
+    gap = abs(_dot(cotangents, pushed) - _dot(tangents, pulled))
     scale = _dot(map(np.abs, cotangents), map(np.abs, pushed)) + _dot(
         map(np.abs, tangents), map(np.abs, pulled)
     )
-    differences = _differences(trio, point, tangents, float_results, tolerance.step)
-    if differences is None:
-        return None
-    size = max(1.0, *(float(np.max(np.abs(d), initial=0.0)) for d in differences))
-    error = max(
-        float(np.max(np.abs(np.asarray(p, float) - d), initial=0.0))
-        for p, d in zip((pushed[i] for i in float_results), differences, strict=True)
-    )
-    return Outcome(error / size, abs(forward - reverse) / max(scale, 1e-300))
+    return Outcome(first[0], gap / max(scale, 1e-300), second[0], first[1])
 
 
-def _differences(
-    trio: _Trio,
-    point: Sequence[Array],
-    tangents: Sequence[Array],
-    results: Sequence[int],
-    step: float,
-) -> list[Array] | None:
-    """Central differences along the tangents with steps h and h/2, extrapolated to order h^4."""
+def _against_differences(
+    derivatives: Sequence[Array], at: Callable[[float], list[Array]], allowed: Tolerance
+) -> tuple[float, float] | None:
+    """The error of derivatives relative to the largest entry, and their condition.
+
+    `at(step)` are the values a step along the tangents. Central differences with steps h and h/2
+    are extrapolated to order h^4. What rounding of the values explains is no error. None where a
+    value is not finite.
+    """
 
     def central(h: float) -> list[Array]:
-        ends = []
-        for sign in (1.0, -1.0):
-            moved = list(point)
-            for i, t in zip(trio.floats, tangents, strict=True):
-                moved[i] = np.asarray(point[i] + sign * h * t, point[i].dtype)
-            ends.append(trio.value(*moved))
-        above, below = ends
-        return [
-            (np.asarray(above[i], float) - np.asarray(below[i], float)) / (2 * h) for i in results
-        ]
+        return [(a - b) / (2 * h) for a, b in zip(at(h), at(-h), strict=True)]
 
+    h = allowed.step
     found = [
         np.asarray((4 * fine - coarse) / 3)
-        for fine, coarse in zip(central(step / 2), central(step), strict=True)
+        for fine, coarse in zip(central(h / 2), central(h), strict=True)
     ]
-    return found if all(np.isfinite(d).all() for d in found) else None
+    if not all(np.isfinite(d).all() for d in found):
+        return None
+    values = max((_largest(v) for v in at(0.0)), default=0.0)
+    size = max((_largest(d) for d in (*found, *derivatives)), default=0.0)
+    noise = 16 * allowed.rounding * values / h
+    error = max(
+        (_largest(np.asarray(a, float) - d) for a, d in zip(derivatives, found, strict=True)),
+        default=0.0,
+    )
+    relative = max(0.0, error - noise) / max(size, 1e-300)
+    return relative, values / size if size else 0.0
+
+
+def _largest(x: Array) -> float:
+    """The largest magnitude; nan counts as infinite, nothing as 0."""
+    return float(np.max(np.nan_to_num(np.abs(x), nan=np.inf), initial=0.0))
 
 
 def _random_sizes(fn: Function, rng: np.random.Generator) -> dict[str, int]:
