@@ -261,6 +261,23 @@ def test_wrong_annotations() -> None:
         def several(*x: f64) -> Any:
             return x[0]
 
+    for length in (1.5, True, [2, 3], -1):
+
+        def wrong(x: Any) -> Any:
+            return x
+
+        wrong.__annotations__["x"] = f64[length]  # type: ignore[index]
+        with pytest.raises((TypeError, ValueError), match="a length is"):
+            gradc.function(wrong)
+
+
+def test_lengths_in_annotations_may_be_of_numpy() -> None:
+    @gradc.function
+    def f(x: f64[np.int64(3), None]) -> Any:  # type: ignore[misc, type-arg]
+        return x + 1
+
+    assert f(np.zeros((3, 2))).shape == (3, 2)
+
 
 def test_variables_of_one_name_and_no_name() -> None:
     a, b, c = gt.scalar("x"), gt.scalar("x"), gt.scalar()

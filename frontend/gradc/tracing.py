@@ -16,7 +16,7 @@ from gradc.ir.span import Span
 from gradc.ir.transforms.rebuild import substitute_in_function, unused_name
 from gradc.ir.types import ArrayType, DType, TypeRuleError, bool_, f64, i64
 from gradc.tensor.operands import asarray
-from gradc.tensor.sizes import anonymous_size, display, has_anonymous, is_anonymous
+from gradc.tensor.sizes import as_shape, display, has_anonymous, is_anonymous
 from gradc.tensor.source import users_names
 from gradc.tensor.variable import Tensor
 
@@ -242,9 +242,9 @@ def _annotated_type(annotation: Any) -> ArrayType | None:
     if isinstance(annotation, DType):
         return ArrayType(annotation)
     if isinstance(annotation, ArrayType):
-        dims = tuple(anonymous_size() if dim is None else dim for dim in annotation.shape)
-        if any(has_anonymous(d) for d, given in zip(dims, annotation.shape, strict=True) if given):
+        named = [dim for dim in annotation.shape if isinstance(dim, SizeExpr)]
+        if any(map(has_anonymous, named)):
             raise GradcValueError(f"{display(annotation)}: a size name begins with two underscores")
-        return annotation.with_shape(dims)
+        return annotation.with_shape(as_shape(annotation.shape))
     numbers = {float: f64, int: i64, bool: bool_}
     return ArrayType(numbers[annotation]) if annotation in numbers else None
