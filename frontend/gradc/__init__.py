@@ -10,7 +10,7 @@
     gradient = gradc.grad(loss, wrt="w")
 
 Names are loaded when they are first used: a program that only loads a compiled library imports
-neither LLVM nor a parser.
+neither LLVM nor a parser, and `import gradc` alone not even NumPy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from gradc.errors import (
     GradientError,
     NullTypeGradError,
 )
-from gradc.ir.types import DisconnectedType, NullType, bool_, f32, f64, i32, i64
 
 if TYPE_CHECKING:
     from gradc import custom, external, tensor
@@ -65,6 +64,7 @@ if TYPE_CHECKING:
         undefined_grad,
         zero_grad,
     )
+    from gradc.ir.types import DisconnectedType, NullType, bool_, f32, f64, i32, i64
     from gradc.libraries import BuildReport, build
     from gradc.null import NoGradient
     from gradc.runtime.module import LoadError, Module, load
@@ -178,6 +178,10 @@ _MODULES = (
             "undefined_grad",
             "zero_grad",
         ),
+    ),
+    (
+        "gradc.ir.types",
+        ("DisconnectedType", "NullType", "bool_", "f32", "f64", "i32", "i64"),
     ),
     ("gradc.libraries", ("BuildReport", "build")),
     ("gradc.null", ("NoGradient",)),

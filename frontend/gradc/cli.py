@@ -26,6 +26,7 @@ class UsageError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process' exit code."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no threads are started for NumPy
     options = _parser().parse_args(arguments)
     try:
         code = _command(options.command)(options)
@@ -155,11 +156,18 @@ def _add_build(commands: Commands) -> None:
     build = _on_source(commands, "build", "compile the exports to a shared library")
     build.add_argument("-o", "--output", required=True, metavar="LIB", help="e.g. libmodel.so")
     build.add_argument("--target", metavar="T", help="native, a CPU, or triple/cpu/features")
+    _add_fast_math(build)
     build.add_argument("--json", action="store_true", help="diagnostics as JSON")
     build.add_argument("--time-passes", action="store_true", help="print the time of each pass")
     build.add_argument("--print-after", metavar="PASS", help="print the graph after a pass")
     build.add_argument(
         "--stop-after", metavar="PASS", help="print the graph after a pass and build nothing"
+    )
+
+
+def _add_fast_math(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--fast-math", action="store_true", help="let the last digits of results differ"
     )
 
 
@@ -186,6 +194,7 @@ def _add_run(commands: Commands) -> None:
 def _add_emit(commands: Commands) -> None:
     emit = _on_source(commands, "emit", "print functions at a stage of compilation")
     emit.add_argument("--stage", choices=STAGES, default="ir")
+    _add_fast_math(emit)
     emit.add_argument("-f", "--function", metavar="FUNCTION", help="only this function")
     emit.add_argument("-o", "--output", metavar="FILE", help="write to a file")
 
