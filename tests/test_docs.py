@@ -242,9 +242,19 @@ def test_every_option_is_documented() -> None:
     assert set(_options()) <= documented | obvious
 
 
-def _options() -> Iterator[str]:
+def test_every_command_is_documented() -> None:
+    manual = (ROOT / "docs" / "language.md").read_text("utf-8")
+    documented = re.findall(r"^\| `gradc ([\w-]+)", manual, re.M)
+    assert sorted(documented) == sorted(_commands())
+
+
+def _commands() -> dict[str, argparse.ArgumentParser]:
     parser = cli._parser()
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    for command in commands.choices.values():
+    return dict(commands.choices)
+
+
+def _options() -> Iterator[str]:
+    for command in _commands().values():
         for action in command._actions:
             yield from action.option_strings
