@@ -40,6 +40,7 @@ def emit_module(
     _define_bytes(module, "@gradc_manifest", manifest.encode() + b"\0", exported=True)
     _define_bytes(module, "@gradc.zero", bytes(8))
     for program in programs:
+        module.fast_math = program.fast_math
         constants = _constants(module, program, shared)
         scratch = product_scratch(program.kernels, target.vector_bits)
         slots = (*program.slots, (scratch,)) if scratch else program.slots

@@ -2,7 +2,8 @@
 
 Sums, and products that are terms of sums, carry LLVM's `contract` flag: such a product may be
 rounded together with the sum (fma) where the machine can. Other products are not, so that a value
-that two kernels compute has the same bits in both. Nothing is reassociated.
+that two kernels compute has the same bits in both. Nothing is reassociated, unless the program asks
+for fast mathematics.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ _FLOAT = {
     "sub": "fsub contract",
     "mul": "fmul",
     "term": "fmul contract",
+    "div": "fdiv",
+}
+_FAST = {
+    "add": "fadd reassoc contract",
+    "sub": "fsub reassoc contract",
+    "mul": "fmul reassoc contract",
+    "term": "fmul reassoc contract",
     "div": "fdiv",
 }
 _INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "term": "mul"}
@@ -244,7 +252,8 @@ def _logic(w: Writer, op: str, lanes: int, args: Sequence[str]) -> str:
 def _float(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
     kind = llvm_type(dtype, lanes)
     if op in _FLOAT:
-        return w.let(f"{_FLOAT[op]} {kind} {args[0]}, {args[1]}")
+        instructions = _FAST if w.module.fast_math else _FLOAT
+        return w.let(f"{instructions[op]} {kind} {args[0]}, {args[1]}")
     if op == "neg":
         return w.let(f"fneg {kind} {args[0]}")
     if op in ("min", "max"):  # a NaN wins; which of -0.0 and 0.0 does is left open, as in NumPy

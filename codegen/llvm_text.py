@@ -73,6 +73,7 @@ class Module:
 
     target: Target
     shares_products: bool = False  # the packed matrix product is external
+    fast_math: bool = False  # of the program that is being written
     declarations: dict[str, str] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
 

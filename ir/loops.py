@@ -231,6 +231,7 @@ class Program:
     The arena (the workspace) holds `slots` one after another, each rounded up to 64 bytes. A slot
     is given by bounds: it has as many bytes as the largest of them.
     `sizes` are the names that dimensions read. `requires` are checked before anything runs.
+    `fast_math`: sums may be reassociated, and every product fused with the sum that takes it.
     """
 
     name: str
@@ -242,6 +243,7 @@ class Program:
     constants: tuple[Buffer, ...] = ()
     slots: tuple[tuple[Dim, ...], ...] = ()
     requires: tuple[Requirement, ...] = ()
+    fast_math: bool = False
 
 
 # What a native function returns; negative: -1 - (the index of the requirement that failed).

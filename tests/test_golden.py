@@ -22,6 +22,7 @@ from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.fold import fold_constants
 from gradc.ir.passes.pipeline import optimize
+from gradc.ir.passes.reciprocals import share_reciprocals
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
 from gradc.ir.passes.stability import stabilize
@@ -50,6 +51,7 @@ TRANSFORMS: dict[str, Callable[[Function], Function]] = {
     "simplify": simplify_algebra,
     "stability": stabilize,
     "contractions": form_contractions,
+    "reciprocals": share_reciprocals,
     "pushforward": lambda fn: pushforward(fn, every_parameter(fn)),
     "pullback": lambda fn: pullback(fn, every_parameter(fn)),
     "batch": lambda fn: batch(fn, [0] + [None] * (len(fn.parameters) - 1), 5),

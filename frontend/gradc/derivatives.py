@@ -370,7 +370,8 @@ def _of_function(
         return form(fn, wrt)
     made = form(fn.ir, wrt)
     one_target = wrt is None or isinstance(wrt, str | int)
-    return CompiledFunction(made, single and one_target and len(made.results) == 1)
+    single = single and one_target and len(made.results) == 1
+    return CompiledFunction(made, single, fast_math=fn.fast_math)
 
 
 def _zero_or_disconnected(output: Value, targets: Sequence[Value]) -> Cotangent:

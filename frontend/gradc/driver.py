@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import get_ident
 from typing import Any, overload
@@ -17,7 +17,7 @@ from gradc.ir.dims import Dim, SizeExpr, names_of, size, substitute
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.loops import Program
 from gradc.ir.ops.external import ExternalCode, external_calls
-from gradc.ir.passes.pipeline import optimize
+from gradc.ir.passes.pipeline import DEFAULT, FAST, optimize
 from gradc.ir.text import print_function
 from gradc.ir.transforms.inline import inline
 from gradc.native import native_function, symbol_of
@@ -37,12 +37,14 @@ class CompiledFunction(Dispatcher):
 
     ir: the function's graph. single: whether a call gives an array, rather than a tuple of arrays.
     Arguments go by position or name; `out=` takes the array(s) to write to. `traps`: a result that
-    is not finite raises NotFiniteError, see `trap_nan`.
+    is not finite raises NotFiniteError, see `trap_nan`. `fast_math`: results may differ in their
+    last digits from what IEEE arithmetic in the written order gives, see docs/numerics.md.
     """
 
     ir: Function
     single: bool = True
     traps: bool = False
+    fast_math: bool = False
 
     def fallback(self, *args: Any, **kwargs: Any) -> Any:
         """A call that no native code took: the first one, one with variables, or a wrong one."""
@@ -74,7 +76,7 @@ class CompiledFunction(Dispatcher):
         return result if self.single or type(result) is tuple else (result,)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.ir, self.single, self.traps)
+        return type(self), (self.ir, self.single, self.traps, self.fast_math)
 
     @property
     def __name__(self) -> str:
@@ -91,7 +93,7 @@ class CompiledFunction(Dispatcher):
     @cached_property
     def optimized(self) -> Function:
         """The graph after all passes."""
-        return optimize(self.ir)
+        return optimize(self.ir, FAST if self.fast_math else DEFAULT)
 
     @cached_property
     def program(self) -> Program:
@@ -100,7 +102,8 @@ class CompiledFunction(Dispatcher):
         from gradc.codegen.lower import lower
         from gradc.codegen.target import host
 
-        return lower(self.optimized, symbol_of(self.ir), Choices(host().vector_bits))
+        program = lower(self.optimized, symbol_of(self.ir), Choices(host().vector_bits))
+        return replace(program, fast_math=self.fast_math)
 
     @cached_property
     def native(self) -> NativeFunction:
@@ -110,7 +113,7 @@ class CompiledFunction(Dispatcher):
 
             native = native_with_external(self.ir.name, self.program, self._external)
         else:
-            native = native_function(self.ir, lambda: self.program)
+            native = native_function(self.ir, lambda: self.program, fast_math=self.fast_math)
         if not self.traps and not self._callbacks:
             self.attach(native, not self.single)
         return native
@@ -181,16 +184,27 @@ class CompiledFunction(Dispatcher):
 def function(inputs: Callable[..., Any], /) -> CompiledFunction: ...
 @overload
 def function(
-    inputs: Sequence[Tensor], outputs: Any, /, *, name: str | None = None, trap_nan: bool = False
+    inputs: Sequence[Tensor],
+    outputs: Any,
+    /,
+    *,
+    name: str | None = None,
+    trap_nan: bool = False,
+    fast_math: bool = False,
 ) -> CompiledFunction: ...
 @overload
 def function(
-    *, name: str | None = None, trap_nan: bool = False
+    *, name: str | None = None, trap_nan: bool = False, fast_math: bool = False
 ) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
 
 
 def function(
-    inputs: Any = None, outputs: Any = None, *, name: str | None = None, trap_nan: bool = False
+    inputs: Any = None,
+    outputs: Any = None,
+    *,
+    name: str | None = None,
+    trap_nan: bool = False,
+    fast_math: bool = False,
 ) -> Any:
     """A callable that computes `outputs` from `inputs`, as native code.
 
@@ -201,27 +215,30 @@ def function(
         def loss(w: f64["d"], X: f64["n", "d"]): ...
 
     Inputs that no output needs are allowed. With `trap_nan` a call raises NotFiniteError where a
-    result is not finite. Raises RepeatedInputError, MissingInputError,
-    GradcTypeError and GradcValueError, see `tracing.make_function`.
+    result is not finite; `fast_math` lets the last digits of results differ (docs/numerics.md).
+    Raises RepeatedInputError, MissingInputError, GradcTypeError and GradcValueError, see
+    `tracing.make_function`.
     """
     if isinstance(inputs, Function):
-        return CompiledFunction(inputs, len(inputs.results) == 1, trap_nan)
+        return CompiledFunction(inputs, len(inputs.results) == 1, trap_nan, fast_math)
     if inputs is None:
-        return lambda python: _traced(python, name, trap_nan)
+        return lambda python: _traced(python, name, trap_nan, fast_math)
     if callable(inputs):
-        return _traced(inputs, name, trap_nan)
+        return _traced(inputs, name, trap_nan, fast_math)
     if isinstance(inputs, Tensor) or not isinstance(inputs, Sequence):
         raise GradcTypeError(f"function: the inputs are a list of variables, not {inputs!r}")
     several = isinstance(outputs, tuple | list)
     if outputs is None or (several and not outputs):
         raise GradcTypeError("function: there are no outputs")
     made = make_function(inputs, outputs if several else [outputs], name or "function")
-    return CompiledFunction(made, not several, trap_nan)
+    return CompiledFunction(made, not several, trap_nan, fast_math)
 
 
-def _traced(python: Callable[..., Any], name: str | None, traps: bool) -> CompiledFunction:
+def _traced(
+    python: Callable[..., Any], name: str | None, traps: bool, fast_math: bool
+) -> CompiledFunction:
     made, single = trace(python, name)
-    compiled = CompiledFunction(made, single, traps)
+    compiled = CompiledFunction(made, single, traps, fast_math)
     if python.__doc__:
         compiled.__dict__["__doc__"] = python.__doc__
     return compiled

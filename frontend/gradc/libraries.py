@@ -21,7 +21,7 @@ from gradc.driver import CompiledFunction
 from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.function import Function
 from gradc.ir.ops.external import external_calls
-from gradc.ir.passes.pipeline import optimize
+from gradc.ir.passes.pipeline import DEFAULT, FAST, optimize
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ def build(
     /,
     *,
     target: str | Target | None = None,
+    fast_math: bool = False,
     **named: CompiledFunction | Function,
 ) -> BuildReport:
     """Write a shared library with these functions, its C header and its manifest.
@@ -53,7 +54,8 @@ def build(
         gradc.build("libmodel.so", loss=loss, loss_grad=gradc.value_and_grad(loss, wrt="w"))
 
     writes `libmodel.so`, `model.h`, `model.json`: all three or none. `target` is as on the command
-    line ("native", "x86-64-v3", "aarch64-linux-gnu/neoverse-n1").
+    line ("native", "x86-64-v3", "aarch64-linux-gnu/neoverse-n1"). `fast_math`, or a function made
+    with it, lets the last digits of results differ (docs/numerics.md).
 
     Raises ValueError for a name that C cannot use, LinkError where no linker works, OSError.
     """
@@ -69,10 +71,18 @@ def build(
     machine = target if isinstance(target, Target) else parse_target(target or "native")
     seconds: dict[str, float] = {}
     with _timed("optimize", seconds):
-        optimized = {name: optimize(graph) for name, graph in graphs.items()}
+        fast = {name for name, given in wanted.items() if fast_math or _is_fast(given)}
+        optimized = {
+            name: optimize(graph, FAST if name in fast else DEFAULT)
+            for name, graph in graphs.items()
+        }
     external = _external_files(optimized)
     with _timed("lower", seconds):
-        programs = [lower(fn, name, Choices(machine.vector_bits)) for name, fn in optimized.items()]
+        choices = Choices(machine.vector_bits)
+        programs = [
+            replace(lower(fn, name, choices), fast_math=name in fast)
+            for name, fn in optimized.items()
+        ]
     manifest = manifest_of(programs, machine)
     with _timed("emit", seconds):
         text = emit_module(programs, manifest, machine)
@@ -82,9 +92,7 @@ def build(
         folder = Path(name)
         triple = None if machine.triple == host().triple else machine.triple
         inputs = [
-            compile_source(Path(file), folder, triple)
-            if file.endswith(".c")
-            else file
+            compile_source(Path(file), folder, triple) if file.endswith(".c") else file
             for file in external
         ]
         link(code, folder / library.name, symbols, manifest, inputs=inputs)
@@ -110,6 +118,10 @@ def _external_files(functions: Mapping[str, Function]) -> tuple[str, ...]:
                 )
             files.update(dict.fromkeys(code.files))
     return tuple(files)
+
+
+def _is_fast(function: object) -> bool:
+    return isinstance(function, CompiledFunction) and function.fast_math
 
 
 def _graph(name: str, function: object) -> Function:

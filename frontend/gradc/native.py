@@ -23,7 +23,9 @@ def symbol_of(fn: Function) -> str:
     return f"jit_{fn.name}"
 
 
-def native_function(fn: Function, program: Callable[[], Program]) -> NativeFunction:
+def native_function(
+    fn: Function, program: Callable[[], Program], *, fast_math: bool = False
+) -> NativeFunction:
     """The function as native code; `program` gives its loops, if they are needed."""
     folder, external = cache_folder(), external_calls(fn)
     if external:  # their addresses are those of this process
@@ -31,7 +33,7 @@ def native_function(fn: Function, program: Callable[[], Program]) -> NativeFunct
         return _loaded(fn, *_compiled(program()), imports)
     if folder is None:
         return _loaded(fn, *_compiled(program()))
-    key = entry_key(print_function(fn))
+    key = entry_key(print_function(fn) + ("-- fast mathematics" if fast_math else ""))
     found = _from_cache(fn, folder, key)
     if found is not None:
         return found

@@ -12,6 +12,7 @@ from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.expansion import expand_to_primitives
 from gradc.ir.passes.fold import fold_constants
+from gradc.ir.passes.reciprocals import share_reciprocals
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
 from gradc.ir.passes.stability import stabilize
@@ -49,6 +50,15 @@ DEFAULT: Pipeline = (
     form_contractions,
     simplify_shapes,
     share_common_subexpressions,
+    eliminate_dead_code,
+)
+
+# The same where results may differ in rounding, as `--fast-math` allows.
+FAST: Pipeline = (
+    *DEFAULT,
+    share_reciprocals,
+    share_common_subexpressions,
+    simplify_algebra,
     eliminate_dead_code,
 )
 

@@ -27,7 +27,7 @@ from gradc.ir.ops.constants import (
     size_value,
     zeros_like,
 )
-from gradc.ir.ops.elementwise import sqrt
+from gradc.ir.ops.elementwise import exp, sqrt
 from gradc.ir.ops.logic import logical_and, logical_not, logical_or, where
 from gradc.ir.ops.structural import broadcast, other_axes, sum_
 from gradc.ir.passes.matching import (
@@ -206,7 +206,7 @@ def _negate(made: Equation) -> Value | None:
 
 
 def _small_power(made: Equation) -> Value | None:
-    """x ** 0, 1, 2, 3, 4, -1 and 0.5 by multiplication, division and sqrt."""
+    """x ** 0, 1, 2, 3, 4, -1, -2 and 0.5, 1.5, -0.5 by multiplication, division and sqrt."""
     x, y = made.inputs
     exponent = constant_number(y)
     if exponent == 0:
@@ -218,12 +218,38 @@ def _small_power(made: Equation) -> Value | None:
         return square if exponent == 2 else square * (x if exponent == 3 else square)
     if not x.dtype.is_float:
         return None
-    result: Value | None = None
-    if exponent == -1:
-        result = div(ones_like(x), x)
-    elif exponent == 0.5:
-        result = sqrt(x)
-    return result
+    if exponent in (-1, -2):
+        result: Value = div(ones_like(x), x if exponent == -1 else x * x)
+        return result
+    return _half_power(x, exponent)
+
+
+def _half_power(x: Value, exponent: float | None) -> Value | None:
+    """x ** 0.5, 1.5 and -0.5 by a square root."""
+    if exponent not in (0.5, 1.5, -0.5):
+        return None
+    root: Value = sqrt(x)
+    if exponent == 1.5:
+        return x * root
+    inverse: Value = div(ones_like(x), root)
+    return root if exponent == 0.5 else inverse
+
+
+def _multiply_equal_roots(made: Equation) -> Value | None:
+    """sqrt(x) * sqrt(x) -> x, where x is certainly not negative: a nan does not vanish."""
+    x, y = made.inputs
+    if x is not y:
+        return None
+    source = input_of(x, sqrt)
+    return source if source is not None and _is_nonnegative(source) else None
+
+
+def _is_nonnegative(x: Value) -> bool:
+    """Whether no entry of x is below zero (an entry may be a nan)."""
+    factors = inputs_of(x, mul)
+    if factors is not None:
+        return factors[0] is factors[1]
+    return x.owner is not None and x.owner.op in (exp, abs_, sqrt)
 
 
 # --- selection -----------------------------------------------------------------------------------
@@ -345,6 +371,7 @@ _RULES: Rules = {
         _number_last,
         _multiply_negatives,
         _multiply_twice,
+        _multiply_equal_roots,
         _scale_before_broadcast,
     ),
     div: (_divide_by_number, _divide_negatives),

@@ -71,7 +71,7 @@ def _link(exports: Mapping[str, Function], options: argparse.Namespace) -> int:
     except (ValueError, CompileError) as error:
         raise UsageError(str(error)) from error
     try:
-        report = build(options.output, exports, target=target)
+        report = build(options.output, exports, target=target, fast_math=options.fast_math)
     except LinkError as error:
         raise OSError(str(error)) from error
     for file in (report.library, report.header, report.manifest):
@@ -136,7 +136,7 @@ def emit_stage(options: argparse.Namespace) -> int:
         return OK
     elaborated = read_module(options.file)
     chosen = _chosen(elaborated, options.function)
-    text = "\n".join(_stage(fn, options.stage) for fn in chosen.values())
+    text = "\n".join(_stage(fn, options.stage, options.fast_math) for fn in chosen.values())
     write_text(text if text.endswith("\n") else text + "\n", options.output)
     return OK
 
@@ -150,7 +150,7 @@ def _chosen(module: ElaboratedModule, name: str | None) -> Mapping[str, Function
     return chosen
 
 
-def _stage(fn: Function, stage: str) -> str:
+def _stage(fn: Function, stage: str, fast_math: bool) -> str:
     from gradc import forms
     from gradc.driver import CompiledFunction
 
@@ -164,7 +164,7 @@ def _stage(fn: Function, stage: str) -> str:
             raise UsageError(f"`{fn.name}` has no parameter of a float type")
         is_scalar = len(fn.results) == 1 and fn.results[0].shape == ()
         return print_function((forms.value_and_grad if is_scalar else forms.vjp)(fn, wrt))
-    return CompiledFunction(fn, len(fn.results) == 1).stage(stage)
+    return CompiledFunction(fn, len(fn.results) == 1, fast_math=fast_math).stage(stage)
 
 
 def show_tree(node: object, depth: int = 0) -> str:
