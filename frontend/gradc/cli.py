@@ -157,18 +157,11 @@ def _add_build(commands: Commands) -> None:
     build.add_argument("-o", "--output", required=True, metavar="LIB", help="e.g. libmodel.so")
     build.add_argument("--target", metavar="T", help="native, a CPU, or triple/cpu/features")
     _add_fast_math(build)
-    _add_fast_math(build)
     build.add_argument("--json", action="store_true", help="diagnostics as JSON")
     build.add_argument("--time-passes", action="store_true", help="print the time of each pass")
     build.add_argument("--print-after", metavar="PASS", help="print the graph after a pass")
     build.add_argument(
         "--stop-after", metavar="PASS", help="print the graph after a pass and build nothing"
-    )
-
-
-def _add_fast_math(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--fast-math", action="store_true", help="let the last digits of results differ"
     )
 
 
@@ -201,7 +194,6 @@ def _add_run(commands: Commands) -> None:
 def _add_emit(commands: Commands) -> None:
     emit = _on_source(commands, "emit", "print functions at a stage of compilation")
     emit.add_argument("--stage", choices=STAGES, default="ir")
-    _add_fast_math(emit)
     _add_fast_math(emit)
     emit.add_argument("-f", "--function", metavar="FUNCTION", help="only this function")
     emit.add_argument("-o", "--output", metavar="FILE", help="write to a file")
