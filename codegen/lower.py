@@ -165,7 +165,7 @@ def _replaced(
 
 def _stored_type(value: Value, step: Scheduled) -> ArrayType:
     if isinstance(step, RowGroup) and value in step.local:
-        return value.type.with_shape((step.block, *value.shape[1:]))
+        return step.block_type(value)
     return value.type
 
 
