@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 
 def _words(text: str) -> frozenset[str]:
@@ -59,3 +60,31 @@ def parameter_name(name: str, taken: set[str]) -> str:
         name += "_"
     taken.add(name)
     return name
+
+
+MANIFEST_SYMBOL = "gradc_manifest"
+
+
+def exported_symbols(names: Iterable[str]) -> tuple[str, ...]:
+    """The symbols of a library with the functions `names`: all that it exports.
+
+    Raises ValueError for a name that C cannot use, that replaces a function of the C library, or
+    whose symbols clash with another's.
+    """
+    names = tuple(names)
+    found: dict[str, str] = {MANIFEST_SYMBOL: "the manifest"}
+    for name in names:
+        check_name(name)
+        for symbol in function_symbols(name):
+            if symbol in found:
+                raise ValueError(
+                    f"the symbol {symbol} of {name} is already that of {found[symbol]}; "
+                    "export one of them under another name"
+                )
+            found[symbol] = name
+    return tuple(found)
+
+
+def function_symbols(name: str) -> tuple[str, str, str, str]:
+    """The function, its workspace query, and the generic forms of both."""
+    return name, f"{name}_workspace", f"gradc_call_{name}", f"gradc_workspace_{name}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 from gradc.codegen.buffers import arena_text
-from gradc.codegen.c_names import check_name, parameter_name
+from gradc.codegen.c_names import exported_symbols as exported_symbols
+from gradc.codegen.c_names import function_symbols as function_symbols
+from gradc.codegen.c_names import parameter_name
 from gradc.codegen.llvm_product import product_scratch
 from gradc.ir.dims import Dim
 from gradc.ir.loops import Buffer, Program
@@ -22,8 +23,6 @@ from gradc.runtime.manifest import (
     read_manifest,
     write_manifest,
 )
-
-MANIFEST_SYMBOL = "gradc_manifest"
 
 _C_TYPES = {"f64": "double", "f32": "float", "i64": "int64_t", "i32": "int32_t", "bool": "bool"}
 
@@ -39,31 +38,6 @@ class TargetLike(Protocol):
     def features(self) -> str: ...
     @property
     def vector_bits(self) -> int: ...
-
-
-def exported_symbols(names: Iterable[str]) -> tuple[str, ...]:
-    """The symbols of a library with the functions `names`: all that it exports.
-
-    Raises ValueError for a name that C cannot use, that replaces a function of the C library, or
-    whose symbols clash with another's.
-    """
-    names = tuple(names)
-    found: dict[str, str] = {MANIFEST_SYMBOL: "the manifest"}
-    for name in names:
-        check_name(name)
-        for symbol in function_symbols(name):
-            if symbol in found:
-                raise ValueError(
-                    f"the symbol {symbol} of {name} is already that of {found[symbol]}; "
-                    "export one of them under another name"
-                )
-            found[symbol] = name
-    return tuple(found)
-
-
-def function_symbols(name: str) -> tuple[str, str, str, str]:
-    """The function, its workspace query, and the generic forms of both."""
-    return name, f"{name}_workspace", f"gradc_call_{name}", f"gradc_workspace_{name}"
 
 
 def manifest_of(programs: Iterable[Program], target: TargetLike) -> str:
@@ -209,6 +183,8 @@ def _dim(dim: Dim) -> int | str:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
     try:
         return version("gradc")
     except PackageNotFoundError:

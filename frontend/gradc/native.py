@@ -12,7 +12,6 @@ from pathlib import Path
 from gradc.cache import cache_folder, entry_key, open_entry, read_object, store_object
 from gradc.ir.function import Function
 from gradc.ir.loops import Program
-from gradc.ir.ops.external import external_calls
 from gradc.ir.text import print_function
 from gradc.runtime._core import NativeFunction
 from gradc.runtime.manifest import Manifest, read_manifest
@@ -26,11 +25,11 @@ def symbol_of(fn: Function) -> str:
 def native_function(
     fn: Function, program: Callable[[], Program], *, fast_math: bool = False
 ) -> NativeFunction:
-    """The function as native code; `program` gives its loops, if they are needed."""
-    folder, external = cache_folder(), external_calls(fn)
-    if external:  # their addresses are those of this process
-        imports = {str(made.attrs["symbol"]): code.address() for made, code in external}
-        return _loaded(fn, *_compiled(program()), imports)
+    """The function as native code; `program` gives its loops, if they are needed.
+
+    The function calls no external code: what that is, its text does not say.
+    """
+    folder = cache_folder()
     if folder is None:
         return _loaded(fn, *_compiled(program()))
     key = entry_key(print_function(fn) + ("-- fast mathematics" if fast_math else ""))
@@ -64,14 +63,12 @@ def _from_cache(fn: Function, folder: Path, key: str) -> NativeFunction | None:
     return None if stored is None else _loaded(fn, *stored)
 
 
-def _loaded(
-    fn: Function, code: bytes, manifest: str, imports: Mapping[str, int] | None = None
-) -> NativeFunction:
-    """An object, linked by LLVM in this process; the function's graph owns what it imports."""
+def _loaded(fn: Function, code: bytes, manifest: str) -> NativeFunction:
+    """An object, linked by LLVM in this process."""
     from gradc.codegen.jit import load_object
 
-    library = load_object(code, _symbols(fn), imports)
-    return _bound(fn, library.addresses, read_manifest(manifest), (library, fn))
+    library = load_object(code, _symbols(fn))
+    return _bound(fn, library.addresses, read_manifest(manifest), library)
 
 
 def _symbols(fn: Function) -> tuple[str, str]:
