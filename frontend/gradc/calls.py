@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradc import syntax
 from gradc import tensor as gt
@@ -32,6 +32,9 @@ from gradc.ir.types import DTYPES_BY_NAME, DType
 from gradc.located import located
 from gradc.static_values import is_number
 from gradc.tensor import Tensor
+
+if TYPE_CHECKING:
+    from gradc.forms import Policy
 
 MAX_EQUATIONS = 250_000  # in one function, calls inlined
 MAX_CONSTANT = 10_000_000  # entries
@@ -313,7 +316,8 @@ def _misfit(
 
 def _derivative(node: syntax.Call, form: str, scope: Scope) -> Function:
     """`grad(f, wrt: x)` and its relatives: a function made of a function."""
-    given = _match_arguments(form, ("function", "wrt"), ("function",), node, None)
+    known = ("function", "wrt", "constants", "disconnected")
+    given = _match_arguments(form, known, ("function",), node, None)
     source = given["function"].value
     function = evaluate_function(source, scope)
     if len(function.equations) > MAX_EQUATIONS:
@@ -323,8 +327,50 @@ def _derivative(node: syntax.Call, form: str, scope: Scope) -> Function:
     wrt = _wrt_names(form, function, given.get("wrt"), node)
     places: dict[str | int, Span] = {name.text: name.span for name in wrt}
     places["function"] = source.span
+    policy = _policy(function, given, places)
     with located(node.span, source.span, places, "G0503"):
-        return _form(form)(function, tuple(name.text for name in wrt))
+        return _form(form)(function, tuple(name.text for name in wrt), policy)
+
+
+def _policy(
+    function: Function,
+    given: Mapping[str, syntax.Argument],
+    places: dict[str | int, Span],
+) -> Policy:
+    """What `constants` and `disconnected` say; where the first stands is noted in `places`."""
+    from gradc.forms import Policy
+
+    constants: tuple[str, ...] = ()
+    if "constants" in given:
+        value = given["constants"].value
+        items = value.items if isinstance(value, syntax.Tuple | syntax.Array) else (value,)
+        known = list(dict.fromkeys((*function.parameter_names, *_bound_names(function))))
+        for item in items:
+            if not isinstance(item, syntax.Name):
+                message = "`constants` takes the name of a variable, or names in parentheses"
+                raise refuse("G0501", message, item.span)
+            if item.text not in known:
+                raise refuse(
+                    "G0502",
+                    f"the function has no variable `{item.text}`",
+                    item.span,
+                    help=[*did_you_mean(item.text, known), f"it has {', '.join(known)}"],
+                )
+        constants = tuple(item.text for item in items if isinstance(item, syntax.Name))
+        places["constants"] = value.span
+    if "disconnected" not in given:
+        return Policy(constants)
+    word = given["disconnected"].value
+    if not isinstance(word, syntax.Name) or word.text not in ("zero", "error"):
+        message = "`disconnected` is `zero` or `error`"
+        raise refuse("G0501", message, word.span)
+    return Policy(constants, "raise" if word.text == "error" else "ignore")
+
+
+def _bound_names(function: Function) -> list[str]:
+    """The names of variables on the way to a function's results."""
+    outputs = (output for made in function.equations for output in made.outputs)
+    return [output.name for output in outputs if output.name]
 
 
 def _wrt_names(
@@ -355,8 +401,8 @@ def _wrt_names(
     return items  # type: ignore[return-value]
 
 
-def _form(name: str) -> Callable[[Function, tuple[str, ...]], Function]:
-    """The derivative form called `name`: (function, names of parameters) -> function."""
+def _form(name: str) -> Callable[[Function, tuple[str, ...], Policy], Function]:
+    """The derivative form called `name`: (function, names of parameters, policy) -> function."""
     from gradc import forms
 
     table: dict[str, Any] = {

@@ -9,20 +9,20 @@
     hvp             (parameters, p or p_w, ...) -> (hvp_w, ...) the Hessian times the direction p
 
 `wrt` names parameters, by name or position, one or several. The forms nest as wished. What a
-function does not depend on has derivative zero.
+function does not depend on has derivative zero, unless a `Policy` says otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from gradc.errors import GradcTypeError, GradcValueError, NullTypeGradError
+from gradc.errors import DisconnectedInputError, GradcTypeError, GradcValueError, NullTypeGradError
 from gradc.ir.dims import Dim
 from gradc.ir.function import Function, Value, parameter
 from gradc.ir.function import function as cut
-from gradc.ir.op import Cotangent, Null
+from gradc.ir.op import Cotangent, Disconnected, Null
 from gradc.ir.ops.cast import cast
 from gradc.ir.ops.constants import full, iota
 from gradc.ir.ops.logic import eq
@@ -39,44 +39,59 @@ from gradc.ir.types import i64
 Wrt: TypeAlias = "str | int | Sequence[str | int] | None"
 
 
-def grad(fn: Function, wrt: Wrt = None) -> Function:
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What counts as constant, and what happens where a result does not depend on a parameter.
+
+    constants: names of parameters, or of variables on the way: every one of that name.
+    disconnected: "ignore" (the derivative is zero) or "raise" (DisconnectedInputError).
+    """
+
+    constants: tuple[str, ...] = ()
+    disconnected: str = "ignore"
+
+
+PLAIN = Policy()
+
+
+def grad(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The gradient of a function with one scalar result."""
-    fn = _simplified(fn)
-    gradients = _gradients(fn, _positions(fn, wrt))
+    fn, held = _prepared(fn, wrt, policy)
+    gradients = _gradients(fn, _positions(fn, wrt), held)
     return _derived(fn, "grad", (), gradients, _labels(fn, "grad", wrt))
 
 
-def value_and_grad(fn: Function, wrt: Wrt = None) -> Function:
+def value_and_grad(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The scalar result and its gradient."""
-    fn = _simplified(fn)
-    gradients = _gradients(fn, _positions(fn, wrt))
+    fn, held = _prepared(fn, wrt, policy)
+    gradients = _gradients(fn, _positions(fn, wrt), held)
     names = [_value_name(fn), *_labels(fn, "grad", wrt)]
     return _derived(fn, "value_and_grad", (), [fn.results[0], *gradients], names)
 
 
-def jvp(fn: Function, wrt: Wrt = None) -> Function:
+def jvp(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The results and their directional derivatives along the tangents of `wrt`."""
-    fn = _simplified(fn)
+    fn, held = _prepared(fn, wrt, policy)
     try:
-        return pushforward(_with_result_names(fn), _positions(fn, wrt))
+        return pushforward(_with_result_names(fn), _positions(fn, wrt), stop=held)
     except NullGradientError as error:
         raise NullTypeGradError(str(error)) from error
 
 
-def vjp(fn: Function, wrt: Wrt = None) -> Function:
+def vjp(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The results, and the cotangents of `wrt` for given cotangents of the results."""
-    fn = _simplified(fn)
+    fn, held = _prepared(fn, wrt, policy)
     try:
-        return pullback(_with_result_names(fn), _positions(fn, wrt))
+        return pullback(_with_result_names(fn), _positions(fn, wrt), stop=held)
     except NullGradientError as error:
         raise NullTypeGradError(str(error)) from error
 
 
-def jacobian(fn: Function, wrt: Wrt = None) -> Function:
+def jacobian(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The Jacobian of every result by every `wrt`: result.shape + wrt.shape, result by result."""
-    fn = _simplified(fn)
+    fn, held = _prepared(fn, wrt, policy)
     targets = [fn.parameters[i] for i in _positions(fn, wrt)]
-    blocks = [block for result in fn.results for block in jacobian_of(result, targets)]
+    blocks = [block for result in fn.results for block in jacobian_of(result, targets, held)]
     single = len(fn.results) == 1
     names = [
         label if single else f"{label}_of_{result}"
@@ -86,27 +101,27 @@ def jacobian(fn: Function, wrt: Wrt = None) -> Function:
     return _derived(fn, "jacobian", (), blocks, names)
 
 
-def hessian(fn: Function, wrt: Wrt = None) -> Function:
+def hessian(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The second derivatives of a scalar result; of several wrt, all blocks, row by row."""
-    fn = _simplified(fn)
+    fn, held = _prepared(fn, wrt, policy)
     positions = _positions(fn, wrt)
     targets = [fn.parameters[i] for i in positions]
-    gradients = _gradients(fn, positions)
-    blocks = [pushed_along(g, target) for g in gradients for target in targets]
+    gradients = _gradients(fn, positions, held)
+    blocks = [pushed_along(g, target, held) for g in gradients for target in targets]
     labels = _labels(fn, "hessian", wrt)
     if len(labels) > 1:
         labels = [f"{label}_{fn.parameter_names[i]}" for label in labels for i in positions]
     return _derived(fn, "hessian", (), blocks, labels)
 
 
-def hvp(fn: Function, wrt: Wrt = None) -> Function:
+def hvp(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The Hessian of a scalar result times a direction: forward over reverse, cross terms included.
 
     The direction is one more parameter, `p`; of several wrt, `p_<name>` for each.
     """
-    fn = _simplified(fn)
+    fn, held = _prepared(fn, wrt, policy)
     positions = _positions(fn, wrt)
-    gradients = _gradients(fn, positions)
+    gradients = _gradients(fn, positions, held)
     taken = {*fn.parameter_names, *fn.sizes}
     directions = []
     for i in positions:
@@ -116,7 +131,7 @@ def hvp(fn: Function, wrt: Wrt = None) -> Function:
     along = dict(zip((fn.parameters[i] for i in positions), directions, strict=True))
     products = [
         zeros(g.type) if tangent is None else tangent
-        for g, tangent in zip(gradients, pushed(gradients, along), strict=True)
+        for g, tangent in zip(gradients, pushed(gradients, along, held), strict=True)
     ]
     return _derived(fn, "hvp", directions, products, _labels(fn, "hvp", wrt))
 
@@ -226,9 +241,44 @@ def _reshaped(value: Value, shape: tuple[Dim, ...]) -> Value:
     return result
 
 
-def _simplified(fn: Function) -> Function:
-    """The function as its derivative is taken: less to differentiate, and stable formulas."""
-    return optimize(fn, BEFORE_DERIVATIVES)
+def _prepared(fn: Function, wrt: Wrt, policy: Policy) -> tuple[Function, list[Value]]:
+    """The function as its derivative is taken, and the values in it that count as constants.
+
+    It is simplified: less to differentiate, and stable formulas; not where a policy is about what
+    stands in it.
+    """
+    if policy == PLAIN:
+        return optimize(fn, BEFORE_DERIVATIVES), []
+    held = [value for name in policy.constants for value in _named(fn, name)]
+    if policy.disconnected == "raise":
+        _refuse_disconnected(fn, wrt, held)
+    return fn, held
+
+
+def _named(fn: Function, name: str) -> list[Value]:
+    """The values called `name`: a parameter, or what is bound to that name on the way."""
+    known = list(zip(fn.parameter_names, fn.parameters, strict=True))
+    known += [(v.name, v) for made in fn.equations for v in made.outputs if v.name]
+    found = [value for label, value in known if label == name]
+    if not found:
+        raise GradcValueError(
+            f"{fn.name} has no variable {name!r} to hold constant",
+            label=f"its variables are {', '.join(dict.fromkeys(label for label, _ in known))}",
+        )
+    return found
+
+
+def _refuse_disconnected(fn: Function, wrt: Wrt, held: Sequence[Value]) -> None:
+    """Raise DisconnectedInputError if the results do not depend on one of `wrt`."""
+    positions = _positions(fn, wrt)
+    seeds = [(result, parameter(cotangent_type(result))) for result in fn.results]
+    pulled = pull_cotangents(seeds, [fn.parameters[i] for i in positions], stop=held)
+    for i, cotangent in zip(positions, pulled, strict=True):
+        if isinstance(cotangent, Disconnected):
+            raise DisconnectedInputError(
+                f"the result of {fn.name} does not depend on {fn.parameter_names[i]}, or only "
+                "through its shape"
+            )
 
 
 def _positions(fn: Function, wrt: Wrt) -> list[int]:
@@ -260,7 +310,7 @@ def _position(fn: Function, which: str | int) -> int:
     )
 
 
-def _gradients(fn: Function, positions: Sequence[int]) -> list[Value]:
+def _gradients(fn: Function, positions: Sequence[int], held: Sequence[Value] = ()) -> list[Value]:
     """The gradients of the scalar result; zeros where it does not depend on a parameter."""
     if len(fn.results) != 1 or fn.results[0].shape:
         found = ", ".join(str(result.type) for result in fn.results)
@@ -272,7 +322,7 @@ def _gradients(fn: Function, positions: Sequence[int]) -> list[Value]:
     cost = fn.results[0]
     one: Value = full((), 1, cotangent_type(cost).dtype)
     targets = [fn.parameters[i] for i in positions]
-    pulled = pull_cotangents([(cost, one)], targets)
+    pulled = pull_cotangents([(cost, one)], targets, stop=held)
     return [
         _as_value(cotangent, fn.parameters[i], fn.parameter_names[i])
         for cotangent, i in zip(pulled, positions, strict=True)

@@ -40,7 +40,8 @@ FUNCTIONS = (
 )  # fmt: skip
 # Identities whose gradients are changed or cut.
 GRADIENT_FUNCTIONS = (
-    "zero_grad", "disconnected_grad", "undefined_grad", "grad_clip", "grad_scale",
+    "zero_grad", "consider_constant", "disconnected_grad", "undefined_grad", "grad_clip",
+    "grad_scale",
 )  # fmt: skip
 BUILTIN_NAMES = frozenset((*FUNCTIONS, *GRADIENT_FUNCTIONS))
 FORMS = (

@@ -49,10 +49,11 @@ def push_tangents(
     return [_finished(output, moving.get(output)) for output in outputs]
 
 
-def pushforward(fn: Function, wrt: Sequence[int]) -> Function:
+def pushforward(fn: Function, wrt: Sequence[int], *, stop: Collection[Value] = ()) -> Function:
     """The function (primals..., tangents of `wrt`...) -> (results..., tangents of the results...).
 
-    `wrt` are positions of parameters. Tangents of a result that does not vary are zeros.
+    `wrt` are positions of parameters. Tangents of a result that does not vary are zeros. Values in
+    `stop` are constants.
     """
     taken = set(fn.parameter_names)
     moving = [fn.parameters[i] for i in wrt]
@@ -60,7 +61,7 @@ def pushforward(fn: Function, wrt: Sequence[int]) -> Function:
         parameter(cotangent_type(fn.parameters[i]), unused_name(_tangent_of(fn, i), taken))
         for i in wrt
     ]
-    pushed = push_tangents(fn.results, dict(zip(moving, tangents, strict=True)))
+    pushed = push_tangents(fn.results, dict(zip(moving, tangents, strict=True)), stop=stop)
     results = [
         zeros(cotangent_type(primal)) if tangent is None else tangent
         for primal, tangent in zip(fn.results, pushed, strict=True)

@@ -71,11 +71,12 @@ def pull_cotangents(
     return [_finished(value, flows) for value in wrt]
 
 
-def pullback(fn: Function, wrt: Sequence[int]) -> Function:
+def pullback(fn: Function, wrt: Sequence[int], *, stop: Collection[Value] = ()) -> Function:
     """The function (primals..., cotangents...) -> (results..., cotangents of `wrt`...).
 
     It takes one cotangent a result. `wrt` are positions of parameters; what is disconnected gets
-    zeros. Raises NullGradientError, naming the parameter, where a cotangent cannot be computed.
+    zeros. Values in `stop` are constants. Raises NullGradientError, naming the parameter, where a
+    cotangent cannot be computed.
     """
     taken = set(fn.parameter_names)
     seeds = [
@@ -83,7 +84,7 @@ def pullback(fn: Function, wrt: Sequence[int]) -> Function:
         for result, name in zip(fn.results, _result_names(fn), strict=True)
     ]
     targets = [fn.parameters[i] for i in wrt]
-    pulled = pull_cotangents(zip(fn.results, seeds, strict=True), targets)
+    pulled = pull_cotangents(zip(fn.results, seeds, strict=True), targets, stop=stop)
     results = [
         _as_array(cotangent, target, fn.parameter_names[i])
         for cotangent, target, i in zip(pulled, targets, wrt, strict=True)
