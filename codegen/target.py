@@ -152,8 +152,14 @@ def _llvm() -> binding:
 
 
 _LEVELS = {"x86-64-v3": {"avx2", "fma"}, "x86-64-v4": {"avx512f", "avx2", "fma"}}
-_AVX512 = ("znver4", "znver5", "skylake-avx512", "icelake", "sapphirerapids", "cascadelake")
-_AVX2 = ("znver", "haswell", "broadwell", "skylake", "alderlake", "core-avx2")
+_AVX512 = (
+    *("znver4", "znver5", "skylake-avx512", "cascadelake", "cooperlake", "icelake", "rocketlake"),
+    *("tigerlake", "sapphirerapids", "emeraldrapids", "graniterapids", "diamondrapids"),
+)
+_AVX2 = (
+    *("znver", "haswell", "broadwell", "skylake", "alderlake", "raptorlake", "meteorlake"),
+    *("arrowlake", "lunarlake", "gracemont", "sierraforest", "core-avx2"),
+)
 
 
 def _known_features(cpu: str) -> set[str]:

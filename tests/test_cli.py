@@ -305,6 +305,17 @@ def test_build_inspect_and_load(model, tmp_path, capsys):
     np.testing.assert_allclose(slope, [-0.25, -0.25])
 
 
+def test_build_for_a_target_with_fast_mathematics(model, tmp_path, capsys):
+    library = tmp_path / "libmodel.so"
+    options = ("--target", "x86-64-v3", "--fast-math")
+    assert run("build", model, "-o", library, *options, capsys=capsys)[0] == 0
+    assert "x86-64-v3" in run("inspect", library, capsys=capsys)[1]
+    code, out, _ = run("emit", model, "--stage=llvm", "--fast-math", capsys=capsys)
+    assert code == 0
+    assert "reassoc" in out
+    assert "reassoc" not in run("emit", model, "--stage=llvm", capsys=capsys)[1]
+
+
 def test_passes_are_shown(model, tmp_path, capsys):
     library = tmp_path / "libmodel.so"
     code, out, _ = run("build", model, "-o", library, "--time-passes", capsys=capsys)
