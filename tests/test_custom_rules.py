@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from gradc import f32, f64
 from gradc.custom import Op
+from gradc.diagnostics import DiagnosticError
+from gradc.elaborate import elaborate
 from gradc.ir.evaluate import evaluate
 from gradc.ir.text import parse_function, print_function
 from gradc.ir.verify import verify
+from gradc.parser import parse_source
 
 X = np.array([0.5, -1.25, 2.0])
 Y = np.array([1.5, 0.25, -0.75])
@@ -341,3 +344,91 @@ def test_variables_of_the_graph_around_are_refused() -> None:
         Op("f", lambda x: x * w)(x)
     with pytest.raises(gradc.GradcValueError, match="the pullback reads w"):
         Op("f", lambda x: x, pullback=lambda p, r, c: (c * w,))(x)
+
+
+# --- in the language ---------------------------------------------------------------------------
+
+WAVE = """
+fn wave(x: f64[n], k: i64, y: f64) -> (f64[n], i64) { sin(x) * y, k + 1 }
+"""
+PULLBACK = """
+derivative of wave(a, k, y) -> first, second by pullback(c) {
+    c * cos(a) * y, sum(c * first) / y
+}
+"""
+PUSHFORWARD = """
+derivative of wave(a, k, y) by pushforward(da, dy) { da * cos(a) * y + sin(a) * dy }
+"""
+USE = """
+fn cost(x: f64[n], y: f64) -> f64 {
+    value, _ = wave(x, 2, y)
+    sum(value ** 2)
+}
+gradient = grad(cost, wrt: (x, y))
+curvature = hessian(cost, wrt: x)
+tangent = jvp(cost, wrt: (x, y))
+"""
+
+
+@pytest.mark.parametrize("rules", (PULLBACK, PUSHFORWARD, PULLBACK + PUSHFORWARD))
+def test_rules_in_the_language(rules: str) -> None:
+    found = elaborate(parse_source(WAVE + rules + USE, "wave.grad")).functions
+    plain = elaborate(parse_source(WAVE + USE, "wave.grad")).functions
+    for name in ("cost", "gradient", "curvature", "tangent"):
+        verify(found[name])
+        for n in (3, 0):
+            given: list[Any] = [X[:n], np.float64(1.5)]
+            given += [Y[:n], np.float64(0.25)] if name == "tangent" else []
+            mine = evaluate(found[name], *given)
+            native = gradc.function(found[name])(*given)
+            native = native if isinstance(native, tuple) else (native,)
+            wanted = evaluate(plain[name], *given)
+            for a, b in zip((*mine, *native), (*wanted, *wanted), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    inside = found["wave"].equations[0].attrs
+    region = inside["pullback"] or inside["pushforward"]
+    lines = {made.span.line for made in region.equations if made.span}
+    assert lines and min(lines) > 2
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    (
+        ("derivative of g(x) by pullback(c) { c }", "G0303", "no function of that name"),
+        ("derivative of f(x) by pullback(c) { c }", "G0402", "a name for each parameter: 2, not 1"),
+        ("derivative of f(x, y) by pullback(c, d) { c, c }", "G0401", "a cotangent for each float"),
+        ("derivative of f(x, y) by pushforward(t) { t }", "G0402", "a tangent for each float para"),
+        ("derivative of f(x, y) by pullback(c) { c }", "G0314", "one array for each float paramet"),
+        ("derivative of f(x, y) by pullback(c) { c, sum(c) }", "G0315", "cotangent of `y` has its"),
+        ("derivative of f(x, y) by pull(c) { c, c }", "G0108", "expected `pullback` or `pushforwa"),
+        ("derivative of f(x, y) via pullback(c) { c, c }", "G0108", "expected `by`, found `via`"),
+        ("derivative of f(x, y) by pullback(x) { x, x }", "G0306", "bound already"),
+        ("derivative of f(x, y) by pullback(c) { f(c, c), c }", "G0308", "`f` needs itself"),
+        ("derivative of f(x, y) by pullback(c) { c, z }", "G0301", "z"),
+        (
+            "derivative of f(x, y) by pullback(c) { c, c }\n"
+            "derivative of f(x, y) by pullback(c) { c, c }",
+            "G0306",
+            "the pullback of `f` is given twice",
+        ),
+        (
+            "g = jvp(f, wrt: x)\nderivative of g(x, y, t) by pullback(c, d) { c, d, 0 }",
+            "G0304",
+            "rules belong to a function with `fn`",
+        ),
+    ),
+)
+def test_errors_of_rules_in_the_language(text: str, code: str, message: str) -> None:
+    source = f"fn f(x: f64[n], y: f64[n]) -> f64[n] {{ x * y }}\n{text}\n"
+    with pytest.raises(DiagnosticError) as caught:
+        elaborate(parse_source(source, "f.grad"))
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.code == code
+    assert diagnostic.span.line == (1 if code == "G0308" else source.count("\n"))
+    assert message in diagnostic.message
+
+
+def test_derivative_stays_a_name() -> None:
+    source = "fn derivative(of: f64) -> f64 { 2 * of }\nfn f(x: f64) -> f64 { derivative(of: x) }\n"
+    found = elaborate(parse_source(source, "f.grad")).functions
+    assert evaluate(found["f"], 3.0)[0] == 6.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gradc import syntax
 from gradc.diagnostics import Diagnostic, Label
-from gradc.function_table import BUILTIN_NAMES, FORMS
+from gradc.function_table import BUILTIN_NAMES, FORMS, did_you_mean
 from gradc.ir.types import DTYPES_BY_NAME
 from gradc.static_values import CONSTANTS
 
@@ -18,6 +18,7 @@ class Declared:
 
     functions: Mapping[str, syntax.Item]
     values: Mapping[str, syntax.Const]
+    rules: Mapping[str, tuple[syntax.Rule, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ def declare(module: syntax.Module, errors: list[Diagnostic]) -> Declared:
     exported: dict[str, syntax.Export] = {}
     for item in module.items:
         name = item.name.text
+        if isinstance(item, syntax.Rule):
+            continue
         if isinstance(item, syntax.Export):
             if name in exported:
                 errors.append(_twice(item, exported[name], "is exported twice"))
@@ -54,7 +57,34 @@ def declare(module: syntax.Module, errors: list[Diagnostic]) -> Declared:
             values[name] = item
         else:
             functions[name] = item
-    return Declared(functions, values)
+    return Declared(functions, values, _rules(module, functions, errors))
+
+
+def _rules(
+    module: syntax.Module, functions: Mapping[str, syntax.Item], errors: list[Diagnostic]
+) -> dict[str, tuple[syntax.Rule, ...]]:
+    """The derivative rules of each function; one for what is no `fn`, or twice, is an error."""
+    found: dict[str, tuple[syntax.Rule, ...]] = {}
+    for rule in module.items:
+        if not isinstance(rule, syntax.Rule):
+            continue
+        name = rule.name.text
+        earlier = next((r for r in found.get(name, ()) if r.kind.text == rule.kind.text), None)
+        if name not in functions:
+            message = f"a derivative of `{name}` is given, and no function of that name"
+            help = did_you_mean(name, tuple(functions))
+            errors.append(Diagnostic("G0303", message, Label(rule.name.span), help=tuple(help)))
+        elif not isinstance(functions[name], syntax.FunctionItem):
+            message = f"`{name}` is made of other functions: rules belong to a function with `fn`"
+            place = Label(functions[name].name.span, "made here")
+            errors.append(Diagnostic("G0304", message, Label(rule.name.span), (place,)))
+        elif earlier is not None:
+            message = f"the {rule.kind.text} of `{name}` is given twice"
+            first = Label(earlier.kind.span, "first here")
+            errors.append(Diagnostic("G0306", message, Label(rule.kind.span), (first,)))
+        else:
+            found[name] = (*found.get(name, ()), rule)
+    return found
 
 
 _RESERVED = (
@@ -123,7 +153,11 @@ def _needs(item: syntax.Item, declared: Declared) -> Iterator[syntax.Item]:
     """The declarations that an item names."""
     roots: Iterable[syntax.Expression]
     if isinstance(item, syntax.FunctionItem):
-        roots = [statement.value for statement in item.body]
+        rules = declared.rules.get(item.name.text, ())
+        bodies = (item.body, *(rule.body for rule in rules))
+        roots = [statement.value for body in bodies for statement in body]
+    elif isinstance(item, syntax.Rule):
+        roots = ()
     else:
         roots = () if item.value is None else (item.value,)
     for root in roots:

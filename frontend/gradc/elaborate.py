@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 from gradc import syntax
 from gradc.calls import evaluate_call, evaluate_function
-from gradc.codegen.cabi import exported_symbols
-from gradc.declarations import declare, dependency_order
+from gradc.codegen.c_names import exported_symbols
+from gradc.declarations import Declared, declare, dependency_order
 from gradc.diagnostics import Diagnostic, DiagnosticError, Refused, refuse
 from gradc.elaborate_body import elaborate_function
+from gradc.elaborate_rule import with_rules
 from gradc.expressions import POISON, Binding, Evaluated, Poison, Poisoned, Scope, evaluate
 from gradc.ir.function import Function
 from gradc.parser import parse_source
@@ -46,22 +47,27 @@ def elaborate(module: syntax.Module) -> ElaboratedModule:
     for item in order.poisoned:
         _bind(item, POISON, scope)
     for item in order.items:
-        _elaborate_item(item, scope, errors)
+        _elaborate_item(item, declared, scope, errors)
     exports = _exports(module, scope, errors)
     if errors:
         raise DiagnosticError(errors, {module.file: module.text})
     return _elaborated(module, scope, exports)
 
 
-def _elaborate_item(item: syntax.Item, scope: Scope, errors: list[Diagnostic]) -> None:
+def _elaborate_item(
+    item: syntax.Item, declared: Declared, scope: Scope, errors: list[Diagnostic]
+) -> None:
     value: Evaluated | Function | Poison = POISON
     scope.equations = 0
     try:
         if isinstance(item, syntax.FunctionItem):
             value = elaborate_function(item, scope, errors)
+            rules = declared.rules.get(item.name.text, ())
+            if rules and isinstance(value, Function):
+                value = with_rules(value, rules, scope, errors)
         elif isinstance(item, syntax.Const):
             value = evaluate(item.value, scope)
-        elif item.value is not None:
+        elif not isinstance(item, syntax.Rule) and item.value is not None:
             made = evaluate_function(item.value, scope)
             value = replace(made, name=item.name.text)
     except Refused as refused:
@@ -111,7 +117,7 @@ def _elaborated(
     functions: dict[str, Function] = {}
     documentation: dict[str, str] = {}
     for item in module.items:
-        if isinstance(item, syntax.Const):
+        if isinstance(item, syntax.Const | syntax.Rule):
             continue
         functions[item.name.text] = evaluate_function(item.name, scope)
         text = "" if isinstance(item, syntax.Alias) else item.documentation

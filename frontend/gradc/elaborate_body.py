@@ -46,7 +46,7 @@ def elaborate_function(
     results: list[Value] = []
     with collected(errors, item.head.span):
         declared = _declared_results(item.head, scope)
-        value, place = _run_body(item, scope, errors)
+        value, place = run_body(item, scope, errors)
         results = _results(value, place, item, declared, scope)
     if len(errors) > count or not results:
         return POISON
@@ -68,8 +68,8 @@ def _result_names(head: syntax.Head, scope: Scope) -> list[str]:
 # Statements
 
 
-def _run_body(
-    item: syntax.FunctionItem, scope: Scope, errors: list[Diagnostic]
+def run_body(
+    item: syntax.FunctionItem | syntax.Rule, scope: Scope, errors: list[Diagnostic]
 ) -> tuple[Evaluated, syntax.Expression]:
     """The value of the last statement, and where it stands."""
     if not item.body or item.body[-1].targets is not None:
@@ -218,11 +218,11 @@ def _results(
         if declared is None:
             found.append(as_array(part, node.span).value)
         else:
-            found.append(_checked_result(part, node.span, declared.types[i], declared.places[i]))
+            found.append(checked_result(part, node.span, declared.types[i], declared.places[i]))
     return found
 
 
-def _checked_result(value: Evaluated, span: Span, wanted: ArrayType, declared_at: Span) -> Value:
+def checked_result(value: Evaluated, span: Span, wanted: ArrayType, declared_at: Span) -> Value:
     is_number = isinstance(value, int | float | SizeExpr) and not isinstance(value, bool)
     if is_number and wanted.dtype.is_float and not wanted.shape:
         with at(span):

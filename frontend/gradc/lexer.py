@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from gradc.diagnostics import Diagnostic, Label, Refused, refuse
 from gradc.ir.span import Span
@@ -111,7 +112,16 @@ def tokenize(text: str, file: str) -> tuple[list[Token], list[Diagnostic]]:
         state.errors.append(_not_closed(state, opened))
     while state.tokens and state.tokens[-1].type == "SEP":
         state.tokens.pop()
+    if "derivative" in state.text:
+        _mark_rules(state.tokens)
     return state.tokens, state.errors
+
+
+def _mark_rules(tokens: list[Token]) -> None:
+    """Say where a derivative rule begins: at the name `derivative` before the name `of`."""
+    for i, (token, following) in enumerate(pairwise(tokens)):
+        if token.text == "derivative" and following.text == "of" and following.type == "NAME":
+            tokens[i] = replace(token, type="DERIVATIVE")
 
 
 def _scan(state: _State) -> Iterator[Token]:

@@ -244,7 +244,24 @@ class Export:
     documentation: str = ""
 
 
-Item: TypeAlias = "FunctionItem | Const | Alias | Export"
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`derivative of name(parameters) -> results by kind(directions) { statements }`.
+
+    `kind` is "pushforward", whose directions are tangents of the parameters, or "pullback", whose
+    directions are cotangents of the results.
+    """
+
+    span: Span
+    name: Name
+    parameters: tuple[Name, ...]
+    results: tuple[Name, ...]
+    kind: Name
+    directions: tuple[Name, ...]
+    body: tuple[Statement, ...]
+
+
+Item: TypeAlias = "FunctionItem | Const | Alias | Export | Rule"
 
 
 @dataclass(frozen=True, slots=True)

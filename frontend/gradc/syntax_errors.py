@@ -67,7 +67,7 @@ def _found(token: Token, start: str) -> str:
 
 
 def _list_expected(expected: Collection[str], start: str) -> str:
-    rest = set(expected)
+    rest = set(expected) - {"DERIVATIVE"}  # a name, as far as it is not followed by `of`
     words = []
     if rest >= _EXPRESSION:
         rest -= _EXPRESSION | _PREFIXES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import isinf
@@ -69,6 +69,28 @@ class TreeBuilder:
 
     def alias(self, parts: Sequence[Any]) -> syntax.Alias:
         return syntax.Alias(_span(parts), _name(parts[0]), parts[2])
+
+    def rule(self, parts: Sequence[Any]) -> syntax.Rule:
+        rest = iter(parts)
+        _, of, name, _ = (next(rest) for _ in range(4))
+        _check_word(of, ("of",))
+        parameters = _until(rest, "RPAR")
+        results: tuple[syntax.Name, ...] = ()
+        by = next(rest)
+        if by.type == "ARROW":
+            results, by = next(rest), next(rest)
+        _check_word(by, ("by",))
+        kind, _ = next(rest), next(rest)
+        _check_word(kind, ("pullback", "pushforward"))
+        directions = _until(rest, "RPAR")
+        next(rest)
+        body = _until(rest, "RBRACE")
+        return syntax.Rule(
+            _span(parts), _name(name), parameters, results, _name(kind), directions, body
+        )
+
+    def names(self, parts: Sequence[Any]) -> tuple[syntax.Name, ...]:
+        return tuple(_name(part) for part in parts if part.type == "NAME")
 
     def statement(self, parts: Sequence[Any]) -> syntax.Statement:
         if len(parts) == 1:
@@ -185,6 +207,29 @@ def _span(parts: Sequence[Any]) -> Span:
 
 def _place(part: Any) -> Token | Span:
     return part if isinstance(part, Token) else part.span
+
+
+def _until(parts: Iterator[Any], end: str) -> tuple[Any, ...]:
+    """What stands before the token `end`, if anything does, which is taken too."""
+    found = next(parts)
+    if isinstance(found, Token):
+        assert found.type == end
+        return ()
+    next(parts)
+    return tuple(found)
+
+
+def _check_word(token: Token, words: Sequence[str]) -> None:
+    """Raise Refused unless the token is one of the words that stand here in a rule."""
+    if token.text in words:
+        return
+    expected = " or ".join(f"`{word}`" for word in words)
+    raise refuse(
+        "G0108",
+        f"expected {expected}, found `{token.text}`",
+        token.span,
+        help=("a rule is written `derivative of f(x) -> y by pullback(c) { ... }`",),
+    )
 
 
 def _name(token: Token) -> syntax.Name:
