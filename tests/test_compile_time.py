@@ -1,0 +1,83 @@
+"""Compilation stays linear in the number of operations, and code that is equal is written once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from gradc.codegen.choices import Choices
+from gradc.codegen.llvm import emit_module
+from gradc.codegen.llvm_loops import Segment, plan
+from gradc.codegen.lower import lower
+from gradc.codegen.target import Target
+from gradc.ir.function import Function, function, parameter
+from gradc.ir.loops import Program
+from gradc.ir.ops import elementwise, reductions
+from gradc.ir.passes.pipeline import optimize
+from gradc.ir.types import f64
+from native import native
+
+WIDE = Target("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512)
+
+
+def chain(length: int) -> Function:
+    """v -> 0.999 v + y or sin(v) y, `length` operations, and the sum."""
+    x, y = parameter(f64["n"], "x"), parameter(f64["n"], "y")
+    v = x
+    for i in range(length // 2):
+        v = elementwise.sin(v) * y if i % 10 == 0 else v * 0.999 + y
+    return function("f", [x, y], [reductions.sum_(v, axes=(0,))])
+
+
+def program(fn: Function, name: str) -> Program:
+    return lower(fn, name, Choices(512))
+
+
+def emitted(fn: Function) -> str:
+    return emit_module([program(fn, "f")], "{}", WIDE)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The least process time of three runs."""
+    found = []
+    for _ in range(3):
+        start = time.process_time()
+        work()
+        found.append(time.process_time() - start)
+    return min(found)
+
+
+@pytest.mark.parametrize("stage", [optimize, emitted])
+def test_the_time_of_a_stage_is_linear(stage: Callable[[Function], object]) -> None:
+    """Eight times the operations take eight times as long; quadratic work would take 64 times."""
+    small, large = chain(300), chain(2400)
+    assert seconds(lambda: stage(large)) < 24 * seconds(lambda: stage(small))
+
+
+def test_kernels_that_differ_in_names_only_are_written_once() -> None:
+    fn = chain(20)
+    one = emit_module([program(fn, "f")], "{}", WIDE)
+    two = emit_module([program(fn, "f"), program(fn, "g")], "{}", WIDE)
+    kernels = one.count("define internal i32 @gradc.f.")
+    assert kernels >= 1
+    assert two.count("define internal i32 @gradc.") == kernels
+    other = emit_module([program(fn, "f"), program(chain(30), "g")], "{}", WIDE)
+    assert other.count("define internal i32 @gradc.") > kernels
+
+
+def test_a_long_body_is_written_once() -> None:
+    assert plan(8, 1, None, True, is_long=True) == [Segment(8, 1, masked=True)]
+    assert len(plan(8, 1, None, True)) == len(plan(8, 1, None, False, is_long=True)) == 2
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 16, 21])
+def test_a_long_chain_is_right_for_every_remainder(n: int) -> None:
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(size=n), rng.normal(size=n)
+    v = x
+    for i in range(150):
+        v = np.sin(v) * y if i % 10 == 0 else v * 0.999 + y
+    (found,) = native(chain(300))(x, y)
+    np.testing.assert_allclose(found, v.sum(), rtol=1e-12, atol=1e-12)
