@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
@@ -42,11 +40,16 @@ def current_span() -> Span | None:
     return _CURRENT.get()
 
 
-@contextmanager
-def at(span: Span | None) -> Iterator[None]:
+class at:  # a class, not a generator: passes enter one for each equation
     """Give every equation built inside the `with` block this span."""
-    token = _CURRENT.set(span)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span | None) -> None:
+        self._span = span
+
+    def __enter__(self) -> None:
+        self._token = _CURRENT.set(self._span)
+
+    def __exit__(self, *raised: object) -> None:
+        _CURRENT.reset(self._token)

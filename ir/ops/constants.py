@@ -143,6 +143,9 @@ def constant_number(x: Value) -> int | float | None:
     if x.owner is None or x.owner.op is not constant:
         return None
     elements = x.owner.attrs["value"].array
+    if elements.ndim == 0:
+        scalar: int | float = elements.item()
+        return None if scalar != scalar else scalar
     if elements.size == 0 or not (elements == elements.flat[0]).all():
         return None
     number: int | float = elements.flat[0].item()
