@@ -237,9 +237,23 @@ def test_no_gradient_in_a_pullback() -> None:
         gradc.grad(cost, y)
     with pytest.raises(gradc.DisconnectedInputError):
         gradc.grad(cost, z)
-    with pytest.raises(gradc.GradcTypeError, match="y is a setting"):
+    with pytest.raises(TypeError, match="y is a setting"):
         gradc.pushforward(cost, y, y)
     assert gradc.function([x, y, z], gradc.pushforward(cost, [x, z], [x, z]))(2.0, 3.0, 4.0) == 24.0
+
+
+def test_what_a_where_cuts_stays_cut() -> None:
+    """An infinite slope of a branch that is not taken makes no nan, in neither direction."""
+    root = Op("root", gt.sqrt, pullback=lambda p, r, c: (c / (2.0 * r),))
+    safe_log = Op("log", gt.log, pushforward=lambda p, r, t: t[0] / p[0])
+    x, t = gt.vector("x"), gt.vector("t")
+    for op in (root, safe_log):
+        y = gt.where(x > 0.0, op(x), 0.0)
+        z = op(gt.where(x > 0.0, x, 1.0))
+        f = gradc.function([x, t], [gradc.grad(gt.sum(y), x), gradc.pushforward(z, x, t)])
+        gradient, tangent = f(np.array([4.0, 0.0]), np.ones(2))
+        np.testing.assert_array_equal(gradient, [0.25, 0.0])
+        np.testing.assert_array_equal(tangent, [0.25, 0.0])
 
 
 # --- the graph ---------------------------------------------------------------------------------

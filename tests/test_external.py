@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,27 @@ def test_what_a_callback_raises_the_call_raises() -> None:
     writes = numpy_callback(lambda x: x.__setitem__(0, 1.0), [f64["n"]], f64["n"], name="writes")
     with pytest.raises(ValueError, match="read-only"):
         gradc.function([x], writes(x))(X)
+
+
+def test_callbacks_run_in_the_thread_that_calls() -> None:
+    x = gt.vector("x")
+
+    def check(x: Any) -> Any:
+        if x[0] == 7.0:
+            raise KeyError("seven")
+        return x + 1.0
+
+    f = gradc.function([x], numpy_callback(check, [f64["n"]], f64["n"])(x))
+
+    def attempt(number: int) -> Any:
+        try:
+            return float(f(np.full(3, float(number)))[0])
+        except KeyError as error:
+            return error.args[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(attempt, [5, 7, 6, 7] * 50))
+    assert found == [6.0, "seven", 7.0, "seven"] * 50
 
 
 def test_a_library_cannot_hold_a_callback(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def _jvp(
 ) -> Any:
     results = result if isinstance(result, tuple) else (result,)
     if isinstance(pushforward, str) or (pushforward is None and isinstance(pullback, str)):
-        raise TypeRuleError(f"a derivative cannot be computed: {pushforward or pullback}")
+        return _null(str(pushforward or pullback), results)
     filled = [
         zeros_like(x) if t is None else t
         for x, t in zip(primals, tangents, strict=True)
@@ -115,7 +115,9 @@ def _jvp(
     if isinstance(pushforward, Function):
         found = inline(pushforward, (*primals, *results, *filled))
     elif isinstance(pullback, Function):
-        _refuse_null(answers, tangents)
+        for answer, tangent in zip(answers, tangents, strict=True):
+            if answer.startswith(NULL) and tangent is not None:
+                return _null(answer.removeprefix(NULL), results)
         along = [
             zeros_like(x) if t is None else t
             for x, t, answer in zip(primals, tangents, answers, strict=True)
@@ -133,10 +135,10 @@ def _jvp(
     return every if len(every) > 1 else every[0]
 
 
-def _refuse_null(answers: Sequence[str], tangents: Sequence[Value | None]) -> None:
-    for answer, tangent in zip(answers, tangents, strict=True):
-        if answer.startswith(NULL) and tangent is not None:
-            raise TypeRuleError(f"a derivative cannot be computed: {answer.removeprefix(NULL)}")
+def _null(reason: str, results: Sequence[Value]) -> Any:
+    """The tangents of results that have none, for this reason."""
+    every = tuple(Null(reason) if r.dtype.is_float else None for r in results)
+    return every if len(every) > 1 else every[0]
 
 
 def _vjp(

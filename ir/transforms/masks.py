@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from gradc.ir.dims import Shape
 from gradc.ir.function import Equation, Value, parameter
-from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Scatter
+from gradc.ir.lowering import Contraction, IndexMap, Scatter
 from gradc.ir.op import Cotangent, Disconnected, Masked, Null
 from gradc.ir.ops.arithmetic import add
 from gradc.ir.ops.cast import cast
@@ -27,22 +27,36 @@ from gradc.ir.ops.constants import full
 from gradc.ir.ops.logic import logical_and, logical_or, ne, where
 from gradc.ir.ops.reductions import any_
 from gradc.ir.ops.structural import broadcast, other_axes, transpose
+from gradc.ir.transforms.pointwise import is_pointwise
 from gradc.ir.transforms.zeros import cotangent_type, zeros
 from gradc.ir.types import TypeRuleError, bool_
 
 
 @dataclass(frozen=True, slots=True)
 class Zeroed:
-    """The tangent or cotangent `value`, which is exactly zero where `mask` is false."""
+    """The tangent or cotangent `value`, which is exactly zero where `mask` is false.
+
+    `coarse`: the mask has gone through a sum of products. Then it hardly ever cuts, and costs a
+    reduction: bounded partial derivatives, which cannot spoil a zero, are applied without it.
+    """
 
     mask: Value
     value: Value
+    coarse: bool = False
 
 
 Flow: TypeAlias = "Value | Masked | Zeroed | Null | None"
 
 # Pointwise rules that pass an exact zero on as an exact zero, whatever the primals are.
 _LINEAR = frozenset({"add", "sub", "neg", "cast"})
+
+# Pointwise rules whose partial derivatives are bounded: only a nan spoils a zero.
+_BOUNDED = frozenset(
+    (
+        "maximum", "minimum", "clip", "abs", "where", "tanh", "sigmoid", "softplus", "sin", "cos",
+        "erf", "arctan2",
+    )
+)  # fmt: skip
 
 # Ops whose reverse rule only moves or repeats elements, so that it moves a mask as it is.
 _MOVES = frozenset({"transpose", "reshape", "reverse", "slice", "concat", "assume_shape", "sum"})
@@ -71,10 +85,22 @@ def add_flows(a: Flow, b: Flow | Cotangent) -> Flow:
         total: Value = add(finish(a), finish(b))
         return total
     if a.mask is not b.mask:
-        return Zeroed(logical_or(a.mask, b.mask), add(finish(a), finish(b)))
+        coarse = _is_coarse(a) or _is_coarse(b)
+        return Zeroed(logical_or(a.mask, b.mask), add(finish(a), finish(b)), coarse)
     if isinstance(a, Zeroed) and isinstance(b, Zeroed):
-        return Zeroed(a.mask, add(a.value, b.value))
+        return Zeroed(a.mask, add(a.value, b.value), a.coarse)
     return Masked(a.mask, add(a.value, b.value))
+
+
+def _is_coarse(flow: Flow) -> bool:
+    return isinstance(flow, Zeroed) and flow.coarse
+
+
+def _keeps_zeros(made: Equation, flow: Flow) -> bool:
+    """Whether a pointwise rule makes zeros of the zeros of this flow, without its mask."""
+    if not isinstance(flow, Zeroed):
+        return False
+    return made.op.name in _LINEAR or (flow.coarse and made.op.name in _BOUNDED)
 
 
 # --- reverse mode ------------------------------------------------------------------------------
@@ -85,11 +111,12 @@ def pull_masked(made: Equation, entering: Sequence[Flow]) -> Sequence[Flow | Dis
     flow = entering[0]
     if len(entering) > 1 or not isinstance(flow, Masked | Zeroed):
         return _pulled(made, [None if f is None else _finished(f) for f in entering])
-    if not isinstance(made.op.lower, Pointwise):
-        return _moved(made, flow.mask, _pulled(made, [finish(flow)]))
+    if not is_pointwise(made):
+        return _moved(made, flow, _pulled(made, [finish(flow)]))
     pulled = _pulled(made, [flow.value])
-    if isinstance(flow, Zeroed) and made.op.name in _LINEAR:
-        return [Zeroed(flow.mask, a) if isinstance(a, Value) else a for a in pulled]
+    if _keeps_zeros(made, flow):
+        coarse = _is_coarse(flow)
+        return [Zeroed(flow.mask, a, coarse) if isinstance(a, Value) else a for a in pulled]
     return [_masked(flow.mask, answer) for answer in pulled]
 
 
@@ -116,12 +143,13 @@ def _masked(mask: Value, answer: Cotangent) -> Cotangent:
 
 
 def _moved(
-    made: Equation, mask: Value, pulled: Sequence[Cotangent]
+    made: Equation, flow: Masked | Zeroed, pulled: Sequence[Cotangent]
 ) -> Sequence[Flow | Disconnected]:
     """What a rule that moves or sums elements answered, with the mask moved along."""
+    coarse = _is_coarse(flow) or isinstance(made.op.lower, Contraction)
     return [
-        Zeroed(moved, answer) if isinstance(answer, Value) and moved is not None else answer
-        for moved, answer in zip(_pulled_masks(made, mask), pulled, strict=True)
+        Zeroed(moved, answer, coarse) if isinstance(answer, Value) and moved is not None else answer
+        for moved, answer in zip(_pulled_masks(made, flow.mask), pulled, strict=True)
     ]
 
 
@@ -163,13 +191,14 @@ def push_masked(made: Equation, entering: Sequence[Flow]) -> Sequence[Flow]:
         return _pushed(made, [_finished(flow) for flow in entering])
     if made.op is where:
         return [_push_where(made, entering)]
-    if isinstance(made.op.lower, Pointwise):
+    if is_pointwise(made):
         return [_push_by_masks(made, entering)]
     pushed = _pushed(made, [_finished(flow) for flow in entering])
     mask = _pushed_mask(made, entering)
     if mask is None:
         return pushed
-    return [Zeroed(mask, flow) if isinstance(flow, Value) else flow for flow in pushed]
+    coarse = any(map(_is_coarse, entering)) or isinstance(made.op.lower, Contraction)
+    return [Zeroed(mask, flow, coarse) if isinstance(flow, Value) else flow for flow in pushed]
 
 
 def _pushed(made: Equation, tangents: Sequence[Value | None]) -> Sequence[Flow]:
@@ -210,7 +239,7 @@ def _push_where(made: Equation, entering: Sequence[Flow]) -> Flow:
     mask = where(condition, *(_mask_of(x, f) for x, f in zip(made.inputs[1:], moving, strict=True)))
     value = where(condition, *map(_carrier, moving))
     exact = all(isinstance(flow, Value | Zeroed) for flow in moving)
-    return Zeroed(mask, value) if exact else Masked(mask, value)
+    return Zeroed(mask, value, any(map(_is_coarse, moving))) if exact else Masked(mask, value)
 
 
 def _push_by_masks(made: Equation, entering: Sequence[Flow]) -> Flow:
@@ -223,10 +252,10 @@ def _push_by_masks(made: Equation, entering: Sequence[Flow]) -> Flow:
     for mask, positions in groups.items():
         chosen = [flow if i in positions else None for i, flow in enumerate(entering)]
         (answer,) = _pushed(made, [_carrier(flow) for flow in chosen])
-        exact = made.op.name in _LINEAR and not any(isinstance(flow, Masked) for flow in chosen)
+        exact = all(_keeps_zeros(made, entering[i]) for i in positions)
         if mask is not None and exact and isinstance(answer, Value):
-            answer = Zeroed(mask, answer)
-        elif mask is not None and isinstance(answer, Value | Masked):
+            answer = Zeroed(mask, answer, any(map(_is_coarse, chosen)))
+        elif mask is not None and not exact and isinstance(answer, Value | Masked):
             answer = _cut(mask, answer)
         total = add_flows(total, answer)
     return total
@@ -261,6 +290,8 @@ def _pushed_mask(made: Equation, entering: Sequence[Flow]) -> Value | None:
         (mask,) = (_mask_of(x, f) for x, f in zip(made.inputs, entering, strict=True))
         return any_(mask, axes=attrs["axes"]) if attrs["axes"] else mask
     if isinstance(lower, Contraction):
+        if any(isinstance(flow, Value) for flow in entering):
+            return None
         given = (attrs["lhs"], attrs["rhs"])
         moved = [
             _relabelled(_mask_of(x, f), labels, attrs["out"], made.outputs[0].shape)
