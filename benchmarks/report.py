@@ -89,8 +89,15 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
+def gradient_over_primal(row: Row) -> float | None:
+    """What the gradient of a scalar costs beside the scalar; not for Jacobians and Hessians."""
+    scalar = "gradient" in row["title"] and "Hessian" not in row["title"]
+    return ratio(row, "gradc from C", "primal") if scalar else None
+
+
 def label(row: Row) -> str:
-    return f"{row['title'].split(',')[0]}, {row['case']}"
+    what = row["title"].removesuffix(", value and gradient")
+    return f"{what}, {row['case']}"
 
 
 def times_table(rows: Sequence[Row]) -> str:
@@ -129,7 +136,7 @@ def other_table(rows: Sequence[Row]) -> str:
         lines.append(
             [
                 label(row),
-                number(ratio(row, "gradc from C", "primal")),
+                number(gradient_over_primal(row)),
                 show(gradc.get("compile")),
                 show(jax.get("compile")),
                 show(gradc.get("start")),
@@ -141,7 +148,7 @@ def other_table(rows: Sequence[Row]) -> str:
                 f"{work / 1e3:,.0f} kB" if work is not None else "",
             ]
         )
-    mean = geometric_mean(ratio(row, "gradc from C", "primal") for row in rows)
+    mean = geometric_mean(gradient_over_primal(row) for row in rows)
     lines.append(["geometric mean", f"**{mean:.2f}**", *[""] * 9])
     header = ["", "gradient / primal", "compile", "JAX", "first gradient, cold", "JAX"]
     header += ["first gradient, cached", "JAX", "built library", "library", "workspace"]
@@ -150,7 +157,7 @@ def other_table(rows: Sequence[Row]) -> str:
 
 def svg(rows: Sequence[Row]) -> str:
     """Times as multiples of gradc's on a logarithmic axis: the C++ and the peers, a line a row."""
-    left, width, step, top = 330, 520, 22, 46
+    left, width, step, top = 430, 480, 22, 46
     colours = dict(
         zip(("C++", *PEERS), ("#222", "#999", "#d9730d", "#2a7", "#36c", "#b3c"), strict=True)
     )
@@ -198,7 +205,7 @@ def text(rows: Sequence[Row], machines: Sequence[Mapping[str, str]]) -> str:
         [
             f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {cpus}, one core. "
             "Times are the best of many short rounds, a call of the whole gradient; ratios are of "
-            "bests taken in the same rounds.",
+            "bests taken in the same rounds. A cell is empty where a peer was not run.",
             times_table(rows),
             "What else it costs:",
             other_table(rows),

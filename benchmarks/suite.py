@@ -34,6 +34,7 @@ HERE = Path(__file__).parent
 FRAMEWORKS = ("gradc", "cpp", "numpy", "jax", "pytensor", "casadi", "torch")
 STARTED_AGAIN = ("gradc", "jax")  # their starts with warm caches are measured, too
 BURST = 0.004  # seconds that one measurement lasts at least: about a scheduler's slice
+LONG = 0.05  # seconds; what takes longer is called once a round
 ROUND = 3  # bursts of an entry in a round
 
 
@@ -157,15 +158,17 @@ def time_round_robin(peers: Sequence[Peer], rounds: int) -> dict[str, list[float
     """Seconds a call of each entry: all measurements, round by round."""
     entries = [(peer, entry) for peer in peers for entry in peer.entries]
     counts: dict[str, int] = {}
+    once: dict[str, float] = {}
     times: dict[str, list[float]] = {}
     for peer, entry in entries:
-        once = min(peer.ask("time", entry, 1, 3))
-        few = max(1, int(BURST / 4 / once))
-        once = min(peer.ask("time", entry, few, 3))
-        counts[entry], times[entry] = max(1, int(BURST / once)), []
+        first = min(peer.ask("time", entry, 1, 2))
+        few = max(1, int(BURST / 4 / first))
+        once[entry] = min(peer.ask("time", entry, few, 2))
+        counts[entry], times[entry] = max(1, int(BURST / once[entry])), []
     for _ in range(rounds):
         for peer, entry in entries:
-            times[entry] += peer.ask("time", entry, counts[entry], ROUND)
+            repeats = ROUND if once[entry] < LONG else 1
+            times[entry] += peer.ask("time", entry, counts[entry], repeats)
     return times
 
 

@@ -167,6 +167,7 @@ EXPORT int32_t gradient(const int64_t *sizes, Inputs in, Outputs out, void *work
     switch (d) {
     case 2: total = all_points<2>(mixture, x, offset, xt, u, r); break;
     case 10: total = all_points<10>(mixture, x, offset, xt, u, r); break;
+    case 32: total = all_points<32>(mixture, x, offset, xt, u, r); break;
     default: total = all_points<0>(mixture, x, offset, xt, u, r);
     }
     const double constant = -0.5 * double(n * d) * std::log(2 * M_PI);
