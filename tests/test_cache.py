@@ -46,7 +46,15 @@ def names(folder: Path) -> list[str]:
 
 
 def key_of(function: CompiledFunction) -> str:
-    return cache.entry_key(print_function(function.ir))
+    key = cache.entry_key(print_function(function.ir))
+    assert key is not None
+    return key
+
+
+@pytest.fixture(autouse=True)
+def the_compiler_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever edits the compiler while the tests run shall not fail them."""
+    monkeypatch.setattr("gradc.cache._STARTED", 2**63)
 
 
 def forbid_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +183,20 @@ class TestDamage:
         assert [call(made()), call(made(3.0))] == [6.0, 9.0]
         folder.chmod(0o700)
 
+    def test_a_folder_in_which_no_file_can_be_made(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        call(made())
+
+        def refused(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("tempfile.mkstemp", refused)
+        assert call(made(3.0)) == 9.0
+        forbid_compilation(monkeypatch)
+        assert call(made()) == 6.0  # from the object that is there
+        assert names(folder) == [".o"]
+
     def test_a_folder_that_cannot_be(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "file").write_text("")
         for path in ("file", "file/cache", "x" * 300):
@@ -196,7 +218,11 @@ class TestKeys:
         self, what: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = cache.entry_key("graph")
-        others = {"cpu_flags": frozenset({"avx"}), "cpu_model": "other", "_files_of": ("x 1 2",)}
+        others = {
+            "cpu_flags": frozenset({"avx"}),
+            "cpu_model": "other",
+            "_files_of": (("x", 1, 2),),
+        }
         cache._compiler.cache_clear()
         monkeypatch.setattr(f"gradc.cache.{what}", lambda *_: others[what])
         changed = cache.entry_key("graph")
@@ -218,8 +244,16 @@ class TestKeys:
             seen.append(cache._files_of("compiler"))
         assert len(set(seen)) == 3
 
+    def test_a_compiler_that_changed_since_the_process_began(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gradc.cache._STARTED", cache._compiler()[1] - 1)
+        assert cache.entry_key("graph") is None
+        assert call(made()) == 6.0
+        assert not folder.exists()
+
     def test_the_compiler_is_found(self) -> None:
-        for package in (*cache._COMPILER, "llvmlite"):
+        for package in cache._COMPILER:
             assert len(cache._files_of(package)) >= 5
 
     def test_where_the_cache_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from time import time_ns
 
 from gradc.runtime._core import Library
 from gradc.runtime.cpu import cpu_flags
@@ -31,7 +32,8 @@ from gradc.runtime.module import open_library
 MAX_BYTES = 256 << 20
 _FORMAT = "1"
 _ENTRY = re.compile(r"[0-9a-f]{64}\.s?o|\.[0-9a-f]{64}\.s?o\.\w+")  # the others are temporary
-_COMPILER = ("gradc.ir", "gradc.codegen", "gradc.runtime")
+_COMPILER = ("llvmlite", "gradc.ir", "gradc.codegen", "gradc.runtime")
+_STARTED = time_ns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +60,26 @@ def cache_folder() -> Path | None:
     return None
 
 
-def entry_key(graph: str) -> str:
-    """The name of the entry for a graph's text, compiled by this compiler for this machine."""
-    return hashlib.sha256("\0".join((_FORMAT, *_compiler(), graph)).encode()).hexdigest()
+def entry_key(graph: str) -> str | None:
+    """The name of the entry for a graph's text, compiled by this compiler for this machine.
+
+    None where the compiler's files have changed since this process began, which may run the old.
+    """
+    parts, newest = _compiler()
+    if newest > _STARTED:
+        return None
+    return hashlib.sha256("\0".join((_FORMAT, *parts, graph)).encode()).hexdigest()
 
 
 @cache
-def _compiler() -> tuple[str, ...]:
-    """What decides the code besides the graph: this CPU, LLVM, the files of the compiler."""
+def _compiler() -> tuple[tuple[str, ...], int]:
+    """What decides the code besides the graph: this CPU, LLVM, the files of the compiler.
+
+    And the time at which the newest of these files was written, in nanoseconds.
+    """
     machine = (platform.system(), platform.machine(), *sorted(cpu_flags()), cpu_model())
-    return (*machine, *_files_of("llvmlite"), *map(str, map(_files_of, _COMPILER)))
+    files = [file for package in _COMPILER for file in _files_of(package)]
+    return (*machine, *map(str, files)), max(time for _, _, time in files)
 
 
 def cpu_model(path: str = "/proc/cpuinfo") -> str:
@@ -84,21 +96,21 @@ def cpu_model(path: str = "/proc/cpuinfo") -> str:
     return "/".join(found)
 
 
-def _files_of(package: str) -> tuple[str, ...]:
+def _files_of(package: str) -> tuple[tuple[str, int, int], ...]:
     """Names, sizes and times of a package's files: they change whenever it is installed anew."""
     spec = find_spec(package)
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    return tuple(sorted(text for folder in folders for text in _listed(folder)))
+    return tuple(sorted(file for folder in folders for file in _listed(folder)))
 
 
-def _listed(folder: str) -> Iterator[str]:
+def _listed(folder: str) -> Iterator[tuple[str, int, int]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
                 yield from () if entry.name == "__pycache__" else _listed(entry.path)
             elif entry.name.endswith((".py", ".so", ".dll", ".dylib")):
                 found = entry.stat()
-                yield f"{entry.name} {found.st_size} {found.st_mtime_ns}"
+                yield entry.name, found.st_size, found.st_mtime_ns
 
 
 # --- entries -------------------------------------------------------------------------------------

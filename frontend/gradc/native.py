@@ -30,9 +30,10 @@ def native_function(
     The function calls no external code: what that is, its text does not say.
     """
     folder = cache_folder()
-    if folder is None:
+    mode = "-- fast mathematics" if fast_math else ""
+    key = entry_key(print_function(fn) + mode) if folder is not None else None
+    if folder is None or key is None:
         return _loaded(fn, *_compiled(program()))
-    key = entry_key(print_function(fn) + ("-- fast mathematics" if fast_math else ""))
     found = _from_cache(fn, folder, key)
     if found is not None:
         return found
