@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gradc
+import gradc.tensor as gt
 import numpy as np
 from gradc import Tensor
 from gradc.ir.evaluate import evaluate
@@ -25,10 +27,13 @@ def at(point: Point, outputs: Tensor | Sequence[Tensor]) -> Any:
     return found[0] if isinstance(outputs, Tensor) else found
 
 
-def slope(f: Callable[[float], float], x: float) -> float:
-    """The derivative of a smooth function of a number, by differences of fourth order."""
-    h = 1e-3
-    return (8 * (f(x + h) - f(x - h)) - (f(x + 2 * h) - f(x - 2 * h))) / (12 * h)
+def both(cost: Tensor, x: Tensor, point: Array) -> list[Array]:
+    """The gradient by reverse mode, and by forward mode one entry at a time."""
+    t = gt.tensor("t", shape=x.shape)
+    pushed = gradc.pushforward(cost, x, t)
+    units = np.eye(point.size).reshape(point.size, *point.shape)
+    forward = [at({x: point, t: unit}, pushed) for unit in units]
+    return [at({x: point}, gradc.grad(cost, x)), np.reshape(forward, point.shape)]
 
 
 def equal(found: Any, wanted: Any) -> None:
