@@ -122,6 +122,15 @@ def test_the_check_finds_wrong_rules(op: Op, message: str) -> None:
         gradc.check_rule(op, X, Y)
 
 
+def test_a_number_takes_the_type_of_the_arrays_beside_it() -> None:
+    x = gt.tensor("x", f32, ("n",))
+    for number in (2, 2.0):
+        y = FORWARD(x, number)
+        assert y.dtype is f32
+        found = gradc.function([x], gradc.grad(gt.sum(y), x))(X.astype("f4"))
+        np.testing.assert_allclose(found, 2 * np.cos(X), rtol=1e-5)
+
+
 def test_the_rule_is_what_is_used() -> None:
     """A straight-through estimator: the derivative is not that of the value."""
     rounded = Op("round", lambda x: gt.floor(x + 0.5), pullback=lambda p, r, c: (c,))

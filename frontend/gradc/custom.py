@@ -36,7 +36,7 @@ from gradc.ir.ops.custom import CUT, NULL, VALUE, ZERO, custom
 from gradc.ir.span import at, current_span
 from gradc.ir.types import ArrayType, DisconnectedType
 from gradc.null import NoGradient
-from gradc.tensor.operands import asarray, assume_shape, same_length
+from gradc.tensor.operands import asarray, assume_shape, is_weak, result_type, same_length
 from gradc.tensor.sizes import display
 from gradc.tensor.source import users_line
 from gradc.tensor.variable import Tensor
@@ -69,8 +69,8 @@ class Op:
         `gradc.external`).
     pushforward, pullback: see the module. Where both are missing, derivatives go through `value`.
 
-    It is called with arrays; keyword arguments are no arrays but settings, which `value` and the
-    rules are given as they are.
+    It is called with arrays; a number takes the type of the arrays beside it. Keyword arguments are
+    no arrays but settings, which `value` and the rules are given as they are.
     """
 
     name: str
@@ -87,7 +87,8 @@ class Op:
     def __call__(self, *args: Any, **static: Any) -> Any:
         span = current_span() or users_line()
         with at(span):
-            inputs = tuple(asarray(x).value for x in args)
+            common = result_type(args) if any(is_weak(x) for x in args) else None
+            inputs = tuple(asarray(x, common if is_weak(x) else None).value for x in args)
         for frame in reversed(_FRAMES.get()):
             same = len(frame.inputs) == len(inputs) and all(map(_same, frame.inputs, inputs))
             if frame.op is self and same and frame.static == static:
