@@ -108,6 +108,34 @@ def test_random_programs(seed: int) -> None:
             np.testing.assert_allclose(actual, wanted, rtol=1e-9, atol=1e-10 * scale)
 
 
+def test_the_gradient_of_a_maximum_finds_its_entry() -> None:
+    """Where equality of computed numbers decides, they are computed as by default."""
+    a, b, c = gt.vector("a"), gt.vector("b"), gt.vector("c")
+    cost = gt.max(a * b + c) + gt.sum(a * b)
+    results = [cost, *gradc.grad(cost, [a, b, c]), gt.argmax(a * b + c)]
+    rng = np.random.default_rng(0)
+    given = [rng.normal(size=100) for _ in range(3)]
+    fast = gradc.function([a, b, c], results, fast_math=True)
+    assert "reassoc" not in fast.stage("llvm")
+    for found, wanted in zip(fast(*given), gradc.function([a, b, c], results)(*given), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-14)
+
+
+def test_comparing_with_a_number_is_no_obstacle() -> None:
+    x = gt.vector("x")
+    f = gradc.function([x], gt.sum(gt.where(x >= 0.0, x * x, x)), fast_math=True)
+    assert "reassoc" in f.stage("llvm")
+
+
+def test_the_cache_tells_them_apart(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GRADC_CACHE", str(tmp_path))
+    x, s = inputs()
+    for fast_math in (False, True, False, True):
+        gradc.function([x, s], list(shares(x, s)), fast_math=fast_math).compile()
+    names = {file.name.partition(".")[0] for file in tmp_path.iterdir() if file.is_file()}
+    assert len(names) == 2
+
+
 def test_a_library_with_fast_mathematics(tmp_path) -> None:
     x, s = inputs()
     f = gradc.function([x, s], list(shares(x, s)), name="shares")

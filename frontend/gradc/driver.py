@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from threading import get_ident
 from typing import Any, overload
@@ -99,11 +99,12 @@ class CompiledFunction(Dispatcher):
     def program(self) -> Program:
         """The loops over buffers."""
         from gradc.codegen.choices import Choices
+        from gradc.codegen.fast_math import with_fast_math
         from gradc.codegen.lower import lower
         from gradc.codegen.target import host
 
         program = lower(self.optimized, symbol_of(self.ir), Choices(host().vector_bits))
-        return replace(program, fast_math=self.fast_math)
+        return with_fast_math(program) if self.fast_math else program
 
     @cached_property
     def native(self) -> NativeFunction:

@@ -13,6 +13,7 @@ from time import perf_counter
 from gradc.codegen.cabi import exported_symbols, header, manifest_of
 from gradc.codegen.choices import Choices
 from gradc.codegen.external_code import compile_source
+from gradc.codegen.fast_math import with_fast_math
 from gradc.codegen.link import link
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import lower
@@ -80,8 +81,8 @@ def build(
     with _timed("lower", seconds):
         choices = Choices(machine.vector_bits)
         programs = [
-            replace(lower(fn, name, choices), fast_math=name in fast)
-            for name, fn in optimized.items()
+            with_fast_math(program) if program.name in fast else program
+            for program in (lower(fn, name, choices) for name, fn in optimized.items())
         ]
     manifest = manifest_of(programs, machine)
     with _timed("emit", seconds):
