@@ -110,7 +110,8 @@ def _segments(k: KernelState, loop: _Loop) -> list[Segment]:
     return plan(statement.lanes, statement.copies, count, has_masks, is_long)
 
 
-_LONG = 160  # instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed
+# Instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed.
+_LONG = 160
 
 
 def _is_long(statement: For) -> bool:
