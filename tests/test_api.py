@@ -116,7 +116,9 @@ def test_gradients_of_what_is_no_scalar() -> None:
 
 def test_options_for_graphs_are_refused_for_functions() -> None:
     with pytest.raises(TypeError, match="consider_constant"):
-        gradc.grad(loss, "w", consider_constant=[])
+        gradc.grad(loss, "w", consider_constant=[gt.vector("w")])
+    with pytest.raises(TypeError, match="known_grads is for variables"):
+        gradc.grad(loss, "w", known_grads={})
     with pytest.raises(TypeError, match="p is for variables"):
         gradc.hessian_vector_product(loss, "w", p=W)
 

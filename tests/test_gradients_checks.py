@@ -184,3 +184,52 @@ def test_missing_derivatives_are_listed_all_at_once() -> None:
     assert "at x" in text
     assert "at an intermediate result" in text
     assert text.count(__file__) == 2
+
+
+# --- options of functions ----------------------------------------------------------------------
+
+
+def test_constants_of_functions_go_by_name() -> None:
+    @gradc.function
+    def f(x: gradc.f64["n"], k: gradc.f64):  # noqa: F821
+        z = x * x
+        z.value.name = "z"
+        return k * gt.sum(z * x)
+
+    np.testing.assert_allclose(gradc.grad(f, "x", consider_constant=["z"])(V, 2.0), 2 * V**2)
+    np.testing.assert_allclose(gradc.jacobian(f, "x", consider_constant="z")(V, 2.0), 2 * V**2)
+    hessian = gradc.hessian(f, "x", consider_constant=("z",))(V, 2.0)
+    np.testing.assert_array_equal(hessian, np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="no variable 'q' to hold constant"):
+        gradc.grad(f, "x", consider_constant=["q"])
+    with pytest.raises(TypeError, match="a list of names"):
+        gradc.grad(f, "x", consider_constant=[3])
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"disconnected_inputs": "warn"},
+        {"return_disconnected": "none"},
+        {"null_gradients": "return"},
+        {"known_grads": {}},
+    ],
+)
+def test_options_of_variables_are_refused_for_functions(option: dict[str, Any]) -> None:
+    @gradc.function
+    def f(x: gradc.f64["n"]):  # noqa: F821
+        return gt.sum(x)
+
+    with pytest.raises(TypeError, match="is for variables of a graph"):
+        gradc.grad(f, "x", **option)
+
+
+def test_policies_take_numbers() -> None:
+    x = gt.scalar("x")
+    for given in ("a", x, None):
+        with pytest.raises(TypeError, match="the multiplier is a number"):
+            gradc.grad_scale(x, given)
+        with pytest.raises(TypeError, match="the lower bound is a number"):
+            gradc.grad_clip(x, given, 1.0)
+    with pytest.raises(TypeError, match="list of variables"):
+        gradc.why_zero(x * x, x, consider_constant=x)

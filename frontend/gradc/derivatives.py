@@ -66,8 +66,14 @@ def grad(
     A gradient has its variable's dtype; that of an integer or boolean is f64.
     """
     if _is_function(cost):
-        refuse_options("grad", consider_constant=consider_constant, known_grads=known_grads)
-        return _of_function(forms.grad, cost, wrt)
+        changed = {
+            "known_grads": known_grads,
+            "disconnected_inputs": _changed(disconnected_inputs, "raise"),
+            "return_disconnected": _changed(return_disconnected, "zero"),
+            "null_gradients": _changed(null_gradients, "raise"),
+        }
+        refuse_options("grad", **changed)
+        return _of_function(forms.grad, cost, wrt, consider_constant)
     check_word("disconnected_inputs", disconnected_inputs, ("raise", "warn", "ignore"))
     check_word("return_disconnected", return_disconnected, ("zero", "none", "disconnected"))
     check_word("null_gradients", null_gradients, ("raise", "return"))
@@ -224,8 +230,8 @@ def jacobian(
     """
     _check_chunk("jacobian", chunk)
     if _is_function(expression):
-        refuse_options("jacobian", consider_constant=consider_constant, chunk=chunk)
-        return _of_function(forms.jacobian, expression, wrt)
+        refuse_options("jacobian", chunk=chunk)
+        return _of_function(forms.jacobian, expression, wrt, consider_constant)
     check_word("disconnected_inputs", disconnected_inputs, ("raise", "warn", "ignore"))
     (value,) = values_of("jacobian: expression", expression)
     targets = values_of("jacobian: wrt", wrt)
@@ -251,8 +257,8 @@ def hessian(
     """
     _check_chunk("hessian", chunk)
     if _is_function(cost):
-        refuse_options("hessian", consider_constant=consider_constant, chunk=chunk)
-        return _of_function(forms.hessian, cost, wrt)
+        refuse_options("hessian", chunk=chunk)
+        return _of_function(forms.hessian, cost, wrt, consider_constant)
     check_word("blocks", blocks, ("diagonal", "full"))
     several = contained(wrt, [Tensor(value) for value in values_of("hessian: wrt", wrt)])
     targets = [several] if isinstance(several, Tensor) else list(several)
@@ -355,23 +361,42 @@ def _is_function(cost: object) -> bool:
 
 
 def _of_function(
-    form: Callable[[Function, forms.Wrt], Function],
+    form: Callable[[Function, forms.Wrt, forms.Policy], Function],
     fn: Any,
     wrt: Any,
+    consider_constant: Any = None,
     single: bool = True,
 ) -> Any:
-    """A form of a function, as the kind of function that was given."""
+    """A form of a function, as the kind of function that was given.
+
+    `consider_constant` names parameters, or variables on the way.
+    """
     if not _is_function(fn):
         raise GradcTypeError(
             f"{form.__name__}: a gradc function is wanted, not {fn!r}",
             hint="decorate it with @gradc.function",
         )
+    policy = forms.PLAIN if consider_constant is None else _constants_by_name(consider_constant)
     if isinstance(fn, Function):
-        return form(fn, wrt)
-    made = form(fn.ir, wrt)
+        return form(fn, wrt, policy)
+    made = form(fn.ir, wrt, policy)
     one_target = wrt is None or isinstance(wrt, str | int)
     single = single and one_target and len(made.results) == 1
     return CompiledFunction(made, single, fast_math=fn.fast_math)
+
+
+def _constants_by_name(names: Any) -> forms.Policy:
+    several = [names] if isinstance(names, str) else names
+    if isinstance(several, list | tuple) and all(isinstance(name, str) for name in several):
+        return forms.Policy(tuple(several))
+    raise GradcTypeError(
+        f"consider_constant: of a gradc function, a list of names of its variables, not {names!r}"
+    )
+
+
+def _changed(word: str, default: str) -> str | None:
+    """A policy word, if it is not the default."""
+    return None if word == default else word
 
 
 def _zero_or_disconnected(output: Value, targets: Sequence[Value]) -> Cotangent:

@@ -46,6 +46,8 @@ def undefined_grad(x: Any) -> Tensor:
 @located
 def grad_clip(x: Any, lower_bound: float, upper_bound: float) -> Tensor:
     """x, whose cotangent is clipped to [lower_bound, upper_bound], entry by entry."""
+    lower_bound = _number("grad_clip", "lower bound", lower_bound)
+    upper_bound = _number("grad_clip", "upper bound", upper_bound)
     if not upper_bound >= lower_bound:
         raise GradcValueError(
             f"grad_clip: the upper bound {upper_bound} is below the lower one, {lower_bound}",
@@ -58,7 +60,18 @@ def grad_clip(x: Any, lower_bound: float, upper_bound: float) -> Tensor:
 @located
 def grad_scale(x: Any, multiplier: float) -> Tensor:
     """x, whose tangent and cotangent are multiplied by a number."""
-    return Tensor(gradient_ops.grad_scale(asarray(x).value, multiplier=float(multiplier)))
+    factor = _number("grad_scale", "multiplier", multiplier)
+    return Tensor(gradient_ops.grad_scale(asarray(x).value, multiplier=factor))
+
+
+def _number(name: str, what: str, given: Any) -> float:
+    """A Python or NumPy number as a float; a derivative's policy is fixed when it is compiled."""
+    try:
+        if not isinstance(given, Tensor | str | bytes):
+            return float(given)
+    except (TypeError, ValueError):
+        pass
+    raise GradcTypeError(f"{name}: the {what} is a number, not {given!r}")
 
 
 def grad_undefined(op: Any, x_pos: int, x: Any, comment: str = "") -> NoGradient:

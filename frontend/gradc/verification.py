@@ -212,8 +212,9 @@ class _Comparison:
         """Raise GradientError that names the entry with the largest error in tolerances."""
         worst, message = 1.0, ""
         for i, (a, b) in enumerate(zip(found, wanted, strict=True)):
-            absolute = np.abs(a - b)
-            relative = absolute / np.maximum(np.abs(a) + np.abs(b), 1e-8)
+            with np.errstate(all="ignore"):
+                absolute = np.abs(a - b)
+                relative = absolute / np.maximum(np.abs(a) + np.abs(b), 1e-8)
             units = np.minimum(
                 absolute / self.tolerance.absolute, relative / self.tolerance.relative
             )

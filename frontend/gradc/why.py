@@ -98,7 +98,11 @@ def why_zero(cost: Any, x: Any, consider_constant: Iterable[Tensor] | None = Non
     for what, given in (("cost", cost), ("x", x)):
         if not isinstance(given, Tensor):
             raise GradcTypeError(f"why_zero: {what} is a symbolic variable, not {given!r}")
-    held = [t.value for t in (consider_constant or ())]
+    if isinstance(consider_constant, Tensor):
+        raise GradcTypeError(
+            f"why_zero: consider_constant is a list of variables, not {consider_constant!r}"
+        )
+    held = [constant.value for constant in consider_constant or ()]
     return explain([cost.value], x.value, held)
 
 
