@@ -233,3 +233,13 @@ def test_policies_take_numbers() -> None:
             gradc.grad_clip(x, given, 1.0)
     with pytest.raises(TypeError, match="list of variables"):
         gradc.why_zero(x * x, x, consider_constant=x)
+
+
+def test_no_public_function_is_hidden_by_its_module() -> None:
+    """A module `gradc.name` would take the place of the function `gradc.name` once it is loaded."""
+    from pathlib import Path
+
+    folder = Path(gradc.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")}
+    functions = {name for name in gradc.__all__ if not isinstance(getattr(gradc, name), type(np))}
+    assert not modules & functions

@@ -31,7 +31,6 @@ from gradc.errors import (
 
 if TYPE_CHECKING:
     from gradc import custom, external, tensor
-    from gradc.check_rule import RuleReport, check_rule
     from gradc.custom import custom_jvp, custom_vjp
     from gradc.derivatives import (
         Lop,
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     from gradc.ir.types import DisconnectedType, NullType, bool_, f32, f64, i32, i64
     from gradc.libraries import BuildReport, build
     from gradc.null import NoGradient
+    from gradc.rule_check import RuleReport, check_rule
     from gradc.runtime.module import LoadError, Module, load
     from gradc.tensor.variable import Tensor
     from gradc.tracing import MissingInputError, RepeatedInputError
@@ -140,7 +140,7 @@ __all__ = [
 ]
 
 _MODULES = (
-    ("gradc.check_rule", ("RuleReport", "check_rule")),
+    ("gradc.rule_check", ("RuleReport", "check_rule")),
     ("gradc.custom", ("custom_jvp", "custom_vjp")),
     ("gradc.differences", ("numeric_grad",)),
     ("gradc.driver", ("CompiledFunction", "function")),
