@@ -231,6 +231,7 @@ def _choose_stored(
         for value in _needed_in_memory(equation, cones):
             if value.owner is not None:
                 stored.add(value)
+        stored |= _too_long_for_terms(equation, cones)
         parts = [cones[v] for v in dict.fromkeys(equation.inputs) if v in cones and v not in stored]
         cost = sum(p.cost for p in parts)
         size = 1 + sum(p.size for p in parts)
@@ -249,6 +250,14 @@ def _choose_stored(
             stored.add(result)
         cones[result] = cone
     return frozenset(stored), cones
+
+
+def _too_long_for_terms(equation: Equation, cones: dict[Value, _Cone]) -> set[Value]:
+    """The operands of an inlined sum whose code would be written once a term, beyond the limit."""
+    if not isinstance(equation.op.lower, Reduction | Contraction):
+        return set()
+    terms = terms_of(equation)
+    return {v for v in equation.inputs if v in cones and terms * cones[v].size > _CONE_LIMIT}
 
 
 def _can_inline(equation: Equation) -> bool:
