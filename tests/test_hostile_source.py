@@ -149,7 +149,8 @@ def test_doubling_calls_are_refused(monkeypatch):
     lines += [f"fn g{i + 1}(x: f64) {{ g{i}(g{i}(x)) }}" for i in range(40)]
     assert errors_of("\n".join(lines)) == ["G0902"]
     nested = "grad(" * 12 + "h" + ", wrt: x)" * 12
-    many = "fn h(x: f64) { " + " + ".join(["exp(x) * sin(x)"] * 20) + " }\n"
+    terms = " + ".join(f"exp({i}.5 * x) * sin(x)" for i in range(20))
+    many = f"fn h(x: f64) {{ {terms} }}\n"
     assert errors_of(f"{many}export d = {nested}") == ["G0902"]
 
 
