@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from gradc.codegen.lower import Cut
 from gradc.codegen.rows import RowGroup, Scheduled, parts_of
-from gradc.codegen.schedule import (
+from gradc.codegen.schedule import root_of
+from gradc.codegen.steps import (
     INSIDE,
     Axes,
     ExternalStep,
@@ -23,7 +24,6 @@ from gradc.codegen.schedule import (
     Step,
     is_product,
     operand_reads,
-    root_of,
     terms_of,
     written,
 )

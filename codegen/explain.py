@@ -26,15 +26,8 @@ from gradc.codegen.expression import expression_of, lines_of
 from gradc.codegen.loop_outline import outline
 from gradc.codegen.lower import Cut, cut_into_kernels, lower_cut
 from gradc.codegen.rows import RowGroup, Scheduled, parts_of
-from gradc.codegen.schedule import (
-    ExternalStep,
-    Nest,
-    ScatterStep,
-    inlined_reads,
-    is_product,
-    root_of,
-    written,
-)
+from gradc.codegen.schedule import root_of
+from gradc.codegen.steps import ExternalStep, Nest, ScatterStep, inlined_reads, is_product, written
 from gradc.codegen.straight import Straight
 from gradc.ir.dims import Dim
 from gradc.ir.function import Function, Value

@@ -15,15 +15,8 @@ from gradc.codegen.reader import Reader
 from gradc.codegen.row_loops import lower_rows
 from gradc.codegen.rows import RowGroup, Scheduled, group_rows, parts_of
 from gradc.codegen.scatter import copy_base, scatter_updates
-from gradc.codegen.schedule import (
-    ExternalStep,
-    Nest,
-    ProductStep,
-    inlined_reads,
-    reads,
-    schedule,
-    written,
-)
+from gradc.codegen.schedule import schedule
+from gradc.codegen.steps import ExternalStep, Nest, ProductStep, inlined_reads, reads, written
 from gradc.codegen.straight import Straight, lower_straight
 from gradc.ir.dims import names_of
 from gradc.ir.function import Function, Value

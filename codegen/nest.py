@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from gradc.codegen.reader import Reader
 from gradc.codegen.rows import in_layout
-from gradc.codegen.schedule import INSIDE, Axes, Nest, Root
+from gradc.codegen.steps import INSIDE, Axes, Nest, Root
 from gradc.ir.dims import Dim, is_static, product
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder

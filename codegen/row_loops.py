@@ -15,7 +15,7 @@ from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader
 from gradc.codegen.rows import RowGroup
 from gradc.codegen.scatter import copy_base, scatter_updates
-from gradc.codegen.schedule import Nest, ProductStep, ScatterStep, Step, row_label, written
+from gradc.codegen.steps import Nest, ProductStep, ScatterStep, Step, row_label, written
 from gradc.ir.function import Value
 from gradc.ir.loops import Ref
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from gradc.codegen.choices import Choices
-from gradc.codegen.schedule import (
+from gradc.codegen.steps import (
     Nest,
     ProductStep,
     Read,

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from gradc.codegen.nest import lower_nest
 from gradc.codegen.reader import Reader
-from gradc.codegen.schedule import Nest, Root
+from gradc.codegen.steps import Nest, Root
 from gradc.ir.function import Equation
 from gradc.ir.loops import STATUS_INDEX_OUT_OF_RANGE, Ref
 from gradc.ir.lowering import Index, Scatter

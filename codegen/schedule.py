@@ -8,11 +8,27 @@ unless one needs the other's finished result. Matrix products and scatters are s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass
 
 from gradc.codegen.choices import Choices
-from gradc.ir.dims import Dim, Shape, product
+from gradc.codegen.steps import (
+    ExternalStep,
+    Nest,
+    ProductStep,
+    Root,
+    ScatterStep,
+    Schedule,
+    Step,
+    can_inline,
+    extents_of,
+    first_operands,
+    inlined_reads,
+    is_product,
+    is_short,
+    reads,
+    terms_of,
+)
+from gradc.ir.dims import Shape
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import (
     LOOP_KINDS,
@@ -31,99 +47,7 @@ _SHARED_COST = 8  # store a value of this cost rather than compute it in two nes
 _CONE_LIMIT = 200  # instructions inlined into one value
 _NEST_LIMIT = 600  # instructions in one nest
 _MOST_POINTS = 16  # of the axes that are written out
-_MOST_TERMS = 16  # of a sum that is inlined
 _VIEW_LIMIT = 40  # index maps inlined into one another
-
-
-Axes: TypeAlias = "tuple[int | None, ...]"  # the space axis along which each axis is read
-INSIDE = -1  # ... or this, for the axis of an inlined sum: all of it is read at each point
-Read: TypeAlias = "tuple[Value, Axes]"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Root:
-    """A stored value and the loop that computes it.
-
-    `space` is the iteration space. Result axis i runs along space axis `placement[i]`; the axes not
-    in the placement are reduced with `kind`. `operands` are read at each point, operand j's axis a
-    at space axis `reads[j][a]`; the value at a point is the operand (one) or their product (two).
-    A pointwise root has one operand: the value itself, computed at the point.
-    """
-
-    value: Value
-    space: Shape
-    placement: tuple[int, ...]
-    operands: tuple[Value, ...]
-    reads: tuple[tuple[int, ...], ...]
-    kind: str | None = None
-
-    @property
-    def reduced(self) -> tuple[int, ...]:
-        """The space axes that the result does not have."""
-        return tuple(a for a in range(len(self.space)) if a not in self.placement)
-
-
-@dataclass(slots=True, eq=False)
-class Nest:
-    """Roots that share one loop nest over `space`, its axes in the order they are looped over.
-
-    Short axes of known length beside long ones are not looped over: they are written out.
-    """
-
-    space: Shape
-    order: tuple[int, ...]
-    roots: list[Root] = field(default_factory=list)
-    size: int = 0  # instructions
-    cost: int = 0  # operations a point
-    widest: int = 8  # bytes of the widest element it touches
-    reads: set[Read] = field(default_factory=set)
-
-    @property
-    def unrolled(self) -> tuple[int, ...]:
-        """The axes that are written out."""
-        return tuple(a for a in range(len(self.space)) if a not in self.order)
-
-    @property
-    def points(self) -> int:
-        """How often the body is written out."""
-        count = 1
-        for axis in self.unrolled:
-            extent = self.space[axis]
-            assert isinstance(extent, int)
-            count *= extent
-        return count
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ProductStep:
-    """A matrix product by the packed kernel."""
-
-    equation: Equation
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ScatterStep:
-    """A copy of the base and a serial loop over the updates."""
-
-    equation: Equation
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ExternalStep:
-    """Calls of a native function from elsewhere."""
-
-    equation: Equation
-
-
-Step: TypeAlias = "Nest | ProductStep | ScatterStep | ExternalStep"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Schedule:
-    """Steps in the order they run, and the values that they store."""
-
-    steps: tuple[Step, ...]
-    stored: frozenset[Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,62 +88,6 @@ def _without_idle_stores(
     return Schedule(tuple(steps), frozenset(stored) - idle)
 
 
-def is_product(equation: Equation) -> bool:
-    """Whether a contraction is a product for the packed kernel: both sides have free axes."""
-    if terms_of(equation):
-        return False
-    extents = _extents(equation)
-    rows, columns = _free_sides(equation)
-    if not rows or not columns or is_short(product(rows)) or is_short(product(columns)):
-        return False
-    a, _ = equation.inputs
-    work: Dim = 1
-    for extent in extents.values():
-        work = work * extent
-    return a.dtype.is_float and not (isinstance(work, int) and work <= 512)
-
-
-def terms_of(equation: Equation) -> int:
-    """The number of entries a reduction or contraction combines, if it is inlined; else 0.
-
-    A product that sums over nothing has one term, and is inlined as index maps are.
-    """
-    if isinstance(equation.op.lower, Reduction):
-        shape = equation.inputs[0].shape
-        summed = [shape[axis] for axis in equation.attrs["axes"]]
-    else:
-        out = equation.attrs["out"]
-        summed = [extent for label, extent in _extents(equation).items() if label not in out]
-    count = 1
-    for extent in summed:
-        if not isinstance(extent, int):
-            return 0
-        count *= extent
-    most = _MOST_TERMS
-    if isinstance(equation.op.lower, Contraction) and count > 1:
-        sides = [product(side) for side in _free_sides(equation)]
-        if not any(isinstance(side, int) and side <= _MOST_TERMS for side in sides):
-            most = 4  # both sides are long: the packed kernel is better
-    return count if count <= most else 0
-
-
-def _extents(equation: Equation) -> dict[int, Dim]:
-    """The length of each label of a contraction."""
-    a, b = equation.inputs
-    found: dict[int, Dim] = dict(zip(equation.attrs["lhs"], a.shape, strict=True))
-    return found | dict(zip(equation.attrs["rhs"], b.shape, strict=True))
-
-
-def _free_sides(equation: Equation) -> tuple[list[Dim], list[Dim]]:
-    """The lengths of the result's labels that only the left, only the right operand has."""
-    lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
-    extents = _extents(equation)
-    return (
-        [extents[x] for x in out if x in lhs and x not in rhs],
-        [extents[x] for x in out if x in rhs and x not in lhs],
-    )
-
-
 def _choose_stored(
     fn: Function, forced: Collection[Value]
 ) -> tuple[frozenset[Value], dict[Value, _Cone]]:
@@ -246,7 +114,7 @@ def _choose_stored(
         else:
             terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
             cone = _Cone(terms * (cost + 2), terms * (size + 1), views + 1, widest)
-        if not _can_inline(equation) or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
+        if not can_inline(equation) or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
             stored.add(result)
         cones[result] = cone
     return frozenset(stored), cones
@@ -260,13 +128,6 @@ def _too_long_for_terms(equation: Equation, cones: dict[Value, _Cone]) -> set[Va
     return {v for v in equation.inputs if v in cones and terms * cones[v].size > _CONE_LIMIT}
 
 
-def _can_inline(equation: Equation) -> bool:
-    rule = equation.op.lower
-    if isinstance(rule, Contraction | Reduction):
-        return terms_of(equation) > 0
-    return isinstance(rule, Pointwise | IndexMap | Literal)
-
-
 def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator[Value]:
     """The operands that an equation reads often, or through pointers."""
     rule = equation.op.lower
@@ -278,7 +139,7 @@ def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator
     elif isinstance(rule, External):  # arrays are passed by address
         yield from (v for v in equation.inputs if len(v.shape) > len(equation.attrs["lead"]))
     elif isinstance(rule, Contraction):
-        packed, extents = is_product(equation), _extents(equation)
+        packed, extents = is_product(equation), extents_of(equation)
         for value, own in zip(
             equation.inputs, (equation.attrs["lhs"], equation.attrs["rhs"]), strict=True
         ):
@@ -322,23 +183,16 @@ def _inlined_values(
     """The values whose code stands in a nest, except what only values in `stop` need."""
     own = {root.value for root in nest.roots}
     found: set[Value] = set()
-    stack = [v for root in nest.roots for v in _first_operands(root)]
+    stack = [v for root in nest.roots for v in first_operands(root)]
     while stack:
         value = stack.pop()
         if value.owner is None or value in found or (value in stored and value not in own):
             continue
         if value not in own:
             found.add(value)
-        if value not in stop and (value not in own or _can_inline(value.owner)):
+        if value not in stop and (value not in own or can_inline(value.owner)):
             stack.extend(value.owner.inputs)
     return found
-
-
-def _first_operands(root: Root) -> Sequence[Value]:
-    """What a root reads to start with: for a pointwise root the inputs of the value itself."""
-    if root.operands == (root.value,) and root.value.owner is not None:
-        return root.value.owner.inputs
-    return root.operands
 
 
 # --- nests -------------------------------------------------------------------------------------
@@ -390,7 +244,7 @@ def root_of(equation: Equation) -> Root:
     """The iteration space of a stored value, and how it is computed there."""
     (value,) = equation.outputs
     rule = equation.op.lower
-    if _can_inline(equation):
+    if can_inline(equation):
         axes = tuple(range(value.type.rank))
         return Root(value, value.shape, axes, (value,), (axes,))
     if isinstance(rule, Reduction):
@@ -406,7 +260,7 @@ def _contraction_root(equation: Equation) -> Root:
     (value,) = equation.outputs
     a, b = equation.inputs
     lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
-    extents = _extents(equation)
+    extents = extents_of(equation)
     first, second = (lhs, rhs) if len(lhs) >= len(rhs) else (rhs, lhs)
     labels = [*first, *(label for label in second if label not in first)]
     if not all(is_short(extents[label]) for label in labels[len(first) :]):
@@ -420,11 +274,6 @@ def _contraction_root(equation: Equation) -> Root:
         (tuple(at[label] for label in lhs), tuple(at[label] for label in rhs)),
         "or" if value.dtype.kind == "b" else "add",
     )
-
-
-def is_short(extent: Dim) -> bool:
-    """Whether an axis is written out rather than looped over, where other axes are long."""
-    return isinstance(extent, int) and 1 <= extent <= 4
 
 
 def _unrolled(space: Shape) -> tuple[int, ...]:
@@ -473,93 +322,3 @@ def _earliest_step(
         )
         earliest = max(earliest, place if pointwise else place + 1)
     return earliest
-
-
-def reads(root: Root, stored: Collection[Value]) -> set[Read]:
-    """The stored values and parameters a root reads, each with the space axis of each of its axes.
-
-    None stands for an axis that is read at some other coordinate.
-    """
-    found: set[Read] = set()
-    seen: set[Read] = set()
-    stack: list[Read] = []
-    for operand, along in zip(root.operands, root.reads, strict=True):
-        if operand is root.value and operand.owner is not None:
-            stack.extend(operand_reads(operand.owner, along))
-        else:
-            stack.append((operand, along))
-    while stack:
-        item = stack.pop()
-        if item in seen:
-            continue
-        seen.add(item)
-        value, axes = item
-        if value.owner is None or value in stored:
-            found.add(item)
-        else:
-            stack.extend(operand_reads(value.owner, axes))
-    return found
-
-
-def operand_reads(equation: Equation, axes: Axes) -> list[Read]:
-    """The operands of an inlined equation whose result's axes lie on these space axes."""
-    rule = equation.op.lower
-    if isinstance(rule, IndexMap):
-        types = (value.type for value in equation.inputs)
-        alignments = rule.align(*types, **equation.attrs)
-        return [
-            (value, tuple(None if a is None else axes[a] for a in alignment))
-            for value, alignment in zip(equation.inputs, alignments, strict=True)
-        ]
-    if isinstance(rule, Contraction):
-        at = dict(zip(equation.attrs["out"], axes, strict=True))
-        labels = (equation.attrs["lhs"], equation.attrs["rhs"])
-        return [
-            (value, tuple(at.get(label, INSIDE) for label in own))
-            for value, own in zip(equation.inputs, labels, strict=True)
-        ]
-    if isinstance(rule, Reduction):
-        (operand,) = equation.inputs
-        kept = iter(axes)
-        summed = equation.attrs["axes"]
-        rank = operand.type.rank
-        return [(operand, tuple(INSIDE if a in summed else next(kept) for a in range(rank)))]
-    return [(value, axes) for value in equation.inputs]
-
-
-def inlined_reads(step: Step, stored: Collection[Value]) -> set[Value]:
-    """The stored values that a step reads, directly or through what is inlined into it."""
-    if isinstance(step, Nest):
-        own = {root.value for root in step.roots}
-        stack = [v for root in step.roots for v in _first_operands(root)]
-    else:
-        own = set()
-        stack = list(step.equation.inputs)
-    found: set[Value] = set()
-    seen: set[Value] = set()
-    while stack:
-        value = stack.pop()
-        if value in seen or value.owner is None:
-            continue
-        seen.add(value)
-        if value in stored and value not in own:
-            found.add(value)
-        elif value not in own or _can_inline(value.owner):
-            stack.extend(value.owner.inputs)
-    return found
-
-
-def written(step: Step) -> list[Value]:
-    """The values that a step stores."""
-    if isinstance(step, Nest):
-        return [root.value for root in step.roots]
-    return list(step.equation.outputs)
-
-
-def row_label(equation: Equation) -> int | None:
-    """The label of a product that is the first axis of everything that has it."""
-    parts: list[tuple[int, ...]] = [equation.attrs[name] for name in ("lhs", "rhs", "out")]
-    for label in dict.fromkeys(part[0] for part in reversed(parts) if part):
-        if all(part[0] == label for part in parts if label in part):
-            return label
-    return None

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import product as every
 
 from gradc.codegen.reader import Elements, Reader, UnknownElementError
-from gradc.codegen.schedule import Nest, ProductStep, Root, root_of, row_label
+from gradc.codegen.schedule import root_of
+from gradc.codegen.steps import Nest, ProductStep, Root, row_label
 from gradc.ir.dims import Dim, is_static
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder

@@ -14,7 +14,7 @@ from gradc.codegen.cost import bytes_of, cost_of, least_bytes, total_of
 from gradc.codegen.explain import explain_kernels
 from gradc.codegen.lower import Cut, cut_into_kernels
 from gradc.codegen.rows import parts_of
-from gradc.codegen.schedule import inlined_reads, written
+from gradc.codegen.steps import inlined_reads, written
 from gradc.ir.dims import evaluate_dim, size
 from gradc.ir.text import parse_function
 from random_programs import random_function, with_derivatives

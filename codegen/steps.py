@@ -1,0 +1,269 @@
+"""The steps a graph is cut into, and what each of them reads: the data of the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gradc.ir.dims import Dim, Shape, product
+from gradc.ir.function import Equation, Value
+from gradc.ir.lowering import Contraction, IndexMap, Literal, Pointwise, Reduction
+
+_MOST_TERMS = 16  # of a sum that is inlined
+
+# The space axis along which each axis of a value is read; None: at some other coordinate.
+Axes: TypeAlias = "tuple[int | None, ...]"
+INSIDE = -1  # stands for the axis of an inlined sum: all of it is read at each point
+Read: TypeAlias = "tuple[Value, Axes]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Root:
+    """A stored value and the loop that computes it.
+
+    `space` is the iteration space. Result axis i runs along space axis `placement[i]`; the axes not
+    in the placement are reduced with `kind`. `operands` are read at each point, operand j's axis a
+    at space axis `reads[j][a]`; the value at a point is the operand (one) or their product (two).
+    A pointwise root has one operand: the value itself, computed at the point.
+    """
+
+    value: Value
+    space: Shape
+    placement: tuple[int, ...]
+    operands: tuple[Value, ...]
+    reads: tuple[tuple[int, ...], ...]
+    kind: str | None = None
+
+    @property
+    def reduced(self) -> tuple[int, ...]:
+        """The space axes that the result does not have."""
+        return tuple(a for a in range(len(self.space)) if a not in self.placement)
+
+
+@dataclass(slots=True, eq=False)
+class Nest:
+    """Roots that share one loop nest over `space`, its axes in the order they are looped over.
+
+    Short axes of known length beside long ones are not looped over: they are written out.
+    """
+
+    space: Shape
+    order: tuple[int, ...]
+    roots: list[Root] = field(default_factory=list)
+    size: int = 0  # instructions
+    cost: int = 0  # operations a point
+    widest: int = 8  # bytes of the widest element it touches
+    reads: set[Read] = field(default_factory=set)
+
+    @property
+    def unrolled(self) -> tuple[int, ...]:
+        """The axes that are written out."""
+        return tuple(a for a in range(len(self.space)) if a not in self.order)
+
+    @property
+    def points(self) -> int:
+        """How often the body is written out."""
+        count = 1
+        for axis in self.unrolled:
+            extent = self.space[axis]
+            assert isinstance(extent, int)
+            count *= extent
+        return count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProductStep:
+    """A matrix product by the packed kernel."""
+
+    equation: Equation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScatterStep:
+    """A copy of the base and a serial loop over the updates."""
+
+    equation: Equation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExternalStep:
+    """Calls of a native function from elsewhere."""
+
+    equation: Equation
+
+
+Step: TypeAlias = "Nest | ProductStep | ScatterStep | ExternalStep"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schedule:
+    """Steps in the order they run, and the values that they store."""
+
+    steps: tuple[Step, ...]
+    stored: frozenset[Value]
+
+
+def is_product(equation: Equation) -> bool:
+    """Whether a contraction is a product for the packed kernel: both sides have free axes."""
+    if terms_of(equation):
+        return False
+    extents = extents_of(equation)
+    rows, columns = free_sides(equation)
+    if not rows or not columns or is_short(product(rows)) or is_short(product(columns)):
+        return False
+    a, _ = equation.inputs
+    work: Dim = 1
+    for extent in extents.values():
+        work = work * extent
+    return a.dtype.is_float and not (isinstance(work, int) and work <= 512)
+
+
+def terms_of(equation: Equation) -> int:
+    """The number of entries a reduction or contraction combines, if it is inlined; else 0.
+
+    A product that sums over nothing has one term, and is inlined as index maps are.
+    """
+    if isinstance(equation.op.lower, Reduction):
+        shape = equation.inputs[0].shape
+        summed = [shape[axis] for axis in equation.attrs["axes"]]
+    else:
+        out = equation.attrs["out"]
+        summed = [extent for label, extent in extents_of(equation).items() if label not in out]
+    count = 1
+    for extent in summed:
+        if not isinstance(extent, int):
+            return 0
+        count *= extent
+    most = _MOST_TERMS
+    if isinstance(equation.op.lower, Contraction) and count > 1:
+        sides = [product(side) for side in free_sides(equation)]
+        if not any(isinstance(side, int) and side <= _MOST_TERMS for side in sides):
+            most = 4  # both sides are long: the packed kernel is better
+    return count if count <= most else 0
+
+
+def extents_of(equation: Equation) -> dict[int, Dim]:
+    """The length of each label of a contraction."""
+    a, b = equation.inputs
+    found: dict[int, Dim] = dict(zip(equation.attrs["lhs"], a.shape, strict=True))
+    return found | dict(zip(equation.attrs["rhs"], b.shape, strict=True))
+
+
+def free_sides(equation: Equation) -> tuple[list[Dim], list[Dim]]:
+    """The lengths of the result's labels that only the left, only the right operand has."""
+    lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
+    extents = extents_of(equation)
+    return (
+        [extents[x] for x in out if x in lhs and x not in rhs],
+        [extents[x] for x in out if x in rhs and x not in lhs],
+    )
+
+
+def is_short(extent: Dim) -> bool:
+    """Whether an axis is written out rather than looped over, where other axes are long."""
+    return isinstance(extent, int) and 1 <= extent <= 4
+
+
+def can_inline(equation: Equation) -> bool:
+    rule = equation.op.lower
+    if isinstance(rule, Contraction | Reduction):
+        return terms_of(equation) > 0
+    return isinstance(rule, Pointwise | IndexMap | Literal)
+
+
+def first_operands(root: Root) -> Sequence[Value]:
+    """What a root reads to start with: for a pointwise root the inputs of the value itself."""
+    if root.operands == (root.value,) and root.value.owner is not None:
+        return root.value.owner.inputs
+    return root.operands
+
+
+def reads(root: Root, stored: Collection[Value]) -> set[Read]:
+    """The stored values and parameters a root reads, each with the space axis of each of its axes.
+
+    None stands for an axis that is read at some other coordinate.
+    """
+    found: set[Read] = set()
+    seen: set[Read] = set()
+    stack: list[Read] = []
+    for operand, along in zip(root.operands, root.reads, strict=True):
+        if operand is root.value and operand.owner is not None:
+            stack.extend(operand_reads(operand.owner, along))
+        else:
+            stack.append((operand, along))
+    while stack:
+        item = stack.pop()
+        if item in seen:
+            continue
+        seen.add(item)
+        value, axes = item
+        if value.owner is None or value in stored:
+            found.add(item)
+        else:
+            stack.extend(operand_reads(value.owner, axes))
+    return found
+
+
+def operand_reads(equation: Equation, axes: Axes) -> list[Read]:
+    """The operands of an inlined equation whose result's axes lie on these space axes."""
+    rule = equation.op.lower
+    if isinstance(rule, IndexMap):
+        types = (value.type for value in equation.inputs)
+        alignments = rule.align(*types, **equation.attrs)
+        return [
+            (value, tuple(None if a is None else axes[a] for a in alignment))
+            for value, alignment in zip(equation.inputs, alignments, strict=True)
+        ]
+    if isinstance(rule, Contraction):
+        at = dict(zip(equation.attrs["out"], axes, strict=True))
+        labels = (equation.attrs["lhs"], equation.attrs["rhs"])
+        return [
+            (value, tuple(at.get(label, INSIDE) for label in own))
+            for value, own in zip(equation.inputs, labels, strict=True)
+        ]
+    if isinstance(rule, Reduction):
+        (operand,) = equation.inputs
+        kept = iter(axes)
+        summed = equation.attrs["axes"]
+        rank = operand.type.rank
+        return [(operand, tuple(INSIDE if a in summed else next(kept) for a in range(rank)))]
+    return [(value, axes) for value in equation.inputs]
+
+
+def inlined_reads(step: Step, stored: Collection[Value]) -> set[Value]:
+    """The stored values that a step reads, directly or through what is inlined into it."""
+    if isinstance(step, Nest):
+        own = {root.value for root in step.roots}
+        stack = [v for root in step.roots for v in first_operands(root)]
+    else:
+        own = set()
+        stack = list(step.equation.inputs)
+    found: set[Value] = set()
+    seen: set[Value] = set()
+    while stack:
+        value = stack.pop()
+        if value in seen or value.owner is None:
+            continue
+        seen.add(value)
+        if value in stored and value not in own:
+            found.add(value)
+        elif value not in own or can_inline(value.owner):
+            stack.extend(value.owner.inputs)
+    return found
+
+
+def written(step: Step) -> list[Value]:
+    """The values that a step stores."""
+    if isinstance(step, Nest):
+        return [root.value for root in step.roots]
+    return list(step.equation.outputs)
+
+
+def row_label(equation: Equation) -> int | None:
+    """The label of a product that is the first axis of everything that has it."""
+    parts: list[tuple[int, ...]] = [equation.attrs[name] for name in ("lhs", "rhs", "out")]
+    for label in dict.fromkeys(part[0] for part in reversed(parts) if part):
+        if all(part[0] == label for part in parts if label in part):
+            return label
+    return None
