@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from gradc.codegen.jit import load_object
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import lower
 from gradc.codegen.target import Target, compile_to_object, host
+from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
 from gradc.runtime._core import NativeFunction
 from gradc.runtime.manifest import read_manifest
@@ -37,3 +38,13 @@ def native(
         return results if isinstance(results, tuple) else (results,)
 
     return run
+
+
+def assert_agrees(
+    compiled: Callable[..., tuple[Array, ...]], fn: Function, arguments: Sequence[Array]
+) -> None:
+    """The compiled function gives what the reference evaluator gives, up to rounding (f64)."""
+    expected = evaluate(fn, *arguments)
+    for found, wanted in zip(compiled(*arguments), expected, strict=True):
+        scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10 * scale)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from gradc.codegen.choices import Choices
 from gradc.codegen.target import host
-from gradc.ir.evaluate import evaluate
-from native import native
+from native import assert_agrees, native
 from random_programs import random_arguments, random_function, with_derivatives
 
 USUAL = Choices(host().vector_bits)
@@ -32,11 +30,7 @@ def check(seed: int, choices: Choices) -> None:
     fn = with_derivatives(random_function(seed, equations=10))
     compiled = native(fn, choices=choices)
     for sizes in ({"n": 5, "m": 3}, {"n": 70, "m": 17}):
-        arguments = random_arguments(fn, seed, **sizes)
-        expected = evaluate(fn, *arguments)
-        for found, wanted in zip(compiled(*arguments), expected, strict=True):
-            scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
-            np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10 * scale)
+        assert_agrees(compiled, fn, random_arguments(fn, seed, **sizes))
 
 
 @pytest.mark.parametrize("name", FORCED)

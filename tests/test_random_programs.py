@@ -11,7 +11,7 @@ import pytest
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
 from gradc.ir.types import f32
-from native import native
+from native import assert_agrees, native
 from random_programs import random_arguments, random_function, with_derivatives
 
 SIZES = ({"n": 4, "m": 5}, {"n": 19, "m": 9}, {"n": 1, "m": 1})
@@ -25,11 +25,7 @@ def test_random_program(seed):
     both = with_derivatives(fn)
     compiled = native(both)
     for sizes in SIZES:
-        arguments = random_arguments(both, seed, **sizes)
-        expected = evaluate(both, *arguments)
-        for found, wanted in zip(compiled(*arguments), expected, strict=True):
-            scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
-            np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10 * scale)
+        assert_agrees(compiled, both, random_arguments(both, seed, **sizes))
     check_derivatives(fn, both, seed)
 
 

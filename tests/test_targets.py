@@ -12,7 +12,7 @@ from gradc.elaborate import elaborate
 from gradc.ir.evaluate import evaluate
 from gradc.ir.types import DType
 from gradc.parser import parse_source
-from native import native
+from native import assert_agrees, native
 from op_case import Case
 from random_programs import random_arguments, random_function, with_derivatives
 from test_ops import CASES, assert_near, listed
@@ -64,11 +64,7 @@ def check(seed: int, name: str) -> None:
     fn = with_derivatives(random_function(seed, equations=10))
     compiled = native(fn, target(name))
     for sizes in ({"n": 4, "m": 5}, {"n": 70, "m": 17}):
-        arguments = random_arguments(fn, seed, **sizes)
-        expected = evaluate(fn, *arguments)
-        for found, wanted in zip(compiled(*arguments), expected, strict=True):
-            scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
-            np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10 * scale)
+        assert_agrees(compiled, fn, random_arguments(fn, seed, **sizes))
 
 
 @pytest.mark.parametrize("name", NARROW)
