@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradc.codegen.whole_file import write_whole
 from gradc.runtime.manifest import append_footer
 
 # e_machine of an ELF object -> the prefix of GNU tools and the name zig has for the machine.
@@ -81,7 +82,7 @@ def link(
     found = find_linker(machine) if linker is None else linker
     with tempfile.TemporaryDirectory(prefix="gradc-") as folder:
         library = _run_linker(found, code, tuple(exports), Path(folder), tuple(map(str, inputs)))
-    _write_whole(target, append_footer(library, manifest))
+    write_whole(target, append_footer(library, manifest), mode=0o777, durable=True)
 
 
 def find_linker(machine: int | None = None) -> Linker:
@@ -203,24 +204,3 @@ def _has_undefined_symbols(code: bytes) -> bool:
 
 def _order(code: bytes) -> str:
     return "<" if code[5] == 1 else ">"
-
-
-def _write_whole(target: Path, data: bytes) -> None:
-    """Write a temporary file beside `target`, bring it to the disk, and put it in its place."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), 0o777 & ~_umask())
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

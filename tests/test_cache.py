@@ -191,7 +191,8 @@ class TestDamage:
         def refused(*_: object, **__: object) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("tempfile.mkstemp", refused)
+        for module in ("cache", "codegen.link"):
+            monkeypatch.setattr(f"gradc.{module}.write_whole", refused)
         assert call(made(3.0)) == 9.0
         forbid_compilation(monkeypatch)
         assert call(made()) == 6.0  # from the object that is there

@@ -527,7 +527,7 @@ def test_what_a_check_does_not_import():
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    from gradc.commands.source import write_whole
+    from gradc.codegen.whole_file import write_whole
 
     target = tmp_path / "file"
     target.write_bytes(b"old")
@@ -537,6 +537,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", fails)
     with pytest.raises(OSError, match="disk full"):
-        write_whole(str(target), b"new")
+        write_whole(target, b"new")
     assert target.read_bytes() == b"old"
     assert [p.name for p in Path(tmp_path).iterdir()] == ["file"]
+
+
+def test_a_file_that_cannot_be_made_is_named(tmp_path):
+    from gradc.codegen.whole_file import write_whole
+
+    with pytest.raises(FileNotFoundError) as raised:
+        write_whole(tmp_path / "no" / "file", b"")
+    assert raised.value.filename == str(tmp_path / "no" / "file")

@@ -15,7 +15,6 @@ import hashlib
 import os
 import platform
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import time_ns
 
+from gradc.codegen.whole_file import write_whole
 from gradc.runtime._core import Library
 from gradc.runtime.cpu import cpu_flags
 from gradc.runtime.manifest import Manifest, ManifestError, append_footer, read_footer
@@ -177,20 +177,9 @@ def store_object(folder: Path, key: str, code: bytes, manifest: str) -> None:
     """Add an entry, whole or not at all; a folder that cannot be written to is left alone."""
     with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(folder / f"{key}.o", append_footer(code, manifest))
+        write_whole(folder / f"{key}.o", append_footer(code, manifest), mode=0o600)
         if key.startswith("0"):  # one time in sixteen
             shrink(folder, MAX_BYTES)
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-    except BaseException:
-        _remove(name)
-        raise
 
 
 def _remove(path: str | Path) -> bool:

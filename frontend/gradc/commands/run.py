@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradc.cli import FAILED, OK, UsageError
-from gradc.commands.source import choose, read_source, write_whole
+from gradc.commands.source import choose, read_source, write_file
 from gradc.driver import CompiledFunction
 from gradc.elaborate import elaborate
 from gradc.ir.function import Function, Value
@@ -47,7 +47,7 @@ def run_function(options: argparse.Namespace) -> int:
     if options.output:
         data = io.BytesIO()
         np.savez(data, **named)
-        write_whole(options.output, data.getvalue())
+        write_file(options.output, data.getvalue())
     else:
         print(json.dumps({name: _as_json(np.asarray(x).tolist()) for name, x in named.items()}))
     return OK

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from gradc.cli import UsageError
+from gradc.codegen.whole_file import write_whole
 from gradc.diagnostics import DiagnosticError, Refused
 from gradc.elaborate import ElaboratedModule, elaborate
 from gradc.function_table import did_you_mean
@@ -44,28 +42,13 @@ def choose(functions: Mapping[str, Function], name: str) -> Function:
     raise UsageError("; ".join((f"no function `{name}`", *close, have)))
 
 
-def write_whole(path: str, data: bytes) -> None:
+def write_file(path: str, data: bytes) -> None:
     """Write a file whole or not at all; a device or a pipe is written to, not replaced."""
     target = Path(path)
     if target.exists() and not target.is_file():
         target.write_bytes(data)
-        return
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    else:
+        write_whole(target, data)
 
 
 def write_text(text: str, path: str | None) -> None:
@@ -73,4 +56,4 @@ def write_text(text: str, path: str | None) -> None:
     if path is None:
         sys.stdout.write(text)
     else:
-        write_whole(path, text.encode())
+        write_file(path, text.encode())
