@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,9 +40,15 @@ class TargetLike(Protocol):
     def vector_bits(self) -> int: ...
 
 
-def manifest_of(programs: Iterable[Program], target: TargetLike) -> str:
-    """The manifest of a library with these programs, as JSON."""
-    functions = tuple(_function_entry(program, target.vector_bits) for program in programs)
+def manifest_of(
+    programs: Iterable[Program], target: TargetLike, documentation: Mapping[str, str] | None = None
+) -> str:
+    """The manifest of a library with these programs, as JSON; `documentation` by program."""
+    texts = documentation or {}
+    functions = tuple(
+        _function_entry(program, target.vector_bits, texts.get(program.name, ""))
+        for program in programs
+    )
     entry = TargetEntry(target.triple, target.cpu, target.features)
     return write_manifest(Manifest(_version(), entry, functions))
 
@@ -146,6 +152,8 @@ def _array_parameter(array: ArrayEntry, taken: set[str], const: str) -> _Paramet
 def _documentation(function: FunctionEntry, parameters: tuple[_Parameter, ...]) -> str:
     width = max(len(parameter.name) for parameter in parameters)
     lines = [str(function), ""]
+    if function.documentation:
+        lines += [*function.documentation.splitlines(), ""]
     lines += [f"  {p.name:<{width}}  {p.meaning}" for p in parameters]
     if function.requires:
         lines += ["", "Needs, else the status is:"]
@@ -155,10 +163,12 @@ def _documentation(function: FunctionEntry, parameters: tuple[_Parameter, ...]) 
 
 
 def _comment_safe(text: str) -> str:
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ")
+    """One line of a C comment: nothing ends the comment, and control characters are spaces."""
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return plain.replace("*/", "* /").replace("/*", "/ *")
 
 
-def _function_entry(program: Program, vector_bits: int) -> FunctionEntry:
+def _function_entry(program: Program, vector_bits: int, documentation: str) -> FunctionEntry:
     return FunctionEntry(
         program.name,
         program.sizes,
@@ -166,6 +176,7 @@ def _function_entry(program: Program, vector_bits: int) -> FunctionEntry:
         tuple(map(_array_entry, program.outputs)),
         tuple(RequirementEntry(_dim(r.dim), r.relation, r.why) for r in program.requires),
         workspace_text(program, vector_bits),
+        documentation,
     )
 
 

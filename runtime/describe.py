@@ -23,13 +23,21 @@ def signature(entry: FunctionEntry) -> inspect.Signature:
     )
 
 
-def documentation(entry: FunctionEntry) -> str:
-    """The typed signature, what each argument is, what must hold, and how `out` works."""
-    lines = [str(entry), "", "Arguments:"]
-    lines += [f"    {array}" for array in entry.inputs] or ["    none"]
+def description(entry: FunctionEntry) -> str:
+    """The typed signature, what the function does, what each argument is, and what must hold."""
+    lines = [str(entry), ""]
+    lines += [entry.documentation, ""] if entry.documentation else []
+    lines += ["Arguments:", *(f"    {array}" for array in entry.inputs)]
+    lines += [] if entry.inputs else ["    none"]
     lines += ["", "Returns:", *(f"    {array}" for array in entry.outputs)]
     if entry.requires:
         lines += ["", "Requires:", *(f"    {requirement.why}" for requirement in entry.requires)]
-    if "out" not in entry.parameter_names:
-        lines += ["", "`out` takes the array, or the tuple of arrays and None, to write into."]
     return "\n".join(lines)
+
+
+def documentation(entry: FunctionEntry) -> str:
+    """The docstring of a native function: its description, and how `out` works."""
+    if "out" in entry.parameter_names:
+        return description(entry)
+    out = "`out` takes the array, or the tuple of arrays and None, to write into."
+    return f"{description(entry)}\n\n{out}"

@@ -69,7 +69,8 @@ class FunctionEntry:
     """One exported function: sizes, inputs and outputs stand in the order of the C ABI.
 
     `workspace` tells people the bytes of its temporaries, as a formula of the sizes; calls ask the
-    library. It is empty where a library does not say.
+    library. `documentation` says what the function does. Both are empty where a library does not
+    say.
     """
 
     name: str
@@ -78,6 +79,7 @@ class FunctionEntry:
     outputs: tuple[ArrayEntry, ...]
     requires: tuple[RequirementEntry, ...] = ()
     workspace: str = ""
+    documentation: str = ""
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -205,6 +207,9 @@ class _Node:
             raise self.fail("text")
         return self.value
 
+    def text_or_nothing(self, key: str) -> str:
+        return self.get(key).text() if key in self.value else ""
+
     def name(self) -> str:
         if not (isinstance(self.value, str) and self.value.isascii() and self.value.isidentifier()):
             raise self.fail("an identifier")
@@ -245,11 +250,11 @@ def _read_function(node: _Node) -> FunctionEntry:
         )
         for item in node.get("requires").items()
     )
-    workspace = node.get("workspace").text() if "workspace" in node.value else ""
+    workspace, text = (node.text_or_nothing(key) for key in ("workspace", "documentation"))
     _check_distinct(f"the sizes of {node.where}", sizes)
     _check_distinct(f"the inputs of {node.where}", [array.name for array in inputs])
     _check_distinct(f"the outputs of {node.where}", [array.name for array in outputs])
-    return FunctionEntry(name, sizes, inputs, outputs, requires, workspace)
+    return FunctionEntry(name, sizes, inputs, outputs, requires, workspace, text)
 
 
 def _read_array(node: _Node, sizes: tuple[str, ...]) -> ArrayEntry:

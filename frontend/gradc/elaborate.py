@@ -23,7 +23,11 @@ from gradc.parser import parse_source
 
 @dataclass(frozen=True, slots=True)
 class ElaboratedModule:
-    """A module's functions by name, in the order of the text; its exports; their comments."""
+    """A module's functions by name, in the order of the text; its exports; what they do.
+
+    `documentation` are the comment lines right above a function; where there are none, what a
+    derivative or another name is made of: `grad(loss, wrt: w)`.
+    """
 
     functions: Mapping[str, Function]
     exports: Mapping[str, Function]
@@ -120,6 +124,19 @@ def _elaborated(
         if isinstance(item, syntax.Const | syntax.Rule):
             continue
         functions[item.name.text] = evaluate_function(item.name, scope)
-        text = "" if isinstance(item, syntax.Alias) else item.documentation
-        documentation[item.name.text] = text or documentation.get(item.name.text, "")
+        earlier = documentation.get(item.name.text, "")
+        documentation[item.name.text] = item.documentation or earlier or _definition(item, module)
     return ElaboratedModule(functions, exports, documentation)
+
+
+def _definition(
+    item: syntax.FunctionItem | syntax.Alias | syntax.Export, module: syntax.Module
+) -> str:
+    """What a function without a comment is made of, as the source says it: `grad(f, wrt: x)`."""
+    if isinstance(item, syntax.FunctionItem) or item.value is None:
+        return ""
+    span = item.value.span
+    lines = module.text.split("\n")[span.line - 1 : span.end_line]
+    lines[-1] = lines[-1][: span.end_column - 1]
+    lines[0] = lines[0][span.column - 1 :]
+    return " ".join(line.strip() for line in lines)

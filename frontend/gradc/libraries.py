@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from inspect import cleandoc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -67,42 +68,68 @@ def build(
     if not wanted:
         raise GradcValueError("build: there are no functions", hint="build(path, loss=loss)")
     graphs = {name: _graph(name, function) for name, function in wanted.items()}
+    return build_library(
+        Path(path),
+        graphs,
+        {name: _docstring(function) for name, function in wanted.items()},
+        target if isinstance(target, Target) else parse_target(target or "native"),
+        frozenset(name for name, given in wanted.items() if fast_math or _is_fast(given)),
+    )
+
+
+def build_library(
+    library: Path,
+    graphs: Mapping[str, Function],
+    documentation: Mapping[str, str],
+    target: Target,
+    fast: Collection[str] = (),
+) -> BuildReport:
+    """Write the library of graphs, its header and its manifest, see `build`.
+
+    `documentation` says by name what functions do, `fast` which of them fast mathematics may touch.
+    """
     symbols = exported_symbols(graphs)
-    library, c_header, json = _files(Path(path))
-    machine = target if isinstance(target, Target) else parse_target(target or "native")
+    files = _files(library)
     seconds: dict[str, float] = {}
     with _timed("optimize", seconds):
-        fast = {name for name, given in wanted.items() if fast_math or _is_fast(given)}
         optimized = {
             name: optimize(graph, FAST if name in fast else DEFAULT)
             for name, graph in graphs.items()
         }
     external = _external_files(optimized)
     with _timed("lower", seconds):
-        choices = Choices(machine.vector_bits)
-        programs = [
-            with_fast_math(program) if program.name in fast else program
-            for program in (lower(fn, name, choices) for name, fn in optimized.items())
-        ]
-    manifest = manifest_of(programs, machine)
+        choices = Choices(target.vector_bits)
+        lowered = {name: lower(fn, name, choices) for name, fn in optimized.items()}
+        programs = [with_fast_math(p) if name in fast else p for name, p in lowered.items()]
+    manifest = manifest_of(programs, target, documentation)
     with _timed("emit", seconds):
-        text = emit_module(programs, manifest, machine)
+        text = emit_module(programs, manifest, target)
     with _timed("compile", seconds):
-        code = compile_to_object(text, machine)
-    with _timed("link", seconds), TemporaryDirectory(prefix=".gradc-", dir=library.parent) as name:
-        folder = Path(name)
-        triple = None if machine.triple == host().triple else machine.triple
+        code = compile_to_object(text, target)
+    with _timed("link", seconds), _folder_beside(library) as folder:
+        triple = None if target.triple == host().triple else target.triple
         inputs = [
             compile_source(Path(file), folder, triple) if file.endswith(".c") else file
             for file in external
         ]
-        link(code, folder / library.name, symbols, manifest, inputs=inputs)
-        (folder / c_header.name).write_text(header(manifest, c_header.stem), encoding="utf-8")
-        (folder / json.name).write_text(manifest + "\n", encoding="utf-8")
-        for file in (json, c_header, library):
+        made = [folder / file.name for file in files]
+        link(code, made[0], symbols, manifest, inputs=inputs)
+        made[1].write_text(header(manifest, made[1].stem), encoding="utf-8")
+        made[2].write_text(manifest + "\n", encoding="utf-8")
+        for file in reversed(files):
             os.replace(folder / file.name, file)
-    sizes = {file.name: file.stat().st_size for file in (library, c_header, json)}
-    return BuildReport(library, c_header, json, sizes, seconds)
+    return BuildReport(*files, {file.name: file.stat().st_size for file in files}, seconds)
+
+
+@contextmanager
+def _folder_beside(library: Path) -> Iterator[Path]:
+    """A temporary folder on the same disk; OSError that names the place where none can be made."""
+    try:
+        folder = TemporaryDirectory(prefix=".gradc-", dir=library.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(library.parent)) from None
+    with folder as name:
+        yield Path(name)
 
 
 def _external_files(functions: Mapping[str, Function]) -> tuple[str, ...]:
@@ -123,6 +150,13 @@ def _external_files(functions: Mapping[str, Function]) -> tuple[str, ...]:
 
 def _is_fast(function: object) -> bool:
     return isinstance(function, CompiledFunction) and function.fast_math
+
+
+def _docstring(function: object) -> str:
+    """What the user wrote about a function of their own."""
+    if not isinstance(function, CompiledFunction):
+        return ""
+    return cleandoc(vars(function).get("__doc__") or "")
 
 
 def _graph(name: str, function: object) -> Function:

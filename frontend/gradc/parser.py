@@ -84,7 +84,7 @@ def _documented(items: Sequence[syntax.Item], text: str) -> tuple[syntax.Item, .
     lines = text.split("\n")
     return tuple(
         replace(item, documentation=_comment_above(item.span.line - 1, lines))
-        if isinstance(item, syntax.FunctionItem | syntax.Export)
+        if isinstance(item, syntax.FunctionItem | syntax.Alias | syntax.Export)
         else item
         for item in items
     )

@@ -232,6 +232,7 @@ class Alias:
     span: Span
     name: Name
     value: Expression
+    documentation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,20 +58,22 @@ def build_library(options: argparse.Namespace) -> int:
     if options.stop_after:
         return OK
     _dump_stages(module.exports, os.environ.get("GRADC_DUMP"))
-    return _link(module.exports, options)
+    return _link(module, options)
 
 
-def _link(exports: Mapping[str, Function], options: argparse.Namespace) -> int:
+def _link(module: ElaboratedModule, options: argparse.Namespace) -> int:
     from gradc.codegen.link import LinkError
     from gradc.codegen.target import CompileError, parse_target
-    from gradc.libraries import build
+    from gradc.libraries import build_library
 
     try:
         target = parse_target(options.target or "native")
     except (ValueError, CompileError) as error:
         raise UsageError(str(error)) from error
     try:
-        report = build(options.output, exports, target=target, fast_math=options.fast_math)
+        fast = tuple(module.exports) if options.fast_math else ()
+        exports, texts = module.exports, module.documentation
+        report = build_library(Path(options.output), exports, texts, target, fast)
     except LinkError as error:
         raise OSError(str(error)) from error
     for file in (report.library, report.header, report.manifest):

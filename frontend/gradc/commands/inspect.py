@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gradc.cli import OK
 from gradc.ir.dims import Dim, parse_dim, product
-from gradc.runtime.describe import documentation
+from gradc.runtime.describe import description
 from gradc.runtime.elf import elf_fault
 from gradc.runtime.manifest import FunctionEntry, ManifestError, read_footer, read_manifest
 
@@ -31,7 +31,7 @@ def inspect_library(options: argparse.Namespace) -> int:
     print(f"{options.library}: built by gradc {manifest.gradc_version}, ABI {manifest.gradc_abi}")
     print(f"for {target.triple}, {target.cpu or 'any CPU'}")
     for entry in manifest.functions:
-        print(f"\n{documentation(entry).partition(chr(10) * 2 + '`out`')[0]}")
+        print(f"\n{description(entry)}")
         print(f"\nMemory of a call:\n    {_arrays(entry)} bytes for arguments and results")
         if entry.workspace:
             print(f"    {entry.workspace} bytes of workspace")
