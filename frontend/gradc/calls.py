@@ -14,6 +14,7 @@ from gradc.expressions import (
     Poisoned,
     Scope,
     as_array,
+    check_not_lost,
     evaluate,
 )
 from gradc.function_table import (
@@ -97,6 +98,7 @@ def _function_named(name: syntax.Name, scope: Scope) -> Function:
 
 
 def _unknown_function(name: syntax.Name, scope: Scope) -> Refused:
+    check_not_lost(name, scope)
     binding = scope.values.get(name.text)
     if binding is not None:
         causes = [Label(binding.span, f"this {binding.kind}")] if binding.span else []

@@ -70,6 +70,8 @@ def _rules(
             continue
         name = rule.name.text
         earlier = next((r for r in found.get(name, ()) if r.kind.text == rule.kind.text), None)
+        if name in module.lost:
+            continue
         if name not in functions:
             message = f"a derivative of `{name}` is given, and no function of that name"
             help = did_you_mean(name, tuple(functions))

@@ -6,7 +6,7 @@ binds poison: what reads it is silent, so one mistake is reported once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gradc import syntax
@@ -18,7 +18,7 @@ from gradc.elaborate_body import elaborate_function
 from gradc.elaborate_rule import with_rules
 from gradc.expressions import POISON, Binding, Evaluated, Poison, Poisoned, Scope, evaluate
 from gradc.ir.function import Function
-from gradc.parser import parse_source
+from gradc.parser import parse_with_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,23 @@ def compile_module(text: str, file: str) -> dict[str, Function]:
 
     Raises DiagnosticError with every error found.
     """
-    return dict(elaborate(parse_source(text, file)).exports)
+    return dict(elaborate_source(text, file).exports)
 
 
-def elaborate(module: syntax.Module) -> ElaboratedModule:
-    """All functions of a module. Raises DiagnosticError with every error found."""
-    errors: list[Diagnostic] = []
+def elaborate_source(text: str, file: str) -> ElaboratedModule:
+    """All functions of a source text. Raises DiagnosticError with every error found."""
+    return elaborate(*parse_with_errors(text, file))
+
+
+def elaborate(module: syntax.Module, found: Iterable[Diagnostic] = ()) -> ElaboratedModule:
+    """All functions of a module, in which the errors `found` have been found already.
+
+    Raises DiagnosticError with every error.
+    """
+    errors = list(found)
     declared = declare(module, errors)
     order = dependency_order(declared, errors)
-    scope = Scope(module.file, module.text, evaluate_call)
+    scope = Scope(module.file, module.text, evaluate_call, lost=module.lost)
     for item in order.poisoned:
         _bind(item, POISON, scope)
     for item in order.items:

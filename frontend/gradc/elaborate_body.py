@@ -41,7 +41,7 @@ def elaborate_function(
 ) -> Function | object:
     """The function, or POISON where errors were found."""
     count = len(errors)
-    scope = Scope(module.file, module.text, module.call, dict(module.values), module.functions)
+    scope = module.inner()
     parameters = bind_parameters(item.head, scope, errors)
     results: list[Value] = []
     with collected(errors, item.head.span):
@@ -81,9 +81,10 @@ def run_body(
             end,
             help=(f"the last line of a function is its result, an expression: `{name}`",),
         )
+    is_whole = not any(isinstance(s.value, syntax.Unreadable) for s in item.body)
     for statement in item.body[:-1]:
         with collected(errors, statement.span):
-            _run_statement(statement, scope)
+            _run_statement(statement, scope, is_whole)
     last = item.body[-1]
     with _defects_at(last.span):
         return evaluate(last.value, scope), last.value
@@ -99,9 +100,12 @@ def _defects_at(span: Span) -> Iterator[None]:
         raise InternalError(span) from error
 
 
-def _run_statement(statement: syntax.Statement, scope: Scope) -> None:
+def _run_statement(statement: syntax.Statement, scope: Scope, is_whole: bool) -> None:
+    """Bind what the statement binds; `is_whole`: all statements of the function could be read."""
     if statement.targets is None:
         evaluate(statement.value, scope)
+        if not is_whole:
+            return
         raise refuse(
             "G0312",
             "the value of this expression is not used",

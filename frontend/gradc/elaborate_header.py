@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from gradc import syntax
 from gradc.diagnostics import Diagnostic, Label, Refused, refuse
-from gradc.expressions import POISON, Binding, Poison, Poisoned, Scope
+from gradc.expressions import POISON, Binding, Poison, Poisoned, Scope, check_not_lost
 from gradc.function_table import did_you_mean
 from gradc.ir.dims import Dim, FloorDiv, SizeExpr, names_of, size
 from gradc.ir.function import Value, parameter
@@ -194,6 +194,7 @@ def _dim_value(node: syntax.Expression, scope: Scope) -> Dim:
     elif isinstance(node, syntax.Name):
         binding = scope.values.get(node.text)
         if binding is None:
+            check_not_lost(node, scope)
             sizes = [name for name, known in scope.values.items() if known.kind == "size"]
             raise refuse(
                 "G0310",

@@ -46,7 +46,7 @@ def with_rules(
 
 def _region(rule: syntax.Rule, made: Function, module: Scope, errors: list[Diagnostic]) -> Function:
     """(parameters, results, directions) -> what the rule's body gives. Raises Refused."""
-    scope = Scope(module.file, module.text, module.call, dict(module.values), module.functions)
+    scope = module.inner()
     for name in made.sizes:
         scope.values.setdefault(name, Binding(size(name), rule.name.span, "size"))
     pulls = rule.kind.text == "pullback"

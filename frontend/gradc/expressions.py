@@ -7,7 +7,7 @@ A value is a `Tensor`, or a static value (number, size, tuple, type, none). Erro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -87,6 +87,11 @@ class Scope:
     values: dict[str, Binding] = field(default_factory=dict)
     functions: dict[str, Binding] = field(default_factory=dict)
     equations: int = 0  # inlined so far
+    lost: frozenset[str] = frozenset()  # names that pieces with errors of syntax may have given
+
+    def inner(self) -> Scope:
+        """The scope of a function of this module: it reads the module's names and binds its own."""
+        return replace(self, values=dict(self.values), equations=0)
 
     def source(self, span: Span) -> str:
         """The source text of a span within one line."""
@@ -138,11 +143,18 @@ def _name(node: syntax.Name, scope: Scope) -> Evaluated:
     raise unknown_name(node, scope)
 
 
+def check_not_lost(node: syntax.Name, scope: Scope) -> None:
+    """Raise Poisoned for a name that a piece with an error of syntax may have given."""
+    if node.text in scope.lost:
+        raise Poisoned
+
+
 _SPELLED = {"None": "none", "newaxis": "none", "True": "true", "False": "false"}
 
 
 def unknown_name(node: syntax.Name, scope: Scope) -> Refused:
-    """The error for a name that stands for no value."""
+    """The error for a name that stands for no value; Poisoned where an error explains that."""
+    check_not_lost(node, scope)
     text, advice = node.text, []
     if text in _SPELLED:
         advice.append(f"write `{_SPELLED[text]}`")
@@ -395,6 +407,11 @@ def _call(node: syntax.Call, scope: Scope) -> Evaluated:
     return scope.call(node, scope)
 
 
+def _unreadable(node: syntax.Unreadable, scope: Scope) -> Evaluated:
+    scope.lost |= frozenset(node.names)
+    raise Poisoned
+
+
 _EVALUATE: Mapping[type, Callable[[Any, Scope], Evaluated]] = MappingProxyType(
     {
         syntax.Number: _number,
@@ -407,5 +424,6 @@ _EVALUATE: Mapping[type, Callable[[Any, Scope], Evaluated]] = MappingProxyType(
         syntax.Subscript: _subscript,
         syntax.Attribute: _attribute,
         syntax.Call: _call,
+        syntax.Unreadable: _unreadable,
     }
 )

@@ -16,6 +16,7 @@ MAX_DEPTH = 100  # brackets inside one another, and the height of an expression'
 MAX_LITERAL = 400  # characters of a number
 MAX_NAME = 200  # characters of a name
 MAX_ERRORS = 200  # the lexer stops after so many
+ERROR = "ERROR"  # the type of a token that stands where an error was found
 
 KEYWORDS = frozenset(("fn", "export", "const", "if", "then", "else", "and", "or", "not"))
 SYMBOLS = {
@@ -110,6 +111,8 @@ def tokenize(text: str, file: str) -> tuple[list[Token], list[Diagnostic]]:
         return [], state.errors
     for opened in reversed(state.open):
         state.errors.append(_not_closed(state, opened))
+    if state.open:
+        state.tokens.append(state.make(ERROR, len(state.text), len(state.text)))
     while state.tokens and state.tokens[-1].type == "SEP":
         state.tokens.pop()
     if "derivative" in state.text:
@@ -129,7 +132,8 @@ def _scan(state: _State) -> Iterator[Token]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            position = _skip_strange(state, position)
+            start, position = position, _skip_strange(state, position)
+            yield state.make(ERROR, start, position)
             continue
         start, position = match.span()
         kind = match.lastgroup
@@ -142,7 +146,9 @@ def _scan(state: _State) -> Iterator[Token]:
             yield _name(state, start, position)
         elif kind == "number":
             yield _number(state, start, position)
-            position = _check_number_end(state, start, position)
+            stop, position = position, _check_number_end(state, start, position)
+            if position > stop:
+                yield state.make(ERROR, stop, position)
         else:
             yield from _symbol(state, start, position)
 
@@ -155,6 +161,7 @@ def _separator(state: _State, start: int) -> Iterator[Token]:
     if inside and state.text[start] == ";":
         opened = state.open.pop()
         state.errors.append(_not_closed(state, opened))
+        yield state.make(ERROR, start, start)
         yield state.make("SEP", start, start + 1)
     if state.text[start] == "\n":
         state.line += 1
@@ -215,7 +222,11 @@ def _symbol(state: _State, start: int, stop: int) -> Iterator[Token]:
             )
         state.open.append(token)
     elif token.text in CLOSING.values():
-        if not _close(state, token):
+        count = len(state.errors)
+        closes = _close(state, token)
+        if len(state.errors) > count:
+            yield state.make(ERROR, start, stop)
+        if not closes:
             return
         if token.text == "}" and state.tokens and state.tokens[-1].type == "SEP":
             state.tokens.pop()

@@ -1,20 +1,18 @@
 """Source text to the syntax tree: the LALR(1) table of grammar.lark run over the tokens.
 
 The whole file is parsed in one go. Only where that fails is it cut into declarations and
-statements, each parsed alone, so that one run shows every error.
+statements, each parsed alone (`recovery.py`), so that one run shows every error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from gradc import syntax
-from gradc.diagnostics import Diagnostic, DiagnosticError, Refused
-from gradc.lexer import Token, tokenize
-from gradc.parse_table import UnexpectedTokenError, load_table, parse
-from gradc.syntax_errors import explain
+from gradc.diagnostics import Diagnostic, DiagnosticError
+from gradc.lexer import tokenize
+from gradc.recovery import parse_pieces, parse_tokens
 
 MAX_RECOVERED = 200_000  # tokens; in a longer file, only the first error is shown
 
@@ -24,57 +22,29 @@ def parse_source(text: str, file: str) -> syntax.Module:
 
     Raises DiagnosticError with every lexical and syntactic error found.
     """
+    module, errors = parse_with_errors(text, file)
+    if errors:
+        raise DiagnosticError(errors, {file: module.text})
+    return module
+
+
+def parse_with_errors(text: str, file: str) -> tuple[syntax.Module, list[Diagnostic]]:
+    """The declarations and statements that could be read, and the errors of the others.
+
+    The module says which names the others may have declared.
+    """
     text = text.removeprefix("\ufeff")
     tokens, errors = tokenize(text, file)
-    if errors:
-        raise DiagnosticError(errors, {file: text})
-    items = _parse(tokens, "module", errors)
-    if errors:
-        short = tokens if len(tokens) < MAX_RECOVERED else ()
-        raise DiagnosticError(_errors_of_pieces(short) or errors, {file: text})
-    return syntax.Module(file, text, _documented(items or (), text))
-
-
-def _parse(tokens: Sequence[Token], start: str, errors: list[Diagnostic]) -> Any:
-    """What the grammar's rule `start` makes of the tokens; None after adding to `errors`."""
-    try:
-        return parse(load_table(), tokens, start)
-    except UnexpectedTokenError as error:
-        errors.append(explain(error.token, error.accepted, tokens, start))
-    except Refused as refused:
-        errors.append(refused.diagnostic)
-    return None
-
-
-def _errors_of_pieces(tokens: Sequence[Token]) -> list[Diagnostic]:
-    """The errors of each declaration and statement, parsed alone."""
-    errors: list[Diagnostic] = []
-    for item in _split(tokens):
-        braces = [i for i, token in enumerate(item) if token.type in ("LBRACE", "RBRACE")]
-        if item[0].type != "FN" or len(braces) != 2 or braces[1] != len(item) - 1:
-            _parse(item, "item", errors)
-            continue
-        brace = braces[0]
-        _parse(item[:brace], "head", errors)
-        for statement in _split(item[brace + 1 : -1]):
-            _parse(statement, "statement", errors)
-    return errors
-
-
-def _split(tokens: Sequence[Token]) -> Iterator[list[Token]]:
-    """The pieces between separators that stand outside of braces."""
-    depth = 0
-    piece: list[Token] = []
-    for token in tokens:
-        depth += (token.type == "LBRACE") - (token.type == "RBRACE")
-        if token.type == "SEP" and depth == 0:
-            if piece:
-                yield piece
-            piece = []
-        else:
-            piece.append(token)
-    if piece:
-        yield piece
+    first: list[Diagnostic] = []
+    if not errors:
+        items = parse_tokens(tokens, "module", first)
+        if not first:
+            return syntax.Module(file, text, _documented(items or (), text)), []
+    if len(tokens) >= MAX_RECOVERED:
+        return syntax.Module(file, text, ()), errors or first
+    pieces = parse_pieces(tokens, errors)  # which repeat `first`
+    module = syntax.Module(file, text, _documented(pieces.items, text), pieces.lost)
+    return module, errors or first
 
 
 def _documented(items: Sequence[syntax.Item], text: str) -> tuple[syntax.Item, ...]:

@@ -149,8 +149,18 @@ class Attribute:
     height: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A statement with an error of syntax, and the names that it may have bound."""
+
+    span: Span
+    names: tuple[str, ...]
+    height: int = 1
+
+
 Expression: TypeAlias = (
     "Number | Name | Chain | Unary | Conditional | Tuple | Array | Call | Subscript | Attribute"
+    " | Unreadable"
 )
 
 
@@ -267,11 +277,12 @@ Item: TypeAlias = "FunctionItem | Const | Alias | Export | Rule"
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One source file."""
+    """One source file; `lost` are the names that declarations with errors of syntax may declare."""
 
     file: str
     text: str
     items: tuple[Item, ...]
+    lost: frozenset[str] = frozenset()
 
 
 def children(node: Expression | Index | Argument) -> tuple[Expression | Index | Argument, ...]:

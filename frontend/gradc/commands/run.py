@@ -14,9 +14,8 @@ import numpy as np
 from gradc.cli import FAILED, OK, UsageError
 from gradc.commands.source import choose, read_source, write_file
 from gradc.driver import CompiledFunction
-from gradc.elaborate import elaborate
+from gradc.elaborate import elaborate_source
 from gradc.ir.function import Function, Value
-from gradc.parser import parse_source
 from gradc.trap import NotFinite, NotFiniteError, find_not_finite
 
 _NOT_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -25,7 +24,7 @@ _NOT_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 def run_function(options: argparse.Namespace) -> int:
     """Print the results as JSON, or write them to an .npz file."""
     text, file = read_source(options.file)
-    module = elaborate(parse_source(text, file))
+    module = elaborate_source(text, file)
     fn = choose(module.functions, options.function)
     arguments = _arguments(fn, options.arg)
     try:

@@ -9,11 +9,10 @@ from pathlib import Path
 from gradc.cli import UsageError
 from gradc.codegen.whole_file import write_whole
 from gradc.diagnostics import DiagnosticError, Refused
-from gradc.elaborate import ElaboratedModule, elaborate
+from gradc.elaborate import ElaboratedModule, elaborate_source
 from gradc.function_table import did_you_mean
 from gradc.ir.function import Function
 from gradc.lexer import decode
-from gradc.parser import parse_source
 
 STANDARD_INPUT = "<stdin>"
 
@@ -30,7 +29,7 @@ def read_source(file: str) -> tuple[str, str]:
 
 def read_module(file: str) -> ElaboratedModule:
     """The functions of a source file."""
-    return elaborate(parse_source(*read_source(file)))
+    return elaborate_source(*read_source(file))
 
 
 def choose(functions: Mapping[str, Function], name: str) -> Function:
