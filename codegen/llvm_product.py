@@ -53,7 +53,7 @@ def write_product(k: KernelState, statement: MatMul) -> None:
     element, symbol = memory_type(dtype), product_symbol(dtype)
     if k.module.shares_products:
         operand = "ptr, i64, i64, i64"
-        kinds = f"i64, i64, i64, i64, {operand}, {operand}, {operand}, i1, ptr"
+        kinds = f"i64, i64, i64, i64, {operand}, {operand}, {operand}, i1, ptr, ptr, ptr"
         k.module.declare(symbol, f"void @{symbol}({kinds})")
     elif symbol not in k.module.definitions:
         k.module.define_text(symbol, matmul_functions(dtype, k.module.target.vector_bits))
@@ -67,5 +67,5 @@ def write_product(k: KernelState, statement: MatMul) -> None:
         given.append(f"ptr {address}")
         given.extend(f"i64 {k.scalar(stride, 'the stride of a matrix')}" for stride in strides)
     accumulate = str(statement.accumulate).lower()
-    given.extend((f"i1 {accumulate}", f"ptr {k.slot(k.product_slot)}"))
+    given.extend((f"i1 {accumulate}", f"ptr {k.slot(k.product_slot)}", "ptr null", "ptr null"))
     k.w.do(f"call void @{symbol}({', '.join(given)})")

@@ -122,14 +122,23 @@ class LoopText:
         self.start_block(f"{label}.end")
 
     @contextmanager
-    def when(self, condition: str) -> Iterator[None]:
-        """The instructions inside run if the condition holds."""
-        label = self.fresh("when")
+    def when(
+        self, condition: str, kind: str = "", carried: Carried | None = None
+    ) -> Iterator[None]:
+        """The instructions inside run if the condition holds; they may replace `carried` values."""
+        label, before = self.fresh("when"), self.block
+        first = list(carried.values) if carried else []
         self.do(f"br i1 {condition}, label %{label}, label %{label}.end")
         self.start_block(label)
         yield
+        inside = self.block
         self.do(f"br label %{label}.end")
         self.start_block(f"{label}.end")
+        if carried:
+            carried.values = [
+                self.emit(f"phi {kind} [{old}, %{before}], [{new}, %{inside}]")
+                for old, new in zip(first, carried.values, strict=True)
+            ]
 
     @contextmanager
     def unless(self, condition: str) -> Iterator[None]:

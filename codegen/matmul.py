@@ -7,56 +7,53 @@ row of B and broadcasts `rows` elements of a column of A (the scheme of Goto and
 * `depth_block` of the k axis at a time, so that tile rows x depth of A stay in the first cache;
 * ROW_BLOCK rows of A, packed once for a depth block (third cache); rows stay rows or columns stay
   columns, whichever is contiguous, since the tile only broadcasts from them;
-* some panels of B, packed as wide as the tile with zeros at the edge (second cache).
+* some panels of B, packed as wide as the tile (second cache).
 
-Operands that are used too little to pay for it are read where they are. A matrix with contiguous
-rows times a column is a dot product a row, a row times such a matrix a sum of rows. The order of
-summation is ascending in k within a lane and a depth block, then over the blocks: it depends on
-sizes and strides only.
+Operands that are used too little to pay for it are read where they are; if few rows or few columns
+meet a single depth block, there are no blocks at all. A matrix with contiguous rows times a column
+is a dot product a row, a row times such a matrix a sum of rows. The order of summation is ascending
+in k within a lane and a depth block, then over the blocks: it depends on sizes and strides only.
+
+When entries of C are complete, `finish(context, batch, row, rows, column, columns)` is called for
+the part of C that they fill, if it is not null: while that part is still in the first caches.
 """
 
 from __future__ import annotations
 
-from gradc.codegen.loop_text import Carried, LoopText
+from dataclasses import dataclass
+
+from gradc.codegen.loop_text import LoopText
+from gradc.codegen.matmul_lines import LINE_PARAMETERS, combination_function, dots_function
+from gradc.codegen.matmul_pack import (
+    PACK_A_PARAMETERS,
+    PACK_B_PARAMETERS,
+    pack_functions,
+)
 from gradc.codegen.matmul_tile import (
     ROW_BLOCK,
     ROW_PADDING,
-    TILE_PARAMETERS,
     Tile,
-    column_mask,
+    call_kernel,
     declarations,
-    fused,
-    load_masked,
-    load_vector,
-    row_pointers,
-    splat,
-    store_masked,
+    internal,
+    kernel_functions,
     store_sum,
     tile_for,
-    tile_functions,
 )
 from gradc.ir.types import DType
 
 PACK_ROWS_OF_B = 40  # rows of C from which packing B pays
 PACK_COLUMNS_OF_A = 160  # columns of C from which packing A pays
-DOT_BLOCK = 4096  # elements of a column that is packed for dot products
-DOT_ROWS = 4
-COLUMN_BLOCK = 1024  # columns of a combination of rows: C stays in the first cache
-COMBINED_ROWS = 8
+FINISHED_AT_ONCE = 4096  # entries of C that the first cache holds
 
-PACK_A_PARAMETERS = (
-    "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %to, i64 %to_row, i64 %to_col, "
-    "i1 %by_rows"
-)
-PACK_B_PARAMETERS = "i64 %depth, i64 %columns, ptr %b, i64 %b_row, i64 %b_col, ptr %to"
+FINISH_PARAMETERS = "ptr %context, i64 %batch, i64 %row, i64 %rows, i64 %column, i64 %columns"
+FINISH = "ptr %finish, ptr %context, i64 %index, i1 %turned"  # what is handed on to `finish`
 BLOCK_PARAMETERS = (
     "i64 %rows, i64 %n, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, "
-    "i64 %b_col, ptr %c, i64 %c_row, i64 %c_col, i1 %accumulate, i1 %pack, ptr %packed"
+    "i64 %b_col, ptr %c, i64 %c_row, i64 %c_col, i1 %accumulate, i1 %pack, ptr %packed, "
+    f"i64 %first, i1 %last, {FINISH}"
 )
-PRODUCT_PARAMETERS = (
-    "i64 %m, i64 %n, i64 %k, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, i64 %b_col, "
-    "ptr %c, i64 %c_row, i64 %c_col, i1 %accumulate, ptr %scratch"
-)
+PRODUCT_PARAMETERS = f"{LINE_PARAMETERS}, {FINISH}"
 
 
 def scratch_bytes(dtype: DType, vector_bits: int) -> int:
@@ -70,71 +67,13 @@ def matmul_functions(dtype: DType, vector_bits: int) -> str:
 
     Parameters: i64 batch, m, n, k; then for each of a, b, c: ptr, i64 batch stride, row stride,
     column stride, in elements (0 repeats an operand; c must not repeat); i1 accumulate; ptr scratch
-    of `scratch_bytes` bytes. C must not overlap A, B or the scratch.
+    of `scratch_bytes` bytes; ptr finish and ptr context (see the module's text). C must not overlap
+    A, B or the scratch.
     """
     tile = tile_for(dtype, vector_bits)
-    parts = [declarations(tile), tile_functions(tile), pack_a_function(tile), pack_b_function(tile)]
-    parts += [block_function(tile), product_function(tile), dots_function(tile)]
-    return "\n".join([*parts, combination_function(tile), entry_function(tile)])
-
-
-def internal(tile: Tile, part: str, parameters: str) -> str:
-    """The head of a function of this module."""
-    return f"internal void {tile.symbol(part)}({parameters}) noinline nounwind"
-
-
-def pack_a_function(tile: Tile) -> str:
-    """rows x depth of A to scratch, [i, k] at i * to_row + k * to_col; `by_rows`: i innermost."""
-    body = LoopText()
-    outer = body.select("i64", "%by_rows", "%depth", "%rows")
-    inner = body.select("i64", "%by_rows", "%rows", "%depth")
-    outer_step = body.select("i64", "%by_rows", "%a_col", "%a_row")
-    inner_step = body.select("i64", "%by_rows", "%a_row", "%a_col")
-    to_step = body.select("i64", "%by_rows", "%to_col", "%to_row")
-    with body.loop(0, outer, 1) as i:
-        source = body.address(tile.element, "%a", body.mul(i, outer_step))
-        target = body.address(tile.element, "%to", body.mul(i, to_step))
-        copy_line(body, tile, source, inner_step, target, inner)
-    return body.function(internal(tile, "pack_a", PACK_A_PARAMETERS))
-
-
-def copy_line(
-    body: LoopText, tile: Tile, source: str, stride: str, target: str, length: str
-) -> None:
-    """`length` elements to contiguous scratch, by vectors where they are contiguous."""
-    e, align = tile.element, tile.dtype.itemsize
-    whole = body.emit(f"and i64 {length}, {-tile.lanes}")
-    whole = body.select("i64", body.is_equal(stride, 1), whole, 0)
-    with body.loop(0, whole, tile.lanes) as i:
-        value = load_vector(body, tile, body.address(e, source, i))
-        place = body.address(e, target, i)
-        body.do(f"store {tile.vector} {value}, ptr {place}, align {align}")
-    with body.loop(whole, length, 1) as i:
-        value = body.emit(f"load {e}, ptr {body.address(e, source, body.mul(i, stride))}")
-        body.do(f"store {e} {value}, ptr {body.address(e, target, i)}")
-
-
-def pack_b_function(tile: Tile) -> str:
-    """depth x columns of B, columns <= width, to a panel [k, width] with zeros at its end."""
-    body = LoopText()
-    e, align = tile.element, tile.dtype.itemsize
-    contiguous = body.is_equal("%b_col", 1)
-    lefts = [body.sub("%columns", v * tile.lanes) for v in range(tile.vectors)]
-    masks = [column_mask(body, tile, left) for left in lefts]
-    with body.when(contiguous), body.loop(0, "%depth", 1) as k:
-        source = body.address(e, "%b", body.mul(k, "%b_row"))
-        target = body.address(e, "%to", body.mul(k, tile.width))
-        for v, mask in enumerate(masks):
-            value = load_masked(body, tile, body.address(e, source, v * tile.lanes), mask)
-            place = body.address(e, target, v * tile.lanes)
-            body.do(f"store {tile.vector} {value}, ptr {place}, align {align}")
-    with body.unless(contiguous), body.loop(0, "%depth", 1) as k:
-        source = body.address(e, "%b", body.mul(k, "%b_row"))
-        target = body.address(e, "%to", body.mul(k, tile.width))
-        copy_line(body, tile, source, "%b_col", target, "%columns")
-        with body.loop("%columns", tile.width, 1) as j:
-            body.do(f"store {e} 0.0, ptr {body.address(e, target, j)}")
-    return body.function(internal(tile, "pack_b", PACK_B_PARAMETERS))
+    parts = [declarations(tile), kernel_functions(tile), pack_functions(tile), dots_function(tile)]
+    parts += [combination_function(tile), block_function(tile), product_function(tile)]
+    return "\n".join([*parts, entry_function(tile)])
 
 
 def block_function(tile: Tile) -> str:
@@ -142,44 +81,85 @@ def block_function(tile: Tile) -> str:
     body = LoopText()
     block = tile.width * tile.panels
     buffer = body.emit(f"alloca [{tile.rows * tile.width} x {tile.element}], align 64")
+    finishes = body.both("%last", is_given(body))
     with body.loop(0, "%n", block) as jc:
         columns = body.minimum(body.sub("%n", jc), block)
         with body.loop(0, columns, tile.width) as jr:
             pack_panel(body, tile, columns, jc, jr)
-        with body.loop(0, "%rows", tile.rows) as ir, body.loop(0, columns, tile.width) as jr:
-            call_tile(body, tile, columns, (jc, jr, ir), buffer)
+        with body.loop(0, "%rows", tile.rows) as ir:
+            with body.loop(0, columns, tile.width) as jr:
+                call_tile(body, tile, columns, (jc, jr, ir), buffer)
+            with body.when(finishes):
+                rows = body.minimum(body.sub("%rows", ir), tile.rows)
+                call_finish(body, (body.add("%first", ir), rows, jc, columns))
     return body.function(internal(tile, "block", BLOCK_PARAMETERS))
 
 
+def is_given(body: LoopText) -> str:
+    return body.emit("icmp ne ptr %finish, null")
+
+
+def call_finish(
+    body: LoopText,
+    part: tuple[str | int, str, str | int, str],
+    index: str = "%index",
+    turned: str = "%turned",
+) -> None:
+    """Call `finish` for rows and columns of the product as it is computed, perhaps turned."""
+    row, rows, column, columns = part
+    given = (
+        body.select("i64", turned, column, row),
+        body.select("i64", turned, columns, rows),
+        body.select("i64", turned, row, column),
+        body.select("i64", turned, rows, columns),
+    )
+    body.call("%finish", FINISH_PARAMETERS, "%context", index, *given)
+
+
+def is_packed(body: LoopText, tile: Tile, columns: str, pack: str) -> str:
+    """Whether a panel is packed: if all are, or where its edge cannot be masked."""
+    if tile.masks_loads:
+        return pack
+    rest = body.emit(f"and i64 {columns}, {tile.lanes - 1}")
+    return body.either(body.negation(body.is_equal(rest, 0)), pack)
+
+
 def pack_panel(body: LoopText, tile: Tile, columns: str, jc: str, jr: str) -> None:
-    """The panel of B at column jc + jr, if panels are packed or it is partial."""
+    """The panel of B at column jc + jr, if it is packed."""
     nr = body.minimum(body.sub(columns, jr), tile.width)
-    with body.when(body.either(body.is_less(nr, tile.width), "%pack")):
+    with body.when(is_packed(body, tile, nr, "%pack")):
         source = body.address(tile.element, "%b", body.mul(body.add(jc, jr), "%b_col"))
         target = body.address(tile.element, "%packed", body.mul(jr, "%depth"))
-        values = ("%depth", nr, source, "%b_row", "%b_col", target)
+        values = ("%depth", nr, source, "%b_row", "%b_col", target, tile.width)
         body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
 
 
 def call_tile(
     body: LoopText, tile: Tile, columns: str, at: tuple[str, str, str], buffer: str
 ) -> None:
-    """The tile of C at row ir and column jc + jr, B's panel packed or in its place."""
+    """The tile of C at row ir and column jc + jr; by way of the buffer if C's columns lie apart."""
     (jc, jr, ir), e = at, tile.element
     mr = body.minimum(body.sub("%rows", ir), tile.rows)
     nr = body.minimum(body.sub(columns, jr), tile.width)
-    packed = body.either(body.is_less(nr, tile.width), "%pack")
+    packed = is_packed(body, tile, nr, "%pack")
     j = body.add(jc, jr)
     in_place = body.address(e, "%b", body.mul(j, "%b_col"))
     panel = body.address(e, "%packed", body.mul(jr, "%depth"))
+    place = body.address(e, "%c", body.mul(ir, "%c_row"), body.mul(j, "%c_col"))
+    direct = body.is_equal("%c_col", 1)
     values = (
-        *(mr, nr, "%depth", body.address(e, "%a", body.mul(ir, "%a_row")), "%a_row", "%a_col"),
+        *(mr, "%depth", body.address(e, "%a", body.mul(ir, "%a_row")), "%a_row", "%a_col"),
         body.select("ptr", packed, panel, in_place),
         body.select("i64", packed, tile.width, "%b_row"),
-        body.address(e, "%c", body.mul(ir, "%c_row"), body.mul(j, "%c_col")),
-        *("%c_row", "%accumulate", "%c_col", buffer),
+        body.select("ptr", direct, place, buffer),
+        body.select("i64", direct, "%c_row", tile.width),
     )
-    body.call(tile.symbol("tile"), TILE_PARAMETERS, *values)
+    call_kernel(body, tile, nr, values, body.both(direct, "%accumulate"))
+    with body.unless(direct), body.loop(0, mr, 1) as i, body.loop(0, nr, 1) as column:
+        entry = body.address(e, buffer, body.mul(i, tile.width), column)
+        value = body.emit(f"load {e}, ptr {entry}")
+        target = body.address(e, place, body.mul(i, "%c_row"), body.mul(column, "%c_col"))
+        store_sum(body, tile, target, value, "%accumulate")
 
 
 def product_function(tile: Tile) -> str:
@@ -209,8 +189,10 @@ def product_function(tile: Tile) -> str:
             *(body.address(e, "%b", body.mul(pc, "%b_row")), "%b_row", "%b_col"),
             *(body.address(e, "%c", body.mul(ic, "%c_row")), "%c_row", "%c_col"),
             *(body.either(body.is_less(0, pc), "%accumulate"), pack_b, packed_b),
+            *(ic, body.is_equal(body.add(pc, depth), "%k")),
         )
-        body.call(tile.symbol("block"), BLOCK_PARAMETERS, *values)
+        names = ("%finish", "%context", "%index", "%turned")
+        body.call(tile.symbol("block"), BLOCK_PARAMETERS, *values, *names)
     return body.function(internal(tile, "product", PRODUCT_PARAMETERS))
 
 
@@ -220,131 +202,129 @@ def depth_step(body: LoopText, tile: Tile) -> str:
     return body.emit(f"udiv i64 {body.sub(body.add('%k', blocks), 1)}, {blocks}")
 
 
-def dots_function(tile: Tile) -> str:
-    """C[i, 0] (+)= sum_k A[i, k] B[k, 0] where A's rows are contiguous: vectors run along k."""
-    body = LoopText()
-    e = tile.element
-    packed = body.negation(body.is_equal("%b_row", 1))
-    with body.loop(0, "%k", DOT_BLOCK) as pc:
-        depth = body.minimum(body.sub("%k", pc), DOT_BLOCK)
-        there = body.address(e, "%b", body.mul(pc, "%b_row"))
-        with body.when(packed):
-            copy_line(body, tile, there, "%b_row", "%scratch", depth)
-        column = body.select("ptr", packed, "%scratch", there)
-        adds = body.either(body.is_less(0, pc), "%accumulate")
-        with body.loop(0, "%m", DOT_ROWS) as i:
-            start = body.address(e, "%a", body.mul(i, "%a_row"), pc)
-            rows = body.minimum(body.sub("%m", i), DOT_ROWS)
-            sums = dot_rows(body, tile, (start, column), rows, depth)
-            for r, total in enumerate(sums):
-                with body.when(body.is_less(r, rows)):
-                    store_sum(body, tile, total, adds, body.add(i, r), 0)
-    return body.function(internal(tile, "dots", PRODUCT_PARAMETERS))
+# --- the entry -----------------------------------------------------------------------------------
 
 
-def dot_rows(
-    body: LoopText, tile: Tile, places: tuple[str, str], rows: str, depth: str
-) -> list[str]:
-    """The dot products of DOT_ROWS rows with the column: whole vectors, then a masked one."""
-    start, column = places
-    e = tile.element
-    pointers = row_pointers(body, tile, DOT_ROWS, rows, start)
-    sums = Carried(["zeroinitializer"] * DOT_ROWS)
-    whole = body.emit(f"and i64 {depth}, {-tile.lanes}")
-    with body.loop(0, whole, tile.lanes, tile.vector, sums) as k:
-        x = load_vector(body, tile, body.address(e, column, k))
-        for r, pointer in enumerate(pointers):
-            row = load_vector(body, tile, body.address(e, pointer, k))
-            sums.values[r] = fused(body, tile, row, x, sums.values[r])
-    mask = column_mask(body, tile, body.sub(depth, whole))
-    x = load_masked(body, tile, body.address(e, column, whole), mask)
-    totals = []
-    for pointer, value in zip(pointers, sums.values, strict=True):
-        row = load_masked(body, tile, body.address(e, pointer, whole), mask)
-        vector = fused(body, tile, row, x, value)
-        symbol = f"@llvm.vector.reduce.fadd.{tile.suffix}"
-        totals.append(body.emit(f"call reassoc {e} {symbol}({e} 0.0, {tile.vector} {vector})"))
-    return totals
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The operands of the product as it is computed: perhaps C^T = B^T A^T."""
 
-
-def combination_function(tile: Tile) -> str:
-    """C[0] (+)= sum_k A[0, k] B[k]: rows of B, read once along their contiguous columns."""
-    body = LoopText()
-    with body.unless("%accumulate"), body.loop(0, "%n", 1) as j:
-        body.do(f"store {tile.element} 0.0, ptr {body.address(tile.element, '%c', j)}")
-    whole = body.emit(f"and i64 %k, {-COMBINED_ROWS}")
-    with body.loop(0, "%n", COLUMN_BLOCK) as jc:
-        columns = body.minimum(body.sub("%n", jc), COLUMN_BLOCK)
-        with body.loop(0, whole, COMBINED_ROWS) as k:
-            add_rows(body, tile, (k, jc), columns, COMBINED_ROWS)
-        with body.loop(whole, "%k", 1) as k:
-            add_rows(body, tile, (k, jc), columns, 1)
-    return body.function(internal(tile, "combination", PRODUCT_PARAMETERS))
-
-
-def add_rows(body: LoopText, tile: Tile, at: tuple[str, str], columns: str, rows: int) -> None:
-    """C[0, jc:] += sum_r A[0, k + r] B[k + r, jc:] for r < rows, over some columns."""
-    (k, jc), e = at, tile.element
-    factors, lines = [], []
-    for r in range(rows):
-        index = body.add(k, r)
-        place = body.address(e, "%a", body.mul(index, "%a_col"))
-        factors.append(splat(body, e, tile.lanes, body.emit(f"load {e}, ptr {place}")))
-        lines.append(body.address(e, "%b", body.mul(index, "%b_row"), jc))
-    target = body.address(e, "%c", jc)
-    whole = body.emit(f"and i64 {columns}, {-tile.lanes}")
-    with body.loop(0, whole, tile.lanes) as j:
-        place = body.address(e, target, j)
-        total = load_vector(body, tile, place)
-        for factor, line in zip(factors, lines, strict=True):
-            row = load_vector(body, tile, body.address(e, line, j))
-            total = fused(body, tile, factor, row, total)
-        body.do(f"store {tile.vector} {total}, ptr {place}, align {tile.dtype.itemsize}")
-    mask = column_mask(body, tile, body.sub(columns, whole))
-    place = body.address(e, target, whole)
-    total = load_masked(body, tile, place, mask)
-    for factor, line in zip(factors, lines, strict=True):
-        row = load_masked(body, tile, body.address(e, line, whole), mask)
-        total = fused(body, tile, factor, row, total)
-    store_masked(body, tile, place, total, mask)
+    turned: str
+    m: str
+    n: str
+    a: tuple[str, str]  # row and column stride
+    b: tuple[str, str]
+    c: tuple[str, str]
 
 
 def entry_function(tile: Tile) -> str:
-    """The loop over the batch: zeros where k = 0, else a column, a row or the tiled product."""
+    """The loop over the batch, and the choice of the way: see `ways`."""
     body = LoopText()
-    e = tile.element
-    turned = is_turned(body)
-
-    def choose(kind: str, given: str, other: str) -> str:
-        return body.select(kind, turned, other, given)
-
-    m, n = choose("i64", "%m", "%n"), choose("i64", "%n", "%m")
-    a_strides = choose("i64", "%a_row", "%b_col"), choose("i64", "%a_col", "%b_row")
-    b_strides = choose("i64", "%b_row", "%a_col"), choose("i64", "%b_col", "%a_row")
-    c_strides = choose("i64", "%c_row", "%c_col"), choose("i64", "%c_col", "%c_row")
-    empty = body.is_equal("%k", 0)
-    zeros = body.both(empty, body.negation("%accumulate"))
-    dots = body.both(body.is_equal(n, 1), body.is_equal(a_strides[1], 1))
-    dots = body.both(dots, body.negation(empty))
-    special = body.either(dots, empty)
-    lines = body.both(body.is_equal(b_strides[1], 1), body.is_equal(c_strides[1], 1))
-    combination = body.both(body.both(body.is_equal(m, 1), lines), body.negation(special))
-    tiles = body.negation(body.either(combination, special))
+    given = as_computed(body)
+    empty, dots, combination, direct, blocks = ways(body, tile, given)
+    at_once = body.both(is_given(body), body.either(body.either(empty, dots), combination))
     with body.loop(0, "%batch", 1) as index:
-        a, b, c = (body.address(e, f"%{x}", body.mul(index, f"%{x}_batch")) for x in "abc")
-        with body.when(zeros), body.loop(0, "%m", 1) as i, body.loop(0, "%n", 1) as j:
-            place = body.address(e, c, body.mul(i, "%c_row"), body.mul(j, "%c_col"))
-            body.do(f"store {e} 0.0, ptr {place}")
-        left, right = choose("ptr", a, b), choose("ptr", b, a)
-        values = (m, n, "%k", left, *a_strides, right, *b_strides, c, *c_strides)
-        parts = ((dots, "dots"), (combination, "combination"), (tiles, "product"))
-        for condition, part in parts:
-            with body.when(condition):
-                name = tile.symbol(part)
-                body.call(name, PRODUCT_PARAMETERS, *values, "%accumulate", "%scratch")
+        a, b, c = (
+            body.address(tile.element, f"%{x}", body.mul(index, f"%{x}_batch")) for x in "abc"
+        )
+        left, right = body.select("ptr", given.turned, b, a), body.select("ptr", given.turned, a, b)
+        values = (
+            *(given.m, given.n, "%k", left, *given.a, right, *given.b, c, *given.c),
+            *("%accumulate", "%scratch"),
+        )
+        with body.when(direct):
+            multiply_directly(body, tile, given, (left, right, c), index)
+        with body.when(blocks):
+            more = ("%finish", "%context", index, given.turned)
+            body.call(tile.symbol("product"), PRODUCT_PARAMETERS, *values, *more)
+        with body.when(dots):
+            body.call(tile.symbol("dots"), LINE_PARAMETERS, *values)
+        with body.when(combination):
+            body.call(tile.symbol("combination"), LINE_PARAMETERS, *values)
+        with body.when(empty):
+            clear(body, tile, c)
+        with body.when(at_once):
+            whole = ("%context", index, 0, "%m", 0, "%n")
+            body.call("%finish", FINISH_PARAMETERS, *whole)
     operands = ", ".join(f"ptr %{x}, i64 %{x}_batch, i64 %{x}_row, i64 %{x}_col" for x in "abc")
     parameters = f"i64 %batch, i64 %m, i64 %n, i64 %k, {operands}, i1 %accumulate, ptr %scratch"
-    return body.function(internal(tile, "", parameters))
+    return body.function(internal(tile, "", f"{parameters}, ptr %finish, ptr %context"))
+
+
+def as_computed(body: LoopText) -> Given:
+    turned = is_turned(body)
+    m = body.select("i64", turned, "%n", "%m")
+    n = body.select("i64", turned, "%m", "%n")
+    a, b, c = (
+        (
+            body.select("i64", turned, f"%{other}_col", f"%{own}_row"),
+            body.select("i64", turned, f"%{other}_row", f"%{own}_col"),
+        )
+        for own, other in ("ab", "ba", "cc")
+    )
+    return Given(turned, m, n, a, b, c)
+
+
+def clear(body: LoopText, tile: Tile, c: str) -> None:
+    """The sum of nothing: zeros, unless it is added to C."""
+    with body.unless("%accumulate"), body.loop(0, "%m", 1) as i, body.loop(0, "%n", 1) as j:
+        place = body.address(tile.element, c, body.mul(i, "%c_row"), body.mul(j, "%c_col"))
+        body.do(f"store {tile.element} 0.0, ptr {place}")
+
+
+def ways(body: LoopText, tile: Tile, given: Given) -> tuple[str, str, str, str, str]:
+    """How the product is computed, as conditions of which one holds.
+
+    It is empty (k = 0); a column of dot products; a combination of rows; direct, from operands that
+    are read where they are, but for panels of B whose columns are contiguous; by blocks.
+    """
+    empty = body.is_equal("%k", 0)
+    some = body.negation(empty)
+    along = body.is_equal(given.a[1], 1)
+    dots = body.both(body.both(body.is_equal(given.n, 1), along), some)
+    row_of_c, row_of_b = body.is_equal(given.c[1], 1), body.is_equal(given.b[1], 1)
+    left = body.both(some, body.negation(dots))
+    lines = body.both(row_of_b, row_of_c)
+    combination = body.both(body.both(body.is_equal(given.m, 1), lines), left)
+    left = body.both(left, body.negation(combination))
+    few = body.either(body.is_less(given.m, PACK_ROWS_OF_B), body.is_less(given.n, tile.width + 1))
+    near = body.both(body.is_less("%k", tile.depth_block + 1), row_of_c)
+    readable = body.either(row_of_b, body.is_equal(given.b[0], 1))
+    direct = body.both(body.both(body.both(few, near), readable), left)
+    blocks = body.both(left, body.negation(direct))
+    return empty, dots, combination, direct, blocks
+
+
+def multiply_directly(
+    body: LoopText, tile: Tile, given: Given, places: tuple[str, str, str], index: str
+) -> None:
+    """Panel after panel of B over all rows of A; four vectors that are left are two panels."""
+    e = tile.element
+    a, b, c = places
+    pack = body.negation(body.is_equal(given.b[1], 1))
+    small = body.is_less(body.mul(given.m, given.n), FINISHED_AT_ONCE)
+    with_each = body.both(is_given(body), body.negation(small))
+    four = body.both(
+        body.is_less(tile.width, given.n), body.is_less(given.n, tile.width + tile.lanes + 1)
+    )
+    step = body.select("i64", four, tile.width - tile.lanes, tile.width)
+    with body.loop(0, given.n, step) as j:
+        columns = body.minimum(body.sub(given.n, j), step)
+        panel = body.address(e, b, body.mul(j, given.b[1]))
+        packed = is_packed(body, tile, columns, pack)
+        with body.when(packed):
+            to = ("%scratch", tile.width)
+            body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, "%k", columns, panel, *given.b, *to)
+        values = (
+            *(given.m, "%k", a, *given.a, body.select("ptr", packed, "%scratch", panel)),
+            body.select("i64", packed, tile.width, given.b[0]),
+            *(body.address(e, c, j), given.c[0]),
+        )
+        call_kernel(body, tile, columns, values, "%accumulate")
+        with body.when(with_each):
+            call_finish(body, (0, given.m, j, columns), index, given.turned)
+    with body.when(body.both(is_given(body), small)):
+        call_finish(body, (0, given.m, "0", given.n), index, given.turned)
 
 
 def is_turned(body: LoopText) -> str:

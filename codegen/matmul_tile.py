@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 from gradc.codegen.loop_text import Carried, LoopText
 from gradc.ir.types import DType
@@ -13,10 +12,9 @@ ROW_PADDING = 16  # elements between packed rows, against aliasing of cache sets
 BYTES_OF_B = 196_608  # of a packed block: a fifth of a second cache of 1 MB
 
 KERNEL_PARAMETERS = (
-    "i64 %mr, i64 %nr, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, ptr %c, "
-    "i64 %c_row, i1 %accumulate"
+    "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, ptr %c, "
+    "i64 %c_row, i64 %columns, i1 %accumulate"
 )
-TILE_PARAMETERS = f"{KERNEL_PARAMETERS}, i64 %c_col, ptr %buffer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +51,14 @@ class Tile:
         return self.lanes * self.vectors
 
     @property
-    def heights(self) -> tuple[int, ...]:
-        """Rows of the kernels: the tile's, and less for what is left or for few rows."""
-        return tuple(rows for rows in (1, 4, 8) if rows <= self.rows)
+    def masks_loads(self) -> bool:
+        """Whether a vector is loaded under a mask by one instruction."""
+        return self.lanes * self.dtype.itemsize >= 32
+
+    @property
+    def square(self) -> Tile:
+        """Vectors of at most eight lanes, of which as many as lanes fit the registers."""
+        return replace(self, lanes=min(self.lanes, 8))
 
     @property
     def packed_a(self) -> int:
@@ -64,7 +67,7 @@ class Tile:
 
     @property
     def packed_b(self) -> int:
-        return self.depth_block * self.width * self.panels
+        return (self.depth_block * self.panels + self.lanes) * self.width
 
     def symbol(self, part: str = "") -> str:
         """@gradc.matmul.<part>.<dtype>"""
@@ -87,71 +90,109 @@ def tile_for(dtype: DType, vector_bits: int) -> Tile:
 def declarations(tile: Tile) -> str:
     """The intrinsics of the kernels. `fmuladd` is a product and a sum where there is no fma."""
     v, mask = tile.vector, tile.mask
-    return "\n".join(
-        [
-            f"declare {v} @llvm.fmuladd.{tile.suffix}({v}, {v}, {v})",
-            f"declare {v} @llvm.masked.load.{tile.suffix}.p0(ptr, i32, {mask}, {v})",
-            f"declare void @llvm.masked.store.{tile.suffix}.p0({v}, ptr, i32, {mask})",
-            f"declare {tile.element} @llvm.vector.reduce.fadd.{tile.suffix}({tile.element}, {v})",
-        ]
-    )
+    found = [
+        f"declare {v} @llvm.fmuladd.{tile.suffix}({v}, {v}, {v})",
+        f"declare {v} @llvm.masked.load.{tile.suffix}.p0(ptr, i32, {mask}, {v})",
+        f"declare void @llvm.masked.store.{tile.suffix}.p0({v}, ptr, i32, {mask})",
+        f"declare {tile.element} @llvm.vector.reduce.fadd.{tile.suffix}({tile.element}, {v})",
+    ]
+    if tile.square != tile:
+        v, mask, suffix = tile.square.vector, tile.square.mask, tile.square.suffix
+        found.append(f"declare {v} @llvm.masked.load.{suffix}.p0(ptr, i32, {mask}, {v})")
+    return "\n".join(found)
 
 
-def tile_functions(tile: Tile) -> str:
-    """The kernels, and the function that chooses one."""
-    shapes = ((rows, vectors) for rows in tile.heights for vectors in range(1, tile.vectors + 1))
-    kernels = [kernel_function(tile, rows, vectors) for rows, vectors in shapes]
-    return "\n".join([*kernels, choice_function(tile)])
+def internal(tile: Tile, part: str, parameters: str) -> str:
+    """The head of a function of the matrix product."""
+    return f"internal void {tile.symbol(part)}({parameters}) noinline nounwind"
 
 
-def kernel_function(tile: Tile, rows: int, vectors: int) -> str:
-    """C[0:mr, 0:nr] (+)= A B over `depth`, mr <= rows, nr <= vectors * lanes, C[i] contiguous.
+def kernel_functions(tile: Tile) -> str:
+    """`kernel1`, `kernel2`, ...: one for each number of vectors that a row of the tile may have."""
+    return "\n".join(kernel_function(tile, vectors) for vectors in range(1, tile.vectors + 1))
 
-    B is read `vectors` whole vectors a row; rows of A past mr repeat row mr - 1 and are not stored.
+
+def kernel_function(tile: Tile, vectors: int) -> str:
+    """C[0:rows, 0:columns] (+)= A B over `depth`, C's rows contiguous, for any number of rows.
+
+    The columns fill `vectors` vectors, the last of them perhaps in part; then it is loaded under a
+    mask, or, where there is no such instruction, B has to be as wide as all of them. Rows that are
+    left behind the last whole tile are a tile of half its height, and so on.
     """
     body = LoopText()
-    pointers = row_pointers(body, tile, rows, "%mr")
+    mask = column_mask(body, tile, body.sub("%columns", (vectors - 1) * tile.lanes))
+    whole = body.emit(f"and i64 %rows, {-tile.rows}")
+    with body.loop(0, whole, tile.rows) as i:
+        write_tile(body, tile, (tile.rows, vectors), i, mask)
+    height = tile.rows // 2
+    while height:
+        there = body.emit(f"and i64 %rows, {height}")
+        with body.unless(body.is_equal(there, 0)):
+            done = body.emit(f"and i64 %rows, {-2 * height}")
+            write_tile(body, tile, (height, vectors), done, mask)
+        height //= 2
+    return body.function(internal(tile, f"kernel{vectors}", KERNEL_PARAMETERS))
+
+
+def write_tile(body: LoopText, tile: Tile, shape: tuple[int, int], first: str, mask: str) -> None:
+    """rows x vectors of C from row `first` on, held in registers over the whole depth."""
+    rows, vectors = shape
+    of_a = neighbours(body, tile, body.address(tile.element, "%a", body.mul(first, "%a_row")), rows)
+    start = body.address(tile.element, "%c", body.mul(first, "%c_row"))
+    of_c = neighbours(body, tile, start, rows, "%c_row")
+    places = [
+        body.address(tile.element, row, v * tile.lanes) for row in of_c for v in range(vectors)
+    ]
+    masks = [None] * (vectors - 1) + [mask]
     sums = Carried(["zeroinitializer"] * (rows * vectors))
+    with body.when("%accumulate", tile.vector, sums):
+        sums.values = [load(body, tile, p, masks[i % vectors]) for i, p in enumerate(places)]
     with body.loop(0, "%depth", 1, tile.vector, sums) as k:
-        multiply_add(body, tile, sums, pointers, k)
-    masks = [column_mask(body, tile, body.sub("%nr", v * tile.lanes)) for v in range(vectors)]
-    kind = tile.mask
-    reads = [body.select(kind, "%accumulate", mask, "zeroinitializer") for mask in masks]
-    for r in range(rows):
-        with body.when(body.is_less(r, "%mr")):
-            row = body.address(tile.element, "%c", body.mul(r, "%c_row"))
-            for v, (mask, read) in enumerate(zip(masks, reads, strict=True)):
-                place = body.address(tile.element, row, v * tile.lanes)
-                total = body.emit(
-                    f"fadd {tile.vector} {load_masked(body, tile, place, read)}, "
-                    f"{sums.values[r * vectors + v]}"
-                )
-                store_masked(body, tile, place, total, mask)
-    name = tile.symbol(f"kernel{rows}x{vectors}")
-    return body.function(f"internal void {name}({KERNEL_PARAMETERS}) noinline nounwind")
+        multiply_add(body, tile, sums, of_a, (k, mask))
+    for i, (place, total) in enumerate(zip(places, sums.values, strict=True)):
+        store(body, tile, place, total, masks[i % vectors])
 
 
-def row_pointers(body: LoopText, tile: Tile, rows: int, count: str, start: str = "%a") -> list[str]:
-    """The addresses of `rows` rows of A from `start`, those past `count` repeating the last one."""
-    last = body.sub(count, 1)
-    steps = [body.mul(body.minimum(r, last), "%a_row") for r in range(1, rows)]
-    return [start, *(body.address(tile.element, start, step) for step in steps)]
+def neighbours(
+    body: LoopText, tile: Tile, start: str, rows: int, stride: str = "%a_row"
+) -> list[str]:
+    """The addresses of so many rows from `start` on."""
+    found = [start]
+    while len(found) < rows:
+        found.append(body.address(tile.element, found[-1], stride))
+    return found
 
 
-def multiply_add(body: LoopText, tile: Tile, sums: Carried, pointers: list[str], k: str) -> None:
+def multiply_add(
+    body: LoopText, tile: Tile, sums: Carried, of_a: list[str], at: tuple[str, str]
+) -> None:
     """Row k of B times column k of A, added to the sums."""
-    vectors = len(sums.values) // len(pointers)
+    k, mask = at
+    vectors = len(sums.values) // len(of_a)
     row = body.address(tile.element, "%b", body.mul(k, "%b_row"))
     offset = body.mul(k, "%a_col")
     places = [body.address(tile.element, row, v * tile.lanes) for v in range(vectors)]
-    of_b = [load_vector(body, tile, place) for place in places]
-    for r, pointer in enumerate(pointers):
+    masks = [None] * (vectors - 1) + [mask if tile.masks_loads else None]
+    of_b = [load(body, tile, place, own) for place, own in zip(places, masks, strict=True)]
+    for r, pointer in enumerate(of_a):
         place = body.address(tile.element, pointer, offset)
         scalar = body.emit(f"load {tile.element}, ptr {place}, align {tile.dtype.itemsize}")
         factor = splat(body, tile.element, tile.lanes, scalar)
         for v, vector in enumerate(of_b):
             i = r * vectors + v
             sums.values[i] = fused(body, tile, factor, vector, sums.values[i])
+
+
+def call_kernel(
+    body: LoopText, tile: Tile, columns: str, values: tuple[str | int, ...], accumulate: str
+) -> None:
+    """Call the kernel for so many columns; `values` are what comes before them."""
+    for vectors in range(1, tile.vectors + 1):
+        more = body.is_less((vectors - 1) * tile.lanes, columns)
+        fits = body.both(more, body.is_less(columns, vectors * tile.lanes + 1))
+        with body.when(fits):
+            name = tile.symbol(f"kernel{vectors}")
+            body.call(name, KERNEL_PARAMETERS, *values, columns, accumulate)
 
 
 def fused(body: LoopText, tile: Tile, a: str, b: str, c: str) -> str:
@@ -170,69 +211,37 @@ def splat(body: LoopText, element: str, lanes: int, scalar: str) -> str:
 
 def column_mask(body: LoopText, tile: Tile, count: str) -> str:
     """The first `count` lanes."""
-    iota = ", ".join(f"i64 {lane}" for lane in range(tile.lanes))
-    bound = splat(body, "i64", tile.lanes, count)
-    return body.emit(f"icmp sgt <{tile.lanes} x i64> {bound}, <{iota}>")
+    iota = ", ".join(f"i32 {lane}" for lane in range(tile.lanes))
+    few = body.emit(f"trunc i64 {body.minimum(count, tile.lanes)} to i32")
+    bound = splat(body, "i32", tile.lanes, few)
+    return body.emit(f"icmp sgt <{tile.lanes} x i32> {bound}, <{iota}>")
 
 
-def load_vector(body: LoopText, tile: Tile, place: str) -> str:
-    return body.emit(f"load {tile.vector}, ptr {place}, align {tile.dtype.itemsize}")
-
-
-def load_masked(body: LoopText, tile: Tile, place: str, mask: str) -> str:
-    """The lanes of the mask, zeros elsewhere."""
+def load(body: LoopText, tile: Tile, place: str, mask: str | None = None) -> str:
+    """The lanes of the mask, zeros elsewhere; all lanes without a mask."""
+    align = tile.dtype.itemsize
+    if mask is None:
+        return body.emit(f"load {tile.vector}, ptr {place}, align {align}")
     return body.emit(
         f"call {tile.vector} @llvm.masked.load.{tile.suffix}.p0(ptr {place}, "
-        f"i32 {tile.dtype.itemsize}, {tile.mask} {mask}, {tile.vector} zeroinitializer)"
+        f"i32 {align}, {tile.mask} {mask}, {tile.vector} zeroinitializer)"
     )
 
 
-def store_masked(body: LoopText, tile: Tile, place: str, value: str, mask: str) -> None:
+def store(body: LoopText, tile: Tile, place: str, value: str, mask: str | None = None) -> None:
+    """The lanes of the mask; all of them without one."""
+    align = tile.dtype.itemsize
+    if mask is None:
+        body.do(f"store {tile.vector} {value}, ptr {place}, align {align}")
+        return
     body.do(
         f"call void @llvm.masked.store.{tile.suffix}.p0({tile.vector} {value}, ptr {place}, "
-        f"i32 {tile.dtype.itemsize}, {tile.mask} {mask})"
+        f"i32 {align}, {tile.mask} {mask})"
     )
 
 
-def choice_function(tile: Tile) -> str:
-    """One tile of C by the smallest kernel that covers it; by `%buffer` if C[i] has a stride."""
-    body = LoopText()
-    direct = body.is_equal("%c_col", 1)
-    target = body.select("ptr", direct, "%c", "%buffer")
-    target_row = body.select("i64", direct, "%c_row", tile.width)
-    adds = body.both(direct, "%accumulate")
-    given = ("%mr", "%nr", "%depth", "%a", "%a_row", "%a_col", "%b", "%b_row")
-    for below, rows in pairwise((0, *tile.heights)):
-        with body.when(in_range(body, "%mr", below, rows)):
-            for vectors in range(1, tile.vectors + 1):
-                columns = (vectors - 1) * tile.lanes, vectors * tile.lanes
-                with body.when(in_range(body, "%nr", *columns)):
-                    name = tile.symbol(f"kernel{rows}x{vectors}")
-                    body.call(name, KERNEL_PARAMETERS, *given, target, target_row, adds)
-    with body.unless(direct):
-        copy_out(body, tile)
-    head = f"internal void {tile.symbol('tile')}({TILE_PARAMETERS}) alwaysinline nounwind"
-    return body.function(head)
-
-
-def in_range(body: LoopText, value: str, low: int, high: int) -> str:
-    """low < value <= high"""
-    return body.both(body.is_less(low, value), body.is_less(value, high + 1))
-
-
-def copy_out(body: LoopText, tile: Tile) -> None:
-    """The buffer to C, element by element."""
+def store_sum(body: LoopText, tile: Tile, place: str, value: str, accumulate: str) -> None:
+    """Store a scalar, or add it to what is there."""
     e = tile.element
-    with body.loop(0, "%mr", 1) as i, body.loop(0, "%nr", 1) as j:
-        place = body.address(e, "%buffer", body.mul(i, tile.width), j)
-        store_sum(body, tile, body.emit(f"load {e}, ptr {place}"), "%accumulate", i, j)
-
-
-def store_sum(
-    body: LoopText, tile: Tile, value: str, accumulate: str, i: str, j: str | int
-) -> None:
-    """C[i, j] = value, or C[i, j] += value."""
-    e = tile.element
-    place = body.address(e, "%c", body.mul(i, "%c_row"), body.mul(j, "%c_col"))
     total = body.emit(f"fadd {e} {body.emit(f'load {e}, ptr {place}')}, {value}")
     body.do(f"store {e} {body.select(e, accumulate, total, value)}, ptr {place}")

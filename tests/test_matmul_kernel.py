@@ -60,8 +60,8 @@ def product(dtype: DType, target: Target) -> Product:
     operands = ", ".join(f"ptr %{x}, i64 %{x}b, i64 %{x}r, i64 %{x}c" for x in "abc")
     parameters = f"i64 %batch, i64 %m, i64 %n, i64 %k, {operands}, i1 %add, ptr %scratch"
     text = matmul_functions(dtype, target.vector_bits) + (
-        f"define void @run({parameters}) {{\n  call void @gradc.matmul.{dtype}({parameters})\n"
-        "  ret void\n}\n"
+        f"define void @run({parameters}) {{\n  call void @gradc.matmul.{dtype}({parameters}, "
+        "ptr null, ptr null)\n  ret void\n}\n"
     )
     library = load_object(compile_to_object(text, target), ["run"])
     size = scratch_bytes(dtype, target.vector_bits)
