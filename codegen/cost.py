@@ -21,6 +21,7 @@ from gradc.codegen.steps import (
     Nest,
     ProductStep,
     Root,
+    RoutineStep,
     Step,
     is_product,
     operand_reads,
@@ -177,6 +178,8 @@ def _own_operations(step: Step) -> Dim:
         return _reduction_operations(root_of(step.equation))
     if isinstance(step, ExternalStep):
         return product(step.equation.attrs["lead"])
+    if isinstance(step, RoutineStep):
+        return step.equation.outputs[0].type.size * len(step.equation.inputs)
     return product(step.equation.inputs[2].shape)
 
 

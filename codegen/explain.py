@@ -27,12 +27,20 @@ from gradc.codegen.loop_outline import outline
 from gradc.codegen.lower import Cut, cut_into_kernels, lower_cut
 from gradc.codegen.rows import RowGroup, Scheduled, parts_of
 from gradc.codegen.schedule import root_of
-from gradc.codegen.steps import ExternalStep, Nest, ScatterStep, inlined_reads, is_product, written
+from gradc.codegen.steps import (
+    ExternalStep,
+    Nest,
+    RoutineStep,
+    ScatterStep,
+    inlined_reads,
+    is_product,
+    written,
+)
 from gradc.codegen.straight import Straight
 from gradc.ir.dims import Dim
 from gradc.ir.function import Function, Value
 from gradc.ir.loops import Kernel, Program
-from gradc.ir.lowering import Contraction, External, Reduction, Scatter
+from gradc.ir.lowering import Contraction, External, Reduction, Routine, Scatter
 
 _LISTED = 6  # names of operations that are computed again
 
@@ -124,6 +132,8 @@ def _kind(step: Scheduled) -> str:
         return "a copy, and entries added or set in place"
     if isinstance(step, ExternalStep):
         return f"calls of the external function {step.equation.attrs['symbol']}"
+    if isinstance(step, RoutineStep):
+        return f"the loops of {step.equation.op.name}, entry after entry"
     return "one loop nest" if isinstance(step, Nest) else "a matrix product"
 
 
@@ -171,6 +181,8 @@ def _why(it: _Explained, value: Value) -> str:
         return "it is changed in place"
     if isinstance(rule, External):
         return "an external function writes it"
+    if isinstance(rule, Routine):
+        return "its entries depend on one another"
     if isinstance(rule, Contraction | Reduction) and root_of(owner).kind is not None:
         if isinstance(rule, Contraction) and is_product(owner):
             return "a matrix product"

@@ -12,11 +12,20 @@ from gradc.codegen.nest import lower_nest
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import accumulates, lower_product
 from gradc.codegen.reader import Reader
+from gradc.codegen.routine import lower_routine
 from gradc.codegen.row_loops import lower_rows
 from gradc.codegen.rows import RowGroup, Scheduled, group_rows, parts_of
 from gradc.codegen.scatter import copy_base, scatter_updates
 from gradc.codegen.schedule import schedule
-from gradc.codegen.steps import ExternalStep, Nest, ProductStep, inlined_reads, reads, written
+from gradc.codegen.steps import (
+    ExternalStep,
+    Nest,
+    ProductStep,
+    RoutineStep,
+    inlined_reads,
+    reads,
+    written,
+)
 from gradc.codegen.straight import Straight, lower_straight
 from gradc.ir.dims import names_of
 from gradc.ir.function import Function, Value
@@ -104,6 +113,8 @@ def _lower_step(reader: Reader, step: Scheduled, vector_bits: int) -> None:
         lower_product(reader, step.equation)
     elif isinstance(step, ExternalStep):
         lower_external(reader, step.equation)
+    elif isinstance(step, RoutineStep):
+        lower_routine(reader, step.equation, vector_bits)
     else:
         copy_base(reader, step.equation, vector_bits)
         scatter_updates(reader, step.equation, vector_bits)

@@ -16,6 +16,7 @@ from gradc.codegen.steps import (
     Nest,
     ProductStep,
     Root,
+    RoutineStep,
     ScatterStep,
     Schedule,
     Step,
@@ -38,6 +39,7 @@ from gradc.ir.lowering import (
     Literal,
     Pointwise,
     Reduction,
+    Routine,
     Scatter,
 )
 
@@ -136,6 +138,9 @@ def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator
             yield from (v for v in _repeated(equation) if _is_costly(v, cones))
     elif isinstance(rule, Scatter):
         yield from (v for v in equation.inputs[1:] if _is_costly(v, cones))
+    elif isinstance(rule, Routine):
+        if rule.repeats:
+            yield from (v for v in equation.inputs if _is_costly(v, cones))
     elif isinstance(rule, External):  # arrays are passed by address
         yield from (v for v in equation.inputs if len(v.shape) > len(equation.attrs["lead"]))
     elif isinstance(rule, Contraction):
@@ -209,14 +214,15 @@ def _form_steps(
         if value not in stored:
             continue
         rule = equation.op.lower
-        if isinstance(rule, External):
+        if isinstance(rule, External | Routine):
             producer[value] = len(steps)
-            steps.append(ExternalStep(equation))
+            calls = isinstance(rule, External)
+            steps.append(ExternalStep(equation) if calls else RoutineStep(equation))
             continue
         if isinstance(rule, Scatter) or (isinstance(rule, Contraction) and is_product(equation)):
-            kind = ScatterStep if isinstance(rule, Scatter) else ProductStep
             producer[value] = len(steps)
-            steps.append(kind(equation))
+            scatters = isinstance(rule, Scatter)
+            steps.append(ScatterStep(equation) if scatters else ProductStep(equation))
             continue
         root = root_of(equation)
         order = _loop_order(root)

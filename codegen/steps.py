@@ -93,7 +93,14 @@ class ExternalStep:
     equation: Equation
 
 
-Step: TypeAlias = "Nest | ProductStep | ScatterStep | ExternalStep"
+@dataclass(frozen=True, slots=True, eq=False)
+class RoutineStep:
+    """Loops that an op writes itself."""
+
+    equation: Equation
+
+
+Step: TypeAlias = "Nest | ProductStep | ScatterStep | ExternalStep | RoutineStep"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

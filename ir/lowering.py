@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from gradc.ir.dims import Shape, product
 from gradc.ir.loop_builder import LoopBuilder
-from gradc.ir.loops import Ref
+from gradc.ir.loops import Buffer, Ref
 from gradc.ir.types import ArrayType
 
 
@@ -211,6 +211,39 @@ class External:
 
 
 @dataclass(frozen=True, slots=True)
+class Routine:
+    """Loops of the op's own: `write(k, operands, store, **attrs)` computes the whole result.
+
+    `operands` are `Operand`s, `store` is a `Result`. Entries are written serially, in an order that
+    the op knows. `repeats`: entries of an operand are read more than once.
+    """
+
+    write: Callable[..., None]
+    repeats: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The buffer that a `Routine` fills."""
+
+    buffer: Buffer
+    k: LoopBuilder
+    vector_bits: int
+
+    @property
+    def lanes(self) -> int:
+        """How many entries fill a vector."""
+        return max(1, self.vector_bits // (8 * self.buffer.type.dtype.itemsize))
+
+    def __call__(self, index: Index, value: Ref) -> None:
+        self.k.store(self.buffer, index.flat, value)
+
+    def load(self, index: Index) -> Ref:
+        """An entry that was written before."""
+        return self.k.load(self.buffer, index.flat, stable=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Composite:
     """The op is written in other ops: `expand(*inputs, **attrs)` builds its result(s) as values.
 
@@ -222,5 +255,6 @@ class Composite:
 
 
 Lowering: TypeAlias = (
-    "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | External | Composite"
+    "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | External | Routine"
+    " | Composite"
 )

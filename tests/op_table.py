@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from gradc.ir.op import Op
-from gradc.ir.ops import arithmetic, cast, constants, elementwise, logic
+from gradc.ir.ops import arithmetic, cast, constants, elementwise, logarithms, logic
 from gradc.ir.types import bool_, constant_data, f32, f64, i32, i64
 from op_case import Case, Operand
 
@@ -107,6 +107,11 @@ ARITHMETIC = (
     *integers(arithmetic.clip, lambda x, a, b: min(max(x, a), b), (-5, 5), (-3, 0), (-1, 2)),
 )
 
+
+def _logaddexp(x: float, y: float) -> float:
+    return max(x, y) + math.log(math.exp(x - max(x, y)) + math.exp(y - max(x, y)))
+
+
 FUNCTIONS = (
     *floats(elementwise.exp, math.exp, ANY),
     *floats(elementwise.log, math.log, POSITIVE),
@@ -120,6 +125,9 @@ FUNCTIONS = (
     *floats(elementwise.cos, math.cos, (-6.0, 6.0)),
     *floats(elementwise.arctan2, math.atan2, ANY, ANY),
     *floats(elementwise.erf, math.erf, ANY),
+    *floats(logarithms.xlogy, lambda x, y: x * math.log(y), ANY, POSITIVE),
+    *floats(logarithms.xlog1py, lambda x, y: x * math.log1p(y), ANY, (-0.7, 2.0)),
+    *floats(logarithms.logaddexp, _logaddexp, (-30.0, 30.0), (-30.0, 30.0)),
     *floats(elementwise.floor, math.floor, (-6.0, 6.0)),
     *floats(elementwise.ceil, math.ceil, (-6.0, 6.0)),
 )

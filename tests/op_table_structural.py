@@ -15,7 +15,9 @@ from gradc.ir.ops import (
     gradient_ops,
     indexing,
     reductions,
+    scans,
     slicing,
+    sorting,
     structural,
 )
 from gradc.ir.types import DType, bool_, i32, i64
@@ -351,6 +353,53 @@ COMPOSITES = tuple(
 )
 
 
+def _recurrence(a: Any, b: Any, *, axis: int) -> Any:
+    result = np.moveaxis(b.copy(), axis, 0)
+    for i in range(1, len(result)):
+        result[i] = np.moveaxis(a, axis, 0)[i] * result[i - 1] + result[i]
+    return np.moveaxis(result, 0, axis)
+
+
+def _cumsum(x: Any, *, axis: int) -> Any:
+    return (
+        np.stack([np.sum(np.take(x, range(i + 1), axis), axis) for i in range(x.shape[axis])], axis)
+        if x.shape[axis]
+        else x
+    )
+
+
+def _argsort(x: Any, *, axis: int) -> Any:
+    """Positions by pairs (entry, position), so that equal entries stay in order."""
+    lines = np.moveaxis(x, axis, -1)
+    found = np.empty(lines.shape, np.int64)
+    for at in np.ndindex(*lines.shape[:-1]):
+        found[at] = [i for _, i in sorted((entry, i) for i, entry in enumerate(lines[at].tolist()))]
+    return np.moveaxis(found, -1, axis)
+
+
+def _orders(x: Any) -> Any:
+    order = _argsort(x, axis=-1)
+    return np.stack([order, order], -2)
+
+
+SCANS = (
+    *rows(scans.cumsum, _cumsum, ("n",), axis=0, payloads=NUMBERS, note="vector"),
+    *rows(scans.cumsum, _cumsum, (3, "n"), axis=1, payloads=NUMBERS, note="last"),
+    *rows(scans.cumsum, _cumsum, (2, "n", 5), axis=1, payloads=NUMBERS, note="middle"),
+    *rows(scans.recurrence, _recurrence, ("n",), ("n",), axis=0, payloads=NUMBERS, note="vector"),
+    *rows(scans.recurrence, _recurrence, (3, "n"), (3, "n"), axis=1, payloads=NUMBERS, note="last"),
+    *rows(
+        scans.recurrence, _recurrence, ("n", 2, "m"), ("n", 2, "m"), axis=0, payloads=NUMBERS,
+        note="first",
+    ),
+    *rows(sorting.argsort, _argsort, ("n",), axis=0, note="vector"),
+    *rows(sorting.argsort, _argsort, (2, "n", 3), axis=1, note="middle"),
+    *rows(sorting.argsort, _argsort, ("n", 9), axis=1, note="last"),
+    *rows(sorting.orders, _orders, ("n",), note="vector"),
+    *rows(sorting.orders, _orders, (3, "n"), note="rows"),
+)  # fmt: skip
+
+
 # Of floats only those whose derivative is that of the identity: test_gradient_ops.py has the rest.
 INTEGERS: tuple[DType | None, ...] = (i64, i32, bool_)
 IDENTITIES = tuple(
@@ -373,5 +422,6 @@ CASES = (
     *REDUCTIONS,
     *CONTRACTIONS,
     *COMPOSITES,
+    *SCANS,
     *IDENTITIES,
 )

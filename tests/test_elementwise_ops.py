@@ -15,7 +15,7 @@ from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Ref
 from gradc.ir.lowering import Pointwise
 from gradc.ir.op import Op
-from gradc.ir.ops import arithmetic, constants, elementwise, logic
+from gradc.ir.ops import arithmetic, constants, elementwise, logarithms, logic
 from gradc.ir.ops.arithmetic import clip, maximum, minimum, pow_, remainder
 from gradc.ir.ops.cast import cast
 from gradc.ir.ops.elementwise import arctan2, floor, log, sigmoid, sqrt, tanh
@@ -100,6 +100,18 @@ CONVENTIONS: tuple[tuple[str, Callable[..., Value], tuple[float, ...], list[floa
     ("ceil", elementwise.ceil, (2,), [0]),
     ("sign", arithmetic.sign, (0,), [0]),
     ("floor_divide", arithmetic.floor_divide, (7, 3), [0, 0]),
+    ("xlogy", logarithms.xlogy, (0, 0), [-INF, 0]),
+    ("xlogy, x = 0", logarithms.xlogy, (0, 2), [np.log(2), 0]),
+    ("xlogy, y = 0", logarithms.xlogy, (2, 0), [-INF, INF]),
+    ("xlogy, nan", logarithms.xlogy, (0, NAN), [NAN, NAN]),
+    ("xlog1py", logarithms.xlog1py, (0, -1), [-INF, 0]),
+    ("xlog1py, x = 0", logarithms.xlog1py, (0, 1), [np.log(2), 0]),
+    ("logaddexp of -inf", logarithms.logaddexp, (-INF, -INF), [0, 0]),
+    ("logaddexp of inf", logarithms.logaddexp, (INF, INF), [0.5, 0.5]),
+    ("logaddexp of inf and 0", logarithms.logaddexp, (INF, 0), [1, 0]),
+    ("logaddexp of -inf and 0", logarithms.logaddexp, (-INF, 0), [0, 1]),
+    ("logaddexp, far", logarithms.logaddexp, (800, 0), [1, 0]),
+    ("logaddexp, nan", logarithms.logaddexp, (NAN, 0), [NAN, NAN]),
     ("div", lambda x, y: x / y, (1, 0), [INF, -INF]),
     ("log", log, (0,), [INF]),
     ("through an integer", lambda x: x * cast(cast(x, dtype=i64), dtype=f64), (2.5,), [2]),
@@ -157,6 +169,9 @@ HIGHER: tuple[tuple[str, Callable[..., Value], float, list[float]], ...] = (
     ("sigmoid at 0", sigmoid, 0.0, [1 / 4, 0, -1 / 8, 0]),
     ("softplus at 0", elementwise.softplus, 0.0, [1 / 2, 1 / 4, 0, -1 / 8]),
     ("erf at 0", elementwise.erf, 0.0, list(np.array([2, 0, -4, 0]) / np.sqrt(np.pi))),
+    ("xlogx", lambda x: logarithms.xlogy(x, x), 2.0, [np.log(2) + 1, 1 / 2, -1 / 4, 2 / 8]),
+    ("xlog1px", lambda x: logarithms.xlog1py(x, x), 1.0, [np.log(2) + 0.5, 3 / 4, -1 / 2, 5 / 8]),
+    ("logaddexp, tie", lambda x: logarithms.logaddexp(x, 0 * x), 0.0, [1 / 2, 1 / 4, 0, -1 / 8]),
     ("arctan", lambda x: arctan2(x, 1), 1.0, [1 / 2, -1 / 2, 1 / 2, 0]),
     ("perturbations stay apart", lambda x: x * forward_derivative(x + x, x), 3.0, [2, 0, 0, 0]),
 )

@@ -18,15 +18,17 @@ FUNCTIONS = (
     "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "power", "negative",
     "abs", "sign", "square", "reciprocal", "maximum", "minimum", "clip", "floor", "ceil",
     # elementary functions
-    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "sin", "cos",
-    "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh", "hypot", "sigmoid",
-    "softplus", "relu", "erf",
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "logaddexp", "xlogy",
+    "xlog1py", "sqrt", "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2",
+    "sinh", "cosh", "tanh", "hypot", "sigmoid", "softplus", "relu", "erf",
     # comparison, logic, choice
     "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and",
     "logical_or", "logical_xor", "logical_not", "isnan", "isinf", "isfinite", "where",
     # reductions
     "sum", "prod", "mean", "var", "std", "max", "min", "any", "all", "argmax", "argmin",
     "count_nonzero", "logsumexp", "softmax", "log_softmax", "norm",
+    # along an axis
+    "cumsum", "cumprod", "linear_recurrence", "sort", "argsort",
     # products
     "matmul", "dot", "inner", "outer", "tensordot", "vdot", "vecdot", "trace", "diagonal",
     # shapes

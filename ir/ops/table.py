@@ -16,9 +16,12 @@ from gradc.ir.ops import (
     elementwise,
     gradient_ops,
     indexing,
+    logarithms,
     logic,
     reductions,
+    scans,
     slicing,
+    sorting,
     structural,
 )
 
@@ -55,6 +58,9 @@ ALL_OPS: tuple[Op, ...] = (
     elementwise.erf,
     elementwise.floor,
     elementwise.ceil,
+    logarithms.xlogy,
+    logarithms.xlog1py,
+    logarithms.logaddexp,
     # comparisons and logic
     logic.eq,
     logic.ne,
@@ -92,6 +98,10 @@ ALL_OPS: tuple[Op, ...] = (
     reductions.all_,
     reductions.argmax,
     reductions.argmin,
+    scans.cumsum,
+    scans.recurrence,
+    sorting.argsort,
+    sorting.orders,
     contract.contract,
     composite.logsumexp,
     composite.softmax,

@@ -72,6 +72,7 @@ from gradc.tensor.pointwise import (
     log1p,
     log2,
     log10,
+    logaddexp,
     logical_and,
     logical_not,
     logical_or,
@@ -97,6 +98,8 @@ from gradc.tensor.pointwise import (
     tan,
     tanh,
     where,
+    xlog1py,
+    xlogy,
 )
 from gradc.tensor.reductions import (
     all,
@@ -115,6 +118,7 @@ from gradc.tensor.reductions import (
     sum,
     var,
 )
+from gradc.tensor.scans import argsort, cumprod, cumsum, linear_recurrence, sort
 from gradc.tensor.shaping import (
     broadcast_arrays,
     broadcast_to,
@@ -176,6 +180,7 @@ __all__ = [
     "arctan2",
     "argmax",
     "argmin",
+    "argsort",
     "as_tensor",
     "asarray",
     "asin",
@@ -194,6 +199,8 @@ __all__ = [
     "cos",
     "cosh",
     "count_nonzero",
+    "cumprod",
+    "cumsum",
     "diagonal",
     "divide",
     "dot",
@@ -221,12 +228,14 @@ __all__ = [
     "isnan",
     "less",
     "less_equal",
+    "linear_recurrence",
     "linspace",
     "log",
     "log1p",
     "log2",
     "log10",
     "log_softmax",
+    "logaddexp",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -271,6 +280,7 @@ __all__ = [
     "sinh",
     "softmax",
     "softplus",
+    "sort",
     "sqrt",
     "square",
     "squeeze",
@@ -296,6 +306,8 @@ __all__ = [
     "vecdot",
     "vector",
     "where",
+    "xlog1py",
+    "xlogy",
     "zeros",
     "zeros_like",
 ]

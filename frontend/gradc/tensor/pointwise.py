@@ -135,6 +135,24 @@ def arctan2(y: ArrayLike, x: ArrayLike) -> Tensor:
 
 
 @located
+def xlogy(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """x * log(y), and 0 where x is 0; the derivative by y at (0, 0) is 0."""
+    return build("xlogy", *_operands(x, y, _float_type(x, y)))
+
+
+@located
+def xlog1py(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """x * log(1 + y), and 0 where x is 0; accurate for y near 0."""
+    return build("xlog1py", *_operands(x, y, _float_type(x, y)))
+
+
+@located
+def logaddexp(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """log(exp(x) + exp(y)), without overflow; of two -inf both derivatives are 0."""
+    return build("logaddexp", *_operands(x, y, _float_type(x, y)))
+
+
+@located
 def power(x: ArrayLike, y: ArrayLike) -> Tensor:
     """x ** y. The exponents 1, 2, 3, 1/2 and -1, given as numbers, become products and roots."""
     if isinstance(y, int | float) and is_weak(y):

@@ -26,7 +26,7 @@ def _kept(result: Tensor, x: Tensor, axes: tuple[int, ...]) -> Tensor:
     return reshape_to(result, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
 
 
-def _accumulator(x: Tensor, dtype: Any) -> DType:
+def accumulator(x: Tensor, dtype: Any) -> DType:
     """The type in which sums and products of integers are taken: i64."""
     if dtype is not None:
         return as_dtype(dtype)
@@ -41,14 +41,14 @@ def _as_float(x: Tensor) -> Tensor:
 def sum(x: ArrayLike, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """The sum over the axes; of integers: in i64."""
     x = asarray(x)
-    return _reduce("sum", cast(x, _accumulator(x, dtype)), axis, keepdims)
+    return _reduce("sum", cast(x, accumulator(x, dtype)), axis, keepdims)
 
 
 @located
 def prod(x: ArrayLike, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """The product over the axes; of integers: in i64."""
     x = asarray(x)
-    return _reduce("prod", cast(x, _accumulator(x, dtype)), axis, keepdims)
+    return _reduce("prod", cast(x, accumulator(x, dtype)), axis, keepdims)
 
 
 def _count(x: Tensor, axis: Axis) -> Dim:
