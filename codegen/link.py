@@ -86,7 +86,7 @@ def link(
 
 
 def find_linker(machine: int | None = None) -> Linker:
-    """The first of $CC, ld, cc, ld.lld, zig cc; for another machine its GNU tools, ld.lld, zig cc.
+    """The first of $CC, cc, ld, ld.lld, zig cc; for another machine its GNU tools, ld.lld, zig cc.
 
     `machine` is an ELF machine number, by default this machine's. LinkError names what was tried.
     """
@@ -111,11 +111,11 @@ def _candidates(machine: int | None, host: int | None) -> Iterator[Linker]:
     if is_native:
         if compiler := shlex.split(os.environ.get("CC", "")):
             yield Linker(tuple(compiler), True)
-        yield Linker(("ld",), False)  # what cc would run, 15 ms later
         yield Linker(("cc",), True)
+        yield Linker(("ld",), False)
     else:
-        yield Linker((f"{prefix}-ld",), False)
         yield Linker((f"{prefix}-gcc",), True)
+        yield Linker((f"{prefix}-ld",), False)
     yield Linker(("ld.lld",), False)
     yield Linker(("zig", "cc", "-target", zig), True)
     yield Linker((sys.executable, "-m", "ziglang", "cc", "-target", zig), True)
@@ -183,7 +183,11 @@ def _machine(code: bytes) -> int:
 
 
 def _has_undefined_symbols(code: bytes) -> bool:
-    """Whether the object needs a library; for other than 64-bit objects it is taken to."""
+    """Whether the object needs a library; for other than 64-bit objects it is taken to.
+
+    Weak symbols (malloc, free, memset) need none: every process has a C library already, and a
+    linker that reads the one of this machine takes three times as long.
+    """
     if code[4] != 2:
         return True
     order = _order(code)
@@ -194,11 +198,11 @@ def _has_undefined_symbols(code: bytes) -> bool:
             order + "IIQQQQ", code, table + i * entry_bytes
         )
         if kind == 2:  # SHT_SYMTAB: symbols of 24 bytes; the first is empty, section 0: undefined
-            sections = (
-                struct.unpack_from(order + "IBBH", code, at)[3]
+            symbols = (
+                struct.unpack_from(order + "IBBH", code, at)
                 for at in range(offset + 24, offset + size, 24)
             )
-            return not all(sections)
+            return any(not section and info >> 4 != 2 for _, info, _, section in symbols)
     return False
 
 

@@ -19,10 +19,11 @@ from gradc.ir.loops import Buffer, Program
 
 _RESERVED = frozenset({"malloc", "free", "memset", "memcpy", "memmove", "gradc_manifest"})
 _SLOT = re.compile(r"%slot\.\d+")
-# Branch weights of a check that hardly ever fails.
-_METADATA = '!0 = !{!"branch_weights", i32 1048575, i32 1}'
+# Branch weights of a check that hardly ever fails, and of memory that is mostly there.
+_METADATA = """!0 = !{!"branch_weights", i32 1048575, i32 1}
+!1 = !{!"branch_weights", i32 1, i32 1023}"""
 
-_ABI = '!llvm.module.flags = !{{!1}}\n!1 = !{{i32 1, !"target-abi", !"{}"}}\n'
+_ABI = '!llvm.module.flags = !{{!2}}\n!2 = !{{i32 1, !"target-abi", !"{}"}}\n'
 
 
 def emit_module(

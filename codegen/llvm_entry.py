@@ -1,4 +1,8 @@
-"""The functions that callers see: they check sizes, provide memory, run the kernels in order."""
+"""The functions that callers see: they check sizes, provide memory, run the kernels in order.
+
+What hardly ever runs (allocation, the count of bytes) stands in functions of its own, which LLVM
+does not optimise: compiling them would take longer than compiling the call.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,15 @@ from dataclasses import dataclass
 
 from gradc.codegen.llvm_kernel import KernelFunction
 from gradc.codegen.llvm_spread import Source
-from gradc.codegen.llvm_text import Module, Writer, memory_type
-from gradc.ir.dims import Dim, FloorDiv
+from gradc.codegen.llvm_text import Module, Writer, is_number, memory_type
+from gradc.ir.dims import Dim, FloorDiv, names_of
 from gradc.ir.loops import STATUS_NEGATIVE_SIZE, STATUS_OUT_OF_MEMORY, Buffer, Program
 from gradc.ir.types import bool_
 
 _ALIGNMENT = 64
 _LARGEST = (1 << 63) - 1
+_COLD = "cold noinline optnone"
+_Groups = tuple[list["_Parameter"], list["_Parameter"], list["_Parameter"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +32,18 @@ class _Parameter:
 
 
 def write_entries(module: Module, program: Program, kernels: Sequence[KernelFunction]) -> None:
-    """Add `NAME`, `NAME_workspace`, `gradc_call_NAME` and `gradc_workspace_NAME`."""
+    """Add `NAME`, `NAME_workspace`, `gradc_call_NAME` and `gradc_workspace_NAME`.
+
+    They call each other by internal aliases, which no other library's symbol can replace.
+    """
     sizes = [_Parameter("i64", f"%n.{name}", name) for name in program.sizes]
     arrays = [_parameter(b, f"%in.{i}") for i, b in enumerate(program.inputs)]
     results = [_Parameter("ptr", f"%out.{i}", b) for i, b in enumerate(program.outputs)]
-    _write_native(module, program, kernels, (sizes, arrays, results))
-    _write_generic(module, program.name, (sizes, arrays, results))
+    groups = (sizes, arrays, results)
+    _write_native(module, program, kernels, groups)
+    if _needed(program, results):
+        _write_allocating(module, program, groups)
+    _write_generic(module, program.name, groups)
     _write_workspace(module, program, sizes)
 
 
@@ -46,22 +58,30 @@ def _declared(parameters: Sequence[_Parameter]) -> str:
     return ", ".join(f"{p.kind} {p.name}" for p in parameters)
 
 
-def _define(module: Module, head: str, symbol: str, parameters: str, w: Writer) -> None:
+def _needed(program: Program, results: Sequence[_Parameter]) -> list[str]:
+    """The pointers that the caller may leave out, the workspace last."""
+    return [p.name for p in results] + (["%workspace"] if program.slots else [])
+
+
+def _define(
+    module: Module, head: str, symbol: str, parameters: str, w: Writer, attributes: str = ""
+) -> None:
+    attributes = f"{attributes} nounwind" if attributes else "nounwind"
     module.definitions[symbol] = "\n".join(
-        [f"define {head} @{symbol}({parameters}) nounwind {{", "entry:", *w.lines, "}"]
+        [f"define {head} @{symbol}({parameters}) {attributes} {{", "entry:", *w.lines, "}"]
     )
+
+
+def _alias(module: Module, alias: str, kind: str, parameters: Sequence[str], symbol: str) -> None:
+    kinds = ", ".join(parameters)
+    module.definitions[alias] = f"@{alias} = internal alias {kind} ({kinds}), ptr @{symbol}"
 
 
 # --- exported symbols ----------------------------------------------------------------------------
 
 
-def _write_generic(
-    module: Module, name: str, groups: tuple[list[_Parameter], list[_Parameter], list[_Parameter]]
-) -> None:
-    """`gradc_call_NAME(sizes, inputs, outputs, workspace)`: every argument by address.
-
-    It calls `NAME` by an internal alias, which no other library's symbol can replace.
-    """
+def _write_generic(module: Module, name: str, groups: _Groups) -> None:
+    """`gradc_call_NAME(sizes, inputs, outputs, workspace)`: every argument by address."""
     w, (sizes, arrays, results) = Writer(module), groups
     given = [f"i64 {v}" for v in _loaded_sizes(w, len(sizes))]
     for i, parameter in enumerate(arrays):
@@ -99,16 +119,16 @@ def _write_workspace(module: Module, program: Program, sizes: Sequence[_Paramete
     total = counter.total if program.slots else "0"
     if program.slots:
         total = counter.add(total, str(_ALIGNMENT))
+    if counter.failed != "false":
         total = w.let(f"select i1 {counter.failed}, i64 {_LARGEST}, i64 {total}")
     w.do(f"ret i64 {total}")
-    _define(module, "i64", symbol, _declared(sizes), w)
+    _define(module, "i64", symbol, _declared(sizes), w, _COLD)
+    alias = f"gradc.{program.name}.bytes"
+    _alias(module, alias, "i64", ["i64"] * len(sizes), symbol)
     w = Writer(module)
     given = ", ".join(f"i64 {v}" for v in _loaded_sizes(w, len(sizes)))
-    w.do(f"ret i64 {w.let(f'call i64 @{symbol}({given})')}")
+    w.do(f"ret i64 {w.let(f'call i64 @{alias}({given})')}")
     _define(module, "i64", f"gradc_workspace_{program.name}", "ptr %sizes", w)
-
-
-# --- the call ------------------------------------------------------------------------------------
 
 
 class _Checked:
@@ -117,15 +137,12 @@ class _Checked:
     def __init__(self, w: Writer, sizes: Mapping[str, str]) -> None:
         self.w, self.sizes = w, sizes
         self.total, self.failed = "0", "false"
-        self.offsets: list[str] = []
 
     def reserve(self, bounds: Sequence[Dim]) -> None:
-        """Set aside the largest of `bounds` bytes, rounded up; `offsets` gains where they begin."""
-        self.offsets.append(self.total)
+        """Count the largest of `bounds` bytes, rounded up."""
         first, *others = [self.rounded(self.dim(bound)) for bound in bounds]
         for other in others:
-            is_more = self.w.let(f"icmp sgt i64 {other}, {first}")
-            first = self.w.let(f"select i1 {is_more}, i64 {other}, i64 {first}")
+            first = self.w.intrinsic("llvm.smax.i64", "i64", [("i64", first), ("i64", other)])
         self.total = self.add(self.total, first)
 
     def rounded(self, count: str) -> str:
@@ -173,35 +190,38 @@ class _Checked:
         self.failed = failed if seen == "false" else self.w.let(f"or i1 {seen}, {failed}")
 
 
+# --- the call ------------------------------------------------------------------------------------
+
+
 def _write_native(
-    module: Module,
-    program: Program,
-    kernels: Sequence[KernelFunction],
-    groups: tuple[list[_Parameter], list[_Parameter], list[_Parameter]],
+    module: Module, program: Program, kernels: Sequence[KernelFunction], groups: _Groups
 ) -> None:
     w, (sizes, arrays, results) = Writer(module), groups
     named = {str(p.source): p.name for p in sizes}
     _check_sizes(w, program, named)
-    counter = _Checked(w, named)
-    for slot in program.slots:
-        counter.reserve(slot)
-    places, base, owned = _provide_memory(w, program, results, counter)
+    given = [*sizes, *arrays, *results, _Parameter("ptr", "%workspace", "")]
+    if needed := _needed(program, results):
+        _leave_where_missing(w, program.name, needed, given)
     operands: dict[Source, str] = {name: f"i64 {v}" for name, v in named.items()}
     for parameter in arrays:
         operands[parameter.source] = _argument(w, parameter)
-    operands.update({b: f"ptr {p}" for b, p in zip(program.outputs, places, strict=True)})
-    for number, offset in enumerate(counter.offsets):
-        operands[number] = f"ptr {w.let(f'getelementptr i8, ptr {base}, i64 {offset}')}"
-    _run_kernels(w, kernels, operands, owned)
-    given = [*sizes, *arrays, *results, _Parameter("ptr", "%workspace", "")]
+    operands.update({p.source: f"ptr {p.name}" for p in results})
+    if program.slots:
+        base = _aligned(w, "%workspace")
+        for number, offset in _offsets(w, program.slots, named).items():
+            operands[number] = f"ptr {w.let(f'getelementptr i8, ptr {base}, i64 {offset}')}"
+    _run_kernels(w, kernels, operands)
     _define(module, "i32", program.name, _declared(given), w)
-    alias, kinds = f"@gradc.{program.name}.run", ", ".join(p.kind.split()[0] for p in given)
-    module.definitions[alias] = f"{alias} = internal alias i32 ({kinds}), ptr @{program.name}"
+    kinds = [p.kind.split()[0] for p in given]
+    _alias(module, f"gradc.{program.name}.run", "i32", kinds, program.name)
 
 
 def _check_sizes(w: Writer, program: Program, sizes: Mapping[str, str]) -> None:
-    for name in program.sizes:
-        w.fail_unless(w.let(f"icmp sge i64 {sizes[name]}, 0"), STATUS_NEGATIVE_SIZE)
+    if program.sizes:
+        signs = sizes[program.sizes[0]]  # its highest bit is set where any size is negative
+        for name in program.sizes[1:]:
+            signs = w.let(f"or i64 {signs}, {sizes[name]}")
+        w.fail_unless(w.let(f"icmp sge i64 {signs}, 0"), STATUS_NEGATIVE_SIZE)
     for i, requirement in enumerate(program.requires):
         test = "eq" if requirement.relation == "== 0" else "sge"
         value = w.dim(requirement.dim, dict(sizes))
@@ -215,76 +235,28 @@ def _argument(w: Writer, parameter: _Parameter) -> str:
     return f"{parameter.kind} {parameter.name}"
 
 
-def _provide_memory(
-    w: Writer, program: Program, results: Sequence[_Parameter], counter: _Checked
-) -> tuple[list[str], str, str]:
-    """Addresses of the outputs and of the arena, and what to free after the call (or null).
+def _offsets(w: Writer, slots: Sequence[Sequence[Dim]], sizes: Mapping[str, str]) -> dict[int, str]:
+    """Where each slot begins in a workspace; slots of known size come first.
 
-    One allocation serves for whatever the caller left out: the workspace, outputs that are not
-    wanted (kernels still write them).
+    Nothing overflows: the caller could provide what `NAME_workspace` asked for.
     """
-    missing = [w.let(f"icmp eq ptr {p.name}, null") for p in results]
-    if program.slots:
-        missing.append(w.let("icmp eq ptr %workspace, null"))
-    if not missing:
-        return [], "null", "null"
-    if program.slots:
-        w.fail_unless(w.let(f"xor i1 {counter.failed}, true"), STATUS_OUT_OF_MEMORY)
-    some = missing[0]
-    for other in missing[1:]:
-        some = w.let(f"or i1 {some}, {other}")
-    before, allocate, ready = w.block, w.label("allocate"), w.label("ready")
-    w.branch(some, allocate, ready)
-    w.start(allocate)
-    replaced, memory = _allocate(w, program, results, counter, missing)
-    allocated = w.block
-    w.jump(ready)
-    w.start(ready)
-    given = [p.name for p in results] + (["%workspace"] if program.slots else [])
-    merged = [
-        w.let(f"phi ptr [ {old}, %{before} ], [ {new}, %{allocated} ]")
-        for old, new in zip([*given, "null"], [*replaced, memory], strict=True)
-    ]
-    base = _aligned(w, merged[-2]) if program.slots else "null"
-    return merged[: len(results)], base, merged[-1]
-
-
-def _allocate(
-    w: Writer,
-    program: Program,
-    results: Sequence[_Parameter],
-    counter: _Checked,
-    missing: Sequence[str],
-) -> tuple[list[str], str]:
-    """Allocate all that is missing; gives the addresses to use, and the allocation."""
-    need = _Checked(w, counter.sizes)
-    places = []
-    for buffer, is_missing in zip(program.outputs, missing, strict=False):
-        count = need.mul(need.dim(buffer.type.size), str(buffer.type.dtype.itemsize))
-        wanted = w.let(f"select i1 {is_missing}, i64 {need.rounded(count)}, i64 0")
-        places.append(need.total)
-        need.total = need.add(need.total, wanted)
-    if program.slots:
-        wanted = w.let(f"select i1 {missing[-1]}, i64 {counter.total}, i64 0")
-        places.append(need.total)
-        need.total = need.add(need.total, wanted)
-    total = need.add(need.total, str(2 * _ALIGNMENT))
-    w.fail_unless(w.let(f"xor i1 {need.failed}, true"), STATUS_OUT_OF_MEMORY)
-    size = f"i{w.module.target.pointer_bits}"
-    if size != "i64":
-        w.fail_unless(w.let(f"icmp ult i64 {total}, {1 << 31}"), STATUS_OUT_OF_MEMORY)
-        total = w.let(f"trunc i64 {total} to {size}")
-    w.module.declare("malloc", f"noalias ptr @malloc({size})")
-    w.module.declare("free", "void @free(ptr)")
-    memory = w.let(f"call ptr @malloc({size} {total})")
-    w.fail_unless(w.let(f"icmp ne ptr {memory}, null"), STATUS_OUT_OF_MEMORY)
-    base = _aligned(w, memory)
-    given = [p.name for p in results] + (["%workspace"] if program.slots else [])
-    replaced = []
-    for old, is_missing, offset in zip(given, missing, places, strict=True):
-        new = w.let(f"getelementptr i8, ptr {base}, i64 {offset}")
-        replaced.append(w.let(f"select i1 {is_missing}, ptr {new}, ptr {old}"))
-    return replaced, memory
+    found, end, known = {}, "0", dict(sizes)
+    bytes: dict[Dim, str] = {}
+    for number in sorted(range(len(slots)), key=lambda i: len(names_of(slots[i])) > 0):
+        found[number] = end
+        for bound in slots[number]:
+            if bound not in bytes:
+                raised = w.add(w.dim(bound, known), str(_ALIGNMENT - 1))
+                bytes[bound] = (
+                    str(int(raised) & -_ALIGNMENT)
+                    if is_number(raised)
+                    else w.let(f"and i64 {raised}, {-_ALIGNMENT}")
+                )
+        first, *others = [bytes[bound] for bound in slots[number]]
+        for other in others:
+            first = w.intrinsic("llvm.smax.i64", "i64", [("i64", first), ("i64", other)])
+        end = w.add(end, first)
+    return found
 
 
 def _aligned(w: Writer, pointer: str) -> str:
@@ -296,34 +268,91 @@ def _aligned(w: Writer, pointer: str) -> str:
 
 
 def _run_kernels(
-    w: Writer,
-    kernels: Sequence[KernelFunction],
-    operands: Mapping[Source, str],
-    owned: str,
+    w: Writer, kernels: Sequence[KernelFunction], operands: Mapping[Source, str]
 ) -> None:
-    """Run the kernels until one fails; free what was allocated; return the status."""
-    finish, sources = w.label("finish"), []
+    """Run the kernels until one fails, and return the status."""
     for kernel in kernels:
         given = ", ".join(operands[source] for source in kernel.sources)
+        if not kernel.can_fail:
+            w.do(f"call void @{kernel.symbol}({given})")
+            continue
         status = w.let(f"call i32 @{kernel.symbol}({given})")
-        sources.append((status, w.block))
-        following = w.label("next")
-        if kernel is kernels[-1]:
-            break
-        fine = w.let(f"icmp eq i32 {status}, 0")
-        w.do(f"br i1 {fine}, label %{following}, label %{finish}, !prof !0")
-        w.start(following)
-    if not kernels:
-        sources.append(("0", w.block))
-    w.jump(finish)
-    w.start(finish)
-    incoming = ", ".join(f"[ {status}, %{block} ]" for status, block in sources)
-    result = w.let(f"phi i32 {incoming}")
-    if owned != "null":
-        release, leave = w.label("release"), w.label("leave")
-        w.branch(w.let(f"icmp eq ptr {owned}, null"), leave, release)
-        w.start(release)
-        w.do(f"call void @free(ptr {owned})")
-        w.jump(leave)
-        w.start(leave)
-    w.do(f"ret i32 {result}")
+        failed, fine = w.label("failed"), w.label("fine")
+        is_fine = w.let(f"icmp eq i32 {status}, 0")
+        w.do(f"br i1 {is_fine}, label %{fine}, label %{failed}, !prof !0")
+        w.start(failed)
+        w.do(f"ret i32 {status}")
+        w.start(fine)
+    w.do("ret i32 0")
+
+
+# --- memory that the caller leaves to the call ---------------------------------------------------
+
+
+def _leave_where_missing(
+    w: Writer, name: str, needed: Sequence[str], parameters: Sequence[_Parameter]
+) -> None:
+    """Hand the call over to the function that allocates, where any pointer is missing."""
+    some = "false"
+    for pointer in needed:
+        missing = w.let(f"icmp eq ptr {pointer}, null")
+        some = missing if some == "false" else w.let(f"or i1 {some}, {missing}")
+    allocate, given = w.label("allocate"), w.label("given")
+    w.do(f"br i1 {some}, label %{allocate}, label %{given}, !prof !1")
+    w.start(allocate)
+    status = w.let(f"call i32 @gradc.{name}.allocate({_declared(parameters)})")
+    w.do(f"ret i32 {status}")
+    w.start(given)
+
+
+def _write_allocating(module: Module, program: Program, groups: _Groups) -> None:
+    """The call with memory for whatever the caller left out, by one allocation.
+
+    That may be the workspace, and outputs that are not wanted (kernels still write them).
+    """
+    w, (sizes, arrays, results) = Writer(module), groups
+    named = {str(p.source): p.name for p in sizes}
+    needed = _needed(program, results)
+    missing = [w.let(f"icmp eq ptr {pointer}, null") for pointer in needed]
+    total, places = _places(w, program, named, missing)
+    size = f"i{module.target.pointer_bits}"
+    if size != "i64":
+        w.fail_unless(w.let(f"icmp ult i64 {total}, {1 << 31}"), STATUS_OUT_OF_MEMORY)
+        total = w.let(f"trunc i64 {total} to {size}")
+    module.declare("malloc", f"extern_weak noalias ptr @malloc({size})")
+    module.declare("free", "extern_weak void @free(ptr)")
+    memory = w.let(f"call ptr @malloc({size} {total})")
+    w.fail_unless(w.let(f"icmp ne ptr {memory}, null"), STATUS_OUT_OF_MEMORY)
+    base = _aligned(w, memory)
+    chosen = {}
+    for old, is_missing, offset in zip(needed, missing, places, strict=True):
+        new = w.let(f"getelementptr i8, ptr {base}, i64 {offset}")
+        chosen[old] = w.let(f"select i1 {is_missing}, ptr {new}, ptr {old}")
+    parameters = [*sizes, *arrays, *results, _Parameter("ptr", "%workspace", "")]
+    given = ", ".join(f"{p.kind} {chosen.get(p.name, p.name)}" for p in parameters)
+    status = w.let(f"call i32 @gradc.{program.name}.run({given})")
+    w.do(f"call void @free(ptr {memory})")
+    w.do(f"ret i32 {status}")
+    symbol = f"gradc.{program.name}.allocate"
+    _define(module, "internal i32", symbol, _declared(parameters), w, _COLD)
+
+
+def _places(
+    w: Writer, program: Program, sizes: Mapping[str, str], missing: Sequence[str]
+) -> tuple[str, list[str]]:
+    """The bytes to allocate, and where in them each thing begins that is missing."""
+    need, places = _Checked(w, sizes), []
+    counts = [
+        need.rounded(need.mul(need.dim(b.type.size), str(b.type.dtype.itemsize)))
+        for b in program.outputs
+    ]
+    if program.slots:
+        named = ", ".join(f"i64 {value}" for value in sizes.values())
+        counts.append(w.let(f"call i64 @gradc.{program.name}.bytes({named})"))
+    for count, is_missing in zip(counts, missing, strict=True):
+        places.append(need.total)
+        wanted = w.let(f"select i1 {is_missing}, i64 {count}, i64 0")
+        need.total = need.add(need.total, wanted)
+    total = need.add(need.total, str(2 * _ALIGNMENT))
+    w.fail_unless(w.let(f"xor i1 {need.failed}, true"), STATUS_OUT_OF_MEMORY)
+    return total, places

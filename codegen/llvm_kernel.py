@@ -44,11 +44,12 @@ class KernelFunction:
     """A kernel that was written: its symbol, and what to pass it, in order.
 
     A source is a buffer (its address, or its value if it is a scalar input), a size's name, or the
-    number of a slot of the arena.
+    number of a slot of the arena. One that `can_fail` returns a status, others return nothing.
     """
 
     symbol: str
     sources: tuple[Source, ...]
+    can_fail: bool
 
 
 def write_kernel(
@@ -58,21 +59,27 @@ def write_kernel(
     constants: Mapping[Buffer, str],
     product_slot: int,
 ) -> KernelFunction:
-    """Add the function `i32 symbol(...)`, which returns a status, to the module."""
+    """Add the function `symbol(...)` to the module."""
     k = KernelState(module, Writer(module), constants, product_slot)
     _block(k, kernel.body)
     parameters = ", ".join(f"{attributes} {name}" for name, attributes in k.parameters.items())
+    kind, end = ("i32", "ret i32 0") if k.w.can_fail else ("void", "ret void")
+    is_short = k.w.block == "entry" and len(k.w.lines) <= _SHORT
     lines = [
         f"; {kernel.name}: {kernel.note}".replace("\n", " "),
-        f"define internal i32 @{symbol}({parameters}) nounwind {{",
+        f"define internal {kind} @{symbol}({parameters}) "
+        f"{'alwaysinline ' if is_short else ''}nounwind {{",
         "entry:",
         *k.entry,
         *k.w.lines,
-        "  ret i32 0",
+        f"  {end}",
         "}",
     ]
     module.definitions[symbol] = "\n".join(lines)
-    return KernelFunction(symbol, tuple(k.sources[name] for name in k.parameters))
+    return KernelFunction(symbol, tuple(k.sources[name] for name in k.parameters), k.w.can_fail)
+
+
+_SHORT = 24  # instructions of a kernel without loops that become part of the call
 
 
 def _block(k: KernelState, statements: Sequence[Statement]) -> None:
@@ -186,7 +193,9 @@ def _fill(k: KernelState, statement: Fill) -> None:
     buffer = statement.buffer
     address, count = k.pointer(buffer), k.size(buffer.type.size)
     size = k.w.mul(count, str(buffer.type.dtype.itemsize))
-    k.w.module.declare("llvm.memset.p0.i64", "void @llvm.memset.p0.i64(ptr, i8, i64, i1 immarg)")
+    module = k.w.module
+    module.declare("llvm.memset.p0.i64", "void @llvm.memset.p0.i64(ptr, i8, i64, i1 immarg)")
+    module.declare("memset", f"extern_weak ptr @memset(ptr, i32, i{module.target.pointer_bits})")
     k.w.do(
         f"call void @llvm.memset.p0.i64(ptr align {buffer.type.dtype.itemsize} {address}, "
         f"i8 0, i64 {size}, i1 false)"

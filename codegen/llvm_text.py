@@ -105,6 +105,7 @@ class Writer:
         self.module = module
         self.lines: list[str] = []
         self.block = "entry"  # the label of the basic block that is being written
+        self.can_fail = False  # whether the function may return a status other than 0
         self._names = 0
 
     def name(self) -> str:
@@ -141,6 +142,7 @@ class Writer:
 
     def fail_unless(self, condition: str, status: int) -> None:
         """Return `status` from the function where the condition is false."""
+        self.can_fail = True
         failed, fine = self.label("failed"), self.label("fine")
         self.do(f"br i1 {condition}, label %{fine}, label %{failed}, !prof !0")
         self.start(failed)

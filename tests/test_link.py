@@ -142,7 +142,7 @@ class TestLink:
         monkeypatch.setenv("PATH", str(tmp_path))
         monkeypatch.delenv("CC", raising=False)
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(LinkError, match=r"looked for ld, cc, ld.lld, zig cc.*apt-get install"):
+        with pytest.raises(LinkError, match=r"looked for cc, ld, ld.lld, zig cc.*apt-get install"):
             find_linker()
 
     def test_the_linkers_are_tried_in_order(
@@ -150,7 +150,7 @@ class TestLink:
     ) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         monkeypatch.delenv("CC", raising=False)
-        for name in ("zig", "ld.lld", "cc", "ld", "special-cc"):
+        for name in ("zig", "ld.lld", "ld", "cc", "special-cc"):
             tool = tmp_path / name
             tool.write_text("#!/bin/sh\n")
             tool.chmod(0o755)
