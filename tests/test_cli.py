@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run, source
 from gradc import cli
+from gradc.elaborate import elaborate_source
 from gradc.ir.text import parse_function
 from gradc.runtime.manifest import append_footer
 from gradc.runtime.module import load
@@ -29,20 +31,6 @@ def model(tmp_path):
     path = tmp_path / "model.grad"
     path.write_text(LOGISTIC)
     return path
-
-
-def source(folder, text):
-    path = folder / "source.grad"
-    path.write_text(text)
-    return path
-
-
-def run(*arguments, capsys):
-    """Exit code, standard output and standard error of a command in this process."""
-    code = cli.main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return code, out, err
 
 
 def usage_error(*arguments, capsys):
@@ -437,7 +425,7 @@ def test_grad_check_fails_at_a_wrong_derivative(tmp_path, capsys, monkeypatch):
 
     right = forms.jvp
     path = source(tmp_path, "fn f(x: f64[n]) { sum(abs(x)) }\nfn g(x: f64[n]) { sum(x) }\nexport f")
-    module = __import__("gradc.commands.source", fromlist=["read_module"]).read_module(str(path))
+    module = elaborate_source(path.read_text(), "source.grad")
     monkeypatch.setattr(forms, "jvp", lambda fn, wrt: right(module.functions["g"], wrt))
     code, out, _ = run("grad-check", path, "--low", "-1", "--high", "1", capsys=capsys)
     assert code == 3

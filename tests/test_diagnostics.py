@@ -20,7 +20,7 @@ from gradc.diagnostics import (
     sort_diagnostics,
     to_json,
 )
-from gradc.elaborate import compile_module
+from gradc.elaborate import compile_module, elaborate_source
 from gradc.ir.span import Span
 
 FOLDER = Path(__file__).parent / "diagnostics"
@@ -37,10 +37,19 @@ def diagnostics_of(text):
     return caught.value
 
 
+def found_in(text):
+    """The errors of a source text; where it has none, its warnings."""
+    try:
+        module = elaborate_source(text, "case.grad")
+    except DiagnosticError as error:
+        return error
+    return DiagnosticError(module.warnings, module.sources)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_diagnostics(case):
     source, _, expected = case.read_text().partition(MARK)
-    actual = str(diagnostics_of(source))
+    actual = str(found_in(source))
     if os.environ.get("GRADC_UPDATE_GOLDEN"):
         case.write_text(f"{source}{MARK}{actual}")
     assert actual == expected
@@ -49,7 +58,7 @@ def test_diagnostics(case):
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_the_code_in_the_name_is_reported(case):
     source = case.read_text().partition(MARK)[0]
-    found = {diagnostic.code for diagnostic in diagnostics_of(source).diagnostics}
+    found = {diagnostic.code for diagnostic in found_in(source).diagnostics}
     wanted = case.stem.partition("_")[0]
     assert wanted in found or not re.fullmatch(r"G\d{4}", wanted)
 
@@ -122,3 +131,36 @@ def test_one_mistake_is_reported_once():
         "nothing",
         "undefined",
     ]
+
+
+def test_a_file_with_errors_shows_no_warnings():
+    assert [d.code for d in found_in("fn f(x: f64, y: f64) { x + z }").diagnostics] == ["G0301"]
+
+
+QUIET = (
+    "fn f(x: f64, _y: f64) { _z = x\n _ = x\n x }",
+    "fn f(x: f64[n]) -> f64[n] { zeros(n) }",
+    "fn f(x: f64[n, m]) -> i64 { m }",
+    "const k = 3\nfn f(x: f64[k]) { x }",
+    "const k = 3\nfn f(x: f64) -> f64[k] { x * [1.0, 2.0, 3.0] }",
+    "fn f(x: f64) { floor(x) }\nderivative of f(x) by pullback(c) { 0.0 }\nd = grad(f, wrt: x)",
+    "fn f(x: f64, y: f64) { zero_grad(y) + x }\nd = grad(f, wrt: y)",
+    "fn f(x: f64, _y: f64) { x }\nd = grad(f, wrt: _y, disconnected: zero)",
+    "fn f(x: f32) { x * 3.4e38 + 1e-45 + inf }",
+    "fn f(x: f64) { x * 1e300 + f32(0.1) }",
+    "fn f(k: i64[n]) { k * 2.5 + i64(2.0) }",
+    "fn f(x: f64[n]) -> bool { n > 0 }",
+    "fn f(x: f64[n + 1]) -> bool { n - 3 >= 0 }",
+)
+
+
+@pytest.mark.parametrize("text", QUIET)
+def test_what_is_meant_is_not_warned_of(text):
+    assert elaborate_source(text, "case.grad").warnings == ()
+
+
+def test_examples_have_no_warnings():
+    sources = sorted((SOURCES.parent.parent / "examples").rglob("*.grad"))
+    assert sources
+    for source in sources:
+        assert elaborate_source(source.read_text(), source.name).warnings == (), source

@@ -32,6 +32,7 @@ from gradc.ir.transforms.inline import inline
 from gradc.ir.types import DTYPES_BY_NAME, DType
 from gradc.located import located
 from gradc.static_values import is_number
+from gradc.suspicious import in_call, in_derivative, in_number
 from gradc.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -135,7 +136,9 @@ def _cast(dtype: DType, node: syntax.Call, scope: Scope) -> Tensor:
     if len(node.arguments) != 1 or node.arguments[0].name is not None:
         raise refuse("G0401", f"`{dtype}` casts one array: `{dtype}(x)`", node.span)
     argument = node.arguments[0]
-    array = as_array(evaluate(argument.value, scope), argument.span)
+    value = evaluate(argument.value, scope)
+    scope.warnings.extend(in_number(value, dtype, argument.span))
+    array = as_array(value, argument.span)
     with located(node.span, node.span, (argument.span,)):
         return gt.astype(array, dtype)
 
@@ -153,6 +156,7 @@ def _call_builtin(builtin: Builtin, node: syntax.Call, scope: Scope) -> Evaluate
             places[position] = places[name] = given[name].value.span
     _number_the_entries(builtin, given, places)
     _check_constant_size(builtin.name, values, node)
+    scope.warnings.extend(in_call(builtin.name, values, places))
     name_span = node.function.span
     with located(node.span, name_span, places):
         return builtin.function(**values)
@@ -330,6 +334,8 @@ def _derivative(node: syntax.Call, form: str, scope: Scope) -> Function:
     places: dict[str | int, Span] = {name.text: name.span for name in wrt}
     places["function"] = source.span
     policy = _policy(function, given, places)
+    if "disconnected" not in given:
+        scope.warnings.extend(in_derivative(form, function, wrt, node.span))
     with located(node.span, source.span, places, "G0503"):
         return _form(form)(function, tuple(name.text for name in wrt), policy)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from gradc.diagnostics import COLOURED, PLAIN, DiagnosticError, render, to_json
+from gradc.diagnostics import COLOURED, PLAIN, Diagnostic, DiagnosticError, render, to_json
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _command(options.command)(options)
         sys.stdout.flush()
     except DiagnosticError as error:
-        _show(error, options)
+        if getattr(options, "json", False):
+            sys.stdout.write(to_json(error.diagnostics))
+        else:
+            show(error.diagnostics, error.sources, options)
         return ERRORS
     except UsageError as error:
         print(f"gradc {options.command}: {error}", file=sys.stderr)
@@ -84,12 +87,12 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
     }[name]
 
 
-def _show(error: DiagnosticError, options: argparse.Namespace) -> None:
-    if getattr(options, "json", False):
-        sys.stdout.write(to_json(error.diagnostics))
-        return
+def show(
+    diagnostics: Iterable[Diagnostic], sources: Mapping[str, str], options: argparse.Namespace
+) -> None:
+    """Print diagnostics for people."""
     palette = COLOURED if _wants_colour(options.color) else PLAIN
-    text = render(error.diagnostics, error.sources, palette)
+    text = render(diagnostics, sources, palette)
     encoding = sys.stderr.encoding or "utf-8"
     sys.stderr.write(text.encode(encoding, "replace").decode(encoding))
 
@@ -223,7 +226,22 @@ def _add_grad_check(commands: Commands) -> None:
 def _on_source(commands: Commands, name: str, meaning: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=meaning, description=meaning.capitalize() + ".")
     command.add_argument("file", metavar="FILE", help="a .grad file; - is standard input")
-    command.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    command.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colour in diagnostics (auto: on a terminal)",
+    )
+    command.add_argument(
+        "--deny-warnings", action="store_true", help="refuse a file with warnings, as with errors"
+    )
+    command.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="CODE",
+        help="no warnings of this code, or all",
+    )
     return command
 
 

@@ -1,4 +1,7 @@
-"""The codes of diagnostics and what each means. Codes are stable: none changes its meaning."""
+"""The codes of diagnostics and what each means. Codes are stable: none changes its meaning.
+
+G07.. are warnings, all others errors.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +48,13 @@ CODES = (
     ("G0502", "a `wrt` that is no parameter"),
     ("G0503", "a derivative that cannot be formed"),
     ("G0601", "an exported name that C cannot use"),
+    ("G0701", "a value that is bound and never used"),
+    ("G0702", "a parameter that is never used"),
+    ("G0703", "a constant that is never used"),
+    ("G0704", "a number that loses its fraction"),
+    ("G0705", "a number that is infinite or zero in f32"),
+    ("G0706", "a derivative that is zero, because no path leads from the variable to the result"),
+    ("G0707", "a comparison whose result is known"),
     ("G0901", "a defect of gradc"),
     ("G0902", "a function that is too large"),
 )

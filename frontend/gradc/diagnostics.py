@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from gradc.ir.span import Span
@@ -25,7 +25,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One error: a stable code, the message, the place, the places that caused it, advice."""
+    """One error or warning: a stable code, the message, the place, its causes' places, advice."""
 
     code: str
     message: str
@@ -37,6 +37,10 @@ class Diagnostic:
     @property
     def span(self) -> Span:
         return self.primary.span
+
+    @property
+    def severity(self) -> str:
+        return "warning" if self.code.startswith("G07") else "error"
 
 
 class DiagnosticError(Exception):
@@ -87,6 +91,7 @@ class Palette:
     """Terminal escape sequences; all empty without colour."""
 
     error: str = ""
+    warning: str = ""
     cause: str = ""
     frame: str = ""
     bold: str = ""
@@ -94,7 +99,7 @@ class Palette:
 
 
 PLAIN = Palette()
-COLOURED = Palette("\x1b[1;31m", "\x1b[1;34m", "\x1b[1;34m", "\x1b[1m", "\x1b[0m")
+COLOURED = Palette("\x1b[1;31m", "\x1b[1;33m", "\x1b[1;34m", "\x1b[1;34m", "\x1b[1m", "\x1b[0m")
 
 
 def render(
@@ -104,22 +109,30 @@ def render(
     diagnostics = tuple(diagnostics)
     lines = {file: text.replace("\r\n", "\n").split("\n") for file, text in sources.items()}
     blocks = [_render_one(d, lines, palette) for d in diagnostics[:MAX_SHOWN]]
-    count = len(diagnostics)
-    total = f"{count} error{'' if count == 1 else 's'}"
-    if count > MAX_SHOWN:
+    severities = [diagnostic.severity for diagnostic in diagnostics]
+    total = ", ".join(
+        _counted(kind, severities) for kind in ("error", "warning") if kind in severities
+    )
+    if len(diagnostics) > MAX_SHOWN:
         total += f"; the first {MAX_SHOWN} are shown"
     return "\n\n".join((*blocks, total)) + "\n"
 
 
-def to_json(diagnostics: Iterable[Diagnostic]) -> str:
-    """The diagnostics as a JSON document, for editors and other programs."""
-    return json.dumps({"diagnostics": [_as_data(d) for d in diagnostics]}, indent=2) + "\n"
+def _counted(word: str, words: list[str]) -> str:
+    """`1 error`, `3 warnings`."""
+    count = words.count(word)
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def to_json(diagnostics: Iterable[Diagnostic], **more: object) -> str:
+    """The diagnostics (and `more`) as a JSON document, for editors and other programs."""
+    return json.dumps({"diagnostics": [_as_data(d) for d in diagnostics], **more}, indent=2) + "\n"
 
 
 def _as_data(diagnostic: Diagnostic) -> dict[str, object]:
     return {
         "code": diagnostic.code,
-        "severity": "error",
+        "severity": diagnostic.severity,
         "message": diagnostic.message,
         **_place(diagnostic.primary),
         "causes": [_place(cause) for cause in diagnostic.causes],
@@ -151,9 +164,11 @@ class _Mark:
 
 
 def _render_one(diagnostic: Diagnostic, lines: Mapping[str, list[str]], palette: Palette) -> str:
-    span = diagnostic.span
+    span, severity = diagnostic.span, diagnostic.severity
+    if severity == "warning":
+        palette = replace(palette, error=palette.warning)
     frame = _Frame(palette, len(str(_last_line(diagnostic))))
-    title = f"{palette.error}error[{diagnostic.code}]{palette.off}"
+    title = f"{palette.error}{severity}[{diagnostic.code}]{palette.off}"
     frame.out.append(f"{title}{palette.bold}: {diagnostic.message}{palette.off}")
     frame.out.append(f"{frame.pad}{palette.frame}-->{palette.off} {span}")
     if span.line and lines.get(span.file):

@@ -13,12 +13,19 @@ from gradc import syntax
 from gradc.calls import evaluate_call, evaluate_function
 from gradc.codegen.c_names import exported_symbols
 from gradc.declarations import Declared, declare, dependency_order
-from gradc.diagnostics import Diagnostic, DiagnosticError, Refused, refuse
+from gradc.diagnostics import (
+    Diagnostic,
+    DiagnosticError,
+    Refused,
+    refuse,
+    sort_diagnostics,
+)
 from gradc.elaborate_body import elaborate_function
 from gradc.elaborate_rule import with_rules
 from gradc.expressions import POISON, Binding, Evaluated, Poison, Poisoned, Scope, evaluate
 from gradc.ir.function import Function
 from gradc.parser import parse_with_errors
+from gradc.unused import unused_constants, unused_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +33,14 @@ class ElaboratedModule:
     """A module's functions by name, in the order of the text; its exports; what they do.
 
     `documentation` are the comment lines right above a function; where there are none, what a
-    derivative or another name is made of: `grad(loss, wrt: w)`.
+    derivative or another name is made of: `grad(loss, wrt: w)`. `sources` are texts by file.
     """
 
     functions: Mapping[str, Function]
     exports: Mapping[str, Function]
     documentation: Mapping[str, str]
+    warnings: tuple[Diagnostic, ...]
+    sources: Mapping[str, str]
 
 
 def compile_module(text: str, file: str) -> dict[str, Function]:
@@ -134,7 +143,13 @@ def _elaborated(
         functions[item.name.text] = evaluate_function(item.name, scope)
         earlier = documentation.get(item.name.text, "")
         documentation[item.name.text] = item.documentation or earlier or _definition(item, module)
-    return ElaboratedModule(functions, exports, documentation)
+    scope.warnings.extend(unused_constants(module))
+    for item in module.items:
+        if isinstance(item, syntax.FunctionItem | syntax.Rule):
+            scope.warnings.extend(unused_in(item))
+    warnings = sort_diagnostics(scope.warnings)
+    sources = {module.file: module.text}
+    return ElaboratedModule(functions, exports, documentation, warnings, sources)
 
 
 def _definition(

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from gradc import syntax
 from gradc import tensor as gt
-from gradc.diagnostics import Label, Refused, refuse
+from gradc.diagnostics import Diagnostic, Label, Refused, refuse
 from gradc.function_table import BUILTIN_NAMES, close_names, did_you_mean
 from gradc.ir.dims import SizeExpr
 from gradc.ir.function import Function
@@ -28,6 +28,7 @@ from gradc.static_values import (
     static_binary,
     static_negative,
 )
+from gradc.suspicious import in_comparison, in_operation
 from gradc.tensor import Tensor
 from gradc.tensor.operands import promote
 
@@ -87,6 +88,7 @@ class Scope:
     values: dict[str, Binding] = field(default_factory=dict)
     functions: dict[str, Binding] = field(default_factory=dict)
     equations: int = 0  # inlined so far
+    warnings: list[Diagnostic] = field(default_factory=list)
     lost: frozenset[str] = frozenset()  # names that pieces with errors of syntax may have given
 
     def inner(self) -> Scope:
@@ -206,6 +208,8 @@ def _binary(
     here: Span,
     scope: Scope,
 ) -> Evaluated:
+    scope.warnings.extend(in_comparison(symbol, *values, here))
+    scope.warnings.extend(in_operation(values, spans))
     try:
         known = static_binary(symbol.symbol, *values)
     except StaticValueError as error:

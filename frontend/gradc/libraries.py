@@ -36,6 +36,10 @@ class BuildReport:
     bytes: Mapping[str, int]
     seconds: Mapping[str, float]
 
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        return self.library, self.header, self.manifest
+
     def __str__(self) -> str:
         files = ", ".join(f"{name} ({count:,} bytes)" for name, count in self.bytes.items())
         stages = ", ".join(f"{name} {1e3 * s:.1f} ms" for name, s in self.seconds.items())

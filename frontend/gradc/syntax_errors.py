@@ -100,6 +100,8 @@ def _advice(
         return "an expression goes on over line ends inside parentheses"
     if token.type in _BINARY and previous is None:
         return "an expression goes on over line ends inside parentheses"
+    if token.type == "IF" and previous is not None and previous.type in _BINARY | _PREFIXES:
+        return "a choice beside an operator stands in parentheses: `a + (if c then x else y)`"
     if token.type == "IF":
         return "a choice is written `if condition then a else b`"
     if "THEN" in expected:

@@ -10,7 +10,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from gradc.cli import OK, UsageError
-from gradc.commands.source import choose, read_module, read_source, write_text
+from gradc.commands.source import choose, read_module, read_source, shown_warnings, write_text
+from gradc.diagnostics import to_json
 from gradc.elaborate import ElaboratedModule
 from gradc.ir.function import Function
 from gradc.ir.passes.pipeline import DEFAULT, Observer, optimize
@@ -21,9 +22,9 @@ from gradc.parser import parse_source
 
 def check_source(options: argparse.Namespace) -> int:
     """Report errors; without any, say what the file declares."""
-    module = read_module(options.file)
+    module = read_module(options)
     if options.json:
-        sys.stdout.write('{"diagnostics": []}\n')
+        sys.stdout.write(to_json(shown_warnings(module, options)))
         return OK
     for name, fn in module.functions.items():
         mark = "export " if name in module.exports else ""
@@ -50,7 +51,7 @@ def build_library(options: argparse.Namespace) -> int:
     for wanted in (options.print_after, options.stop_after):
         if wanted is not None and wanted not in passes:
             raise UsageError(f"no pass `{wanted}`; the passes are {', '.join(sorted(passes))}")
-    module = read_module(options.file)
+    module = read_module(options)
     if not module.exports:
         raise UsageError(f"{options.file} exports nothing; add `export name`")
     if options.stop_after or options.print_after or options.time_passes:
@@ -76,7 +77,12 @@ def _link(module: ElaboratedModule, options: argparse.Namespace) -> int:
         report = build_library(Path(options.output), exports, texts, target, fast)
     except LinkError as error:
         raise OSError(str(error)) from error
-    for file in (report.library, report.header, report.manifest):
+    if options.json:
+        written = {str(path): report.bytes[path.name] for path in report.files}
+        warnings = shown_warnings(module, options)
+        sys.stdout.write(to_json(warnings, bytes=written, seconds=report.seconds))
+        return OK
+    for file in report.files:
         print(f"{file}  {report.bytes[file.name]:,} bytes")
     if options.time_passes:
         for stage, seconds in report.seconds.items():
@@ -136,7 +142,7 @@ def emit_stage(options: argparse.Namespace) -> int:
             raise UsageError(f"no declaration `{options.function}`")
         write_text("".join(f"{show_tree(item)}\n" for item in items), options.output)
         return OK
-    elaborated = read_module(options.file)
+    elaborated = read_module(options)
     chosen = _chosen(elaborated, options.function)
     text = "\n".join(_stage(fn, options.stage, options.fast_math) for fn in chosen.values())
     write_text(text if text.endswith("\n") else text + "\n", options.output)

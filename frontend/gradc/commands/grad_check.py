@@ -91,7 +91,7 @@ def check_gradients(options: argparse.Namespace) -> int:
         raise UsageError("--points is at least 1")
     if not options.low < options.high:
         raise UsageError(f"--low {options.low} is not below --high {options.high}")
-    module = read_module(options.file)
+    module = read_module(options)
     chosen: Mapping[str, Function] = module.exports or module.functions
     if options.function is not None:
         chosen = {options.function: choose(module.functions, options.function)}

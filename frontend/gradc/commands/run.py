@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from gradc.cli import FAILED, OK, UsageError
-from gradc.commands.source import choose, read_source, write_file
+from gradc.commands.source import choose, read_module, write_file
 from gradc.driver import CompiledFunction
-from gradc.elaborate import elaborate_source
 from gradc.ir.function import Function, Value
 from gradc.trap import NotFinite, NotFiniteError, find_not_finite
 
@@ -23,8 +22,8 @@ _NOT_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 def run_function(options: argparse.Namespace) -> int:
     """Print the results as JSON, or write them to an .npz file."""
-    text, file = read_source(options.file)
-    module = elaborate_source(text, file)
+    module = read_module(options)
+    (text,) = module.sources.values()
     fn = choose(module.functions, options.function)
     arguments = _arguments(fn, options.arg)
     try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from gradc.cli import UsageError
+from gradc.cli import UsageError, show
 from gradc.codegen.whole_file import write_whole
-from gradc.diagnostics import DiagnosticError, Refused
+from gradc.codes import CODES
+from gradc.diagnostics import Diagnostic, DiagnosticError, Refused
 from gradc.elaborate import ElaboratedModule, elaborate_source
 from gradc.function_table import did_you_mean
 from gradc.ir.function import Function
@@ -27,9 +29,29 @@ def read_source(file: str) -> tuple[str, str]:
         raise DiagnosticError((refused.diagnostic,), {}) from refused
 
 
-def read_module(file: str) -> ElaboratedModule:
-    """The functions of a source file."""
-    return elaborate_source(*read_source(file))
+def read_module(options: argparse.Namespace) -> ElaboratedModule:
+    """The functions of the source file, after its warnings.
+
+    Raises DiagnosticError for errors, and for warnings where these are denied.
+    """
+    module = elaborate_source(*read_source(options.file))
+    warnings = shown_warnings(module, options)
+    if warnings and options.deny_warnings:
+        raise DiagnosticError(warnings, module.sources)
+    if warnings and not getattr(options, "json", False):
+        show(warnings, module.sources, options)
+    return module
+
+
+def shown_warnings(module: ElaboratedModule, options: argparse.Namespace) -> tuple[Diagnostic, ...]:
+    """The warnings that the command line does not allow."""
+    known = [code for code, _ in CODES if code.startswith("G07")]
+    for code in options.allow:
+        if code not in (*known, "all"):
+            raise UsageError(f"--allow {code}: no such warning; there are all, {', '.join(known)}")
+    if "all" in options.allow:
+        return ()
+    return tuple(w for w in module.warnings if w.code not in options.allow)
 
 
 def choose(functions: Mapping[str, Function], name: str) -> Function:

@@ -191,7 +191,8 @@ def _converted(x: ArrayLike, dtype: DType) -> Tensor:
                 f"the number {x} does not fit in {dtype}",
                 hint="cast the array to i64 or to a float",
             )
-    return asarray(np.asarray(x, dtype.numpy))
+    with np.errstate(over="ignore"):  # what is too large for f32 is infinite there
+        return asarray(np.asarray(x, dtype.numpy))
 
 
 def _numpy(x: object, dtype: DType | None) -> np.ndarray[Any, Any]:
