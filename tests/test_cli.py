@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from command_line import run, source
 from gradc import cli
-from gradc.elaborate import elaborate_source
 from gradc.ir.text import parse_function
 from gradc.runtime.manifest import append_footer
 from gradc.runtime.module import load
@@ -402,57 +401,6 @@ def test_inspect_says_what_is_wrong_with_a_library(model, tmp_path, capsys):
         code, out, err = run("inspect", library, capsys=capsys)
         assert (code, out) == (4, "")
         assert err.startswith(f"gradc inspect: {library}: ") and reason in err
-
-
-# grad-check
-
-
-def test_grad_check_passes(model, capsys):
-    code, out, _ = run("grad-check", model, "--points", "1", capsys=capsys)
-    assert code == 0
-    assert out.splitlines()[-1] == "2 of 2 functions passed (seed 0)"
-
-
-def test_grad_check_in_single_precision_and_with_integers(tmp_path, capsys):
-    text = "fn f(x: f32[n], k: i64) { sum(exp(x) * k), k + 1, x * 2 }\nexport f"
-    code, out, _ = run("grad-check", source(tmp_path, text), capsys=capsys)
-    assert (code, out.startswith("ok   f: ")) == (0, True)
-
-
-def test_grad_check_fails_at_a_wrong_derivative(tmp_path, capsys, monkeypatch):
-    """`abs` at points on both sides of 0, with a forward rule that forgets the sign."""
-    from gradc import forms
-
-    right = forms.jvp
-    path = source(tmp_path, "fn f(x: f64[n]) { sum(abs(x)) }\nfn g(x: f64[n]) { sum(x) }\nexport f")
-    module = elaborate_source(path.read_text(), "source.grad")
-    monkeypatch.setattr(forms, "jvp", lambda fn, wrt: right(module.functions["g"], wrt))
-    code, out, _ = run("grad-check", path, "--low", "-1", "--high", "1", capsys=capsys)
-    assert code == 3
-    assert out.startswith("FAIL f: ")
-    assert "0 of 1 functions passed" in out
-
-
-def test_grad_check_where_a_function_is_not_finite(tmp_path, capsys):
-    path = source(tmp_path, "fn f(x: f64[n]) { sum(log(x)) }\nexport f")
-    code, out, _ = run("grad-check", path, "--low", "-2", "--high", "-1", capsys=capsys)
-    assert code == 3
-    assert "not finite" in out
-    assert run("grad-check", path, capsys=capsys)[0] == 0
-    assert run("grad-check", path, "--low", "2", "--high", "1", capsys=capsys)[0] == 2
-    assert run("grad-check", path, "--points", "0", capsys=capsys)[0] == 2
-
-
-def test_grad_check_of_a_function_without_floats(tmp_path, capsys):
-    code, out, _ = run("grad-check", source(tmp_path, "fn f(k: i64) { k }"), capsys=capsys)
-    assert code == 0
-    assert "nothing to differentiate" in out
-
-
-def test_grad_check_finds_sizes_that_fit(tmp_path, capsys):
-    text = "fn f(x: f64[n], y: f64[2*n - 3]) { sum(x[3:]) * sum(y) + x[2] }\nexport f"
-    code, out, _ = run("grad-check", source(tmp_path, text), capsys=capsys)
-    assert (code, out[:4]) == (0, "ok  ")
 
 
 # info, usage, the process

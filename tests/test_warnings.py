@@ -1,4 +1,4 @@
-"""Warnings of the command line: shown, allowed, denied, as JSON. What they say: test_diagnostics."""
+"""Warnings on the command line: shown, allowed, denied, JSON. Their words: test_diagnostics."""
 
 import json
 import subprocess
