@@ -12,9 +12,8 @@ from gradc.ir.lowering import Index
 
 
 def lower_external(reader: Reader, equation: Equation) -> None:
-    """One call for each entry of the leading axes: sizes, inputs, then the result's address."""
+    """One call for each entry of the leading axes: sizes, inputs, then the results' addresses."""
     k, attrs = reader.k, equation.attrs
-    (result,) = equation.outputs
     reader.begin(())
     with ExitStack() as stack:
         at = [stack.enter_context(k.loop(k.size(extent))) for extent in attrs["lead"]]
@@ -27,13 +26,14 @@ def lower_external(reader: Reader, equation: Equation) -> None:
                 arguments.append((reader.buffers[value], offset))
             else:
                 arguments.append(reader.at(value, Index(k, value.shape, at)))
-        target = reader.buffers[result]
-        start = Index(k, result.shape[: len(at)], at).flat
+        start = Index(k, attrs["lead"], at).flat
         if attrs["returns"] == "value":
+            (result,) = equation.outputs
             returned = Ref(result.dtype, k.depth)
             k.append(Call(attrs["symbol"], tuple(arguments), returned))
-            k.store(target, start, returned)
+            k.store(reader.buffers[result], start, returned)
             return
-        offset = k.mul(start, k.size(product(result.shape[len(at) :])))
-        arguments.append((target, offset))
+        for result in equation.outputs:
+            offset = k.mul(start, k.size(product(result.shape[len(at) :])))
+            arguments.append((reader.buffers[result], offset))
         k.append(Call(attrs["symbol"], tuple(arguments), status=attrs["returns"] == "status"))

@@ -106,8 +106,7 @@ def _choose_stored(
         cost = sum(p.cost for p in parts)
         size = 1 + sum(p.size for p in parts)
         views = max((p.views for p in parts), default=0)
-        (result,) = equation.outputs
-        sizes = [v.dtype.itemsize for v in (result, *equation.inputs)]
+        sizes = [v.dtype.itemsize for v in (*equation.outputs, *equation.inputs)]
         widest = max((*sizes, *(p.widest for p in parts)))
         if isinstance(rule, Pointwise):
             cone = _Cone(cost + rule.cost, size, views, widest)
@@ -117,8 +116,8 @@ def _choose_stored(
             terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
             cone = _Cone(terms * (cost + 2), terms * (size + 1), views + 1, widest)
         if not can_inline(equation) or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
-            stored.add(result)
-        cones[result] = cone
+            stored.update(equation.outputs)
+        cones.update(dict.fromkeys(equation.outputs, cone))
     return frozenset(stored), cones
 
 
@@ -210,12 +209,12 @@ def _form_steps(
     producer: dict[Value, int] = {}
     nests_of: dict[tuple[Shape, tuple[int, ...], int], int] = {}
     for equation in fn.equations:
-        (value,) = equation.outputs
+        value = equation.outputs[0]
         if value not in stored:
             continue
         rule = equation.op.lower
         if isinstance(rule, External | Routine):
-            producer[value] = len(steps)
+            producer.update(dict.fromkeys(equation.outputs, len(steps)))
             calls = isinstance(rule, External)
             steps.append(ExternalStep(equation) if calls else RoutineStep(equation))
             continue

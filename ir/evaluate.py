@@ -12,7 +12,7 @@ import numpy as np
 from gradc.ir.dims import SizeExpr, divide_exactly, evaluate_dim, names_of, substitute
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.transforms.rebuild import substitute_in_function
-from gradc.ir.types import DType, dtype_of
+from gradc.ir.types import ArrayType, DType, dtype_of
 
 Array = np.ndarray[Any, Any]
 Observer: TypeAlias = Callable[
@@ -185,11 +185,13 @@ def _run(
 
 
 def bound(attribute: Any, sizes: Mapping[str, int]) -> Any:
-    """An equation's attribute with integers for sizes, inside tuples and regions too."""
+    """An equation's attribute with integers for sizes, inside tuples, types and regions too."""
     if isinstance(attribute, SizeExpr):
         return evaluate_dim(attribute, sizes)
     if isinstance(attribute, tuple):
         return tuple(bound(item, sizes) for item in attribute)
+    if isinstance(attribute, ArrayType):
+        return attribute.with_shape(bound(attribute.shape, sizes))
     if isinstance(attribute, Function):
         return substitute_in_function(attribute, sizes)
     return attribute

@@ -202,11 +202,11 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """A native function computes the result, called once for each entry of the axes `lead`.
+    """A native function computes the results, called once for each entry of the axes `lead`.
 
-    All operands and the result have those axes in front. Attributes: `symbol`; `sizes`, passed
-    first; `lead`; `returns`: "value", or "nothing" and "status" of a function that is given the
-    result's address last. What is a scalar behind `lead` is passed by value.
+    All operands and results have those axes in front. Attributes: `symbol`; `sizes`, passed first;
+    `lead`; `returns`: "value", or "nothing" and "status" of a function that is given the results'
+    addresses last. What is a scalar behind `lead` is passed by value.
     """
 
 

@@ -1,4 +1,5 @@
 /* External functions that the tests compile: smooth ones with simple derivatives. */
+#include <math.h>
 #include <stdint.h>
 
 double cubic(double x) { return x * x * x; }
@@ -34,4 +35,47 @@ void choose(int64_t n, int64_t m, const float *x, const uint8_t *on, int32_t k, 
             out[i * m + j] = on[j] ? x[i] : (float)k;
         }
     }
+}
+
+/* the entries below the mean and the others, in order, zeros behind; how many are below; the mean */
+void halves(int64_t n, const double *x, double *low, float *high, int64_t *count, double *mean)
+{
+    double total = 0.0;
+    int64_t i, below = 0, above = 0;
+    for (i = 0; i < n; i++) {
+        total += x[i];
+        low[i] = 0.0;
+        high[i] = 0.0f;
+    }
+    *mean = n > 0 ? total / (double)n : 0.0;
+    for (i = 0; i < n; i++) {
+        if (x[i] < *mean) {
+            low[below++] = x[i];
+        } else {
+            high[above++] = (float)x[i];
+        }
+    }
+    *count = below;
+}
+
+/* the sine and the cosine of each entry: status 1 for what is infinite */
+int32_t turn(int64_t n, const double *x, double *sine, double *cosine)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (x[i] - x[i] != 0.0) {
+            return 1;
+        }
+        sine[i] = sin(x[i]);
+        cosine[i] = cos(x[i]);
+    }
+    return 0;
+}
+
+double dot(int64_t n, const double *x, const double *y)
+{
+    double total = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        total += x[i] * y[i];
+    }
+    return total;
 }

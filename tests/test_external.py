@@ -13,7 +13,7 @@ import gradc
 import gradc.tensor as gt
 import numpy as np
 import pytest
-from gradc import bool_, f32, f64, i32
+from gradc import bool_, f32, f64, i32, i64
 from gradc.codegen.link import LinkError
 from gradc.custom import Op
 from gradc.external import ExternalFunction, c_function, c_scalar_function, numpy_callback
@@ -104,6 +104,81 @@ def test_arrays_of_all_types_sizes_first() -> None:
     assert "external function choose" in f.stage("kernels")
 
 
+def halves(**options: Any) -> ExternalFunction:
+    outputs = [f64["n"], f32["n"], i64, f64]
+    return c_function("halves", [f64["n"]], outputs, source=SOURCE, **options)
+
+
+def test_several_outputs_of_several_types() -> None:
+    x = gt.vector("x")
+    split = halves()
+    low, high, count, mean = split(2.0 * x)
+    f = gradc.function([x], [low + mean, high, count, mean * 3.0])
+    for given in (X, np.array([4.0, 1.0, 1.0, 2.0]), X[:0]):
+        wanted = evaluate(f.ir, given)
+        for mine, reference in zip(f(given), wanted, strict=True):
+            assert mine.dtype == reference.dtype
+            np.testing.assert_array_equal(mine, reference)
+    assert [r.dtype for r in f(X)] == ["f8", "f4", "i8", "f8"]
+    np.testing.assert_allclose(f(X)[0], [-2.5 + 5 / 6, 5 / 6, 5 / 6])
+    # An output that nobody reads has a place in memory all the same.
+    np.testing.assert_array_equal(gradc.function([x], split(x)[2])(X), 1)
+    assert "(f64[n], f32[n], i64, f64)" in repr(split)
+
+
+def turn() -> Op:
+    """Two outputs with a rule for both, made of the function itself: right at every order."""
+    value = c_function("turn", [f64["n"]], [f64["n"], f64["n"]], source=SOURCE, status=True)
+    return Op("turn", value, pullback=lambda p, r, c: (c[0] * r[1] - c[1] * r[0],))
+
+
+def test_rules_for_several_outputs(tmp_path: Path) -> None:
+    op = turn()
+    gradc.check_rule(op, X)
+    x = gt.vector("x")
+    sine, cosine = op(x)
+    cost = gt.sum(sine * cosine**2)
+    J = gradc.jacobian(sine - cosine, x)
+    f = gradc.function([x], [gradc.grad(cost, x), gradc.hessian(cost, x), J])
+    s, c = np.sin(X), np.cos(X)
+    slope, H, rows = f(X)
+    np.testing.assert_allclose(slope, c**3 - 2 * c * s**2, rtol=1e-13)
+    np.testing.assert_allclose(H, np.diag(-7 * s * c**2 + 2 * s**3), rtol=1e-13)
+    np.testing.assert_allclose(rows, np.diag(c + s), rtol=1e-13)
+    with pytest.raises(RuntimeError, match="an external function reported a failure"):
+        f(np.array([1.0, np.inf]))
+    target = tmp_path / "libturned.so"
+    gradc.build(target, turned=f)
+    for mine, wanted in zip(gradc.load(target).turned(X), f(X), strict=True):
+        np.testing.assert_array_equal(mine, wanted)
+    with pytest.raises(gradc.GradcValueError, match="turn is also the name of an external funct"):
+        gradc.build(target, turn=f)
+
+
+def test_two_functions_of_one_name(tmp_path: Path) -> None:
+    other = tmp_path / "other.c"
+    other.write_text("double cubic(double x) { return -x; }")
+    x = gt.vector("x")
+    both = [c_scalar_function("cubic", source=file)(x) for file in (SOURCE, other)]
+    f = gradc.function([x], both)
+    with pytest.raises(ValueError, match=r"two external functions have the symbol cubic, .*other"):
+        f(X)
+    with pytest.raises(ValueError, match=r"two external functions have the symbol cubic"):
+        gradc.build(tmp_path / "libf.so", f=f)
+    assert not list(tmp_path.glob("libf*"))
+
+
+def test_a_scalar_of_arrays_by_value() -> None:
+    dot = c_function("dot", [f64["n"], f64["n"]], f64, source=SOURCE, by_value=True)
+    x, y = gt.vector("x"), gt.vector("y")
+    f = gradc.function([x, y], dot(x, y + 1.0))
+    assert f(X, X) == evaluate(f.ir, X, X)[0] == X @ (X + 1)
+    op = Op("dot", dot, pullback=lambda p, r, c: (c * p[1], c * p[0]))
+    gradc.check_rule(op, X, X)
+    with pytest.raises(gradc.GradcValueError, match="by value a function returns one scalar"):
+        halves(by_value=True)
+
+
 def test_a_status_makes_the_call_fail() -> None:
     head = c_function("head", [f64["n"]], f64, source=SOURCE, status=True)
     x = gt.vector("x")
@@ -149,7 +224,7 @@ def test_errors_of_c_functions(tmp_path: Path) -> None:
         c_scalar_function("f", source=tmp_path / "none.c")
     with pytest.raises(gradc.GradcValueError, match="no name of a C function"):
         c_scalar_function("a b")
-    with pytest.raises(gradc.GradcValueError, match="the size k, which no input has"):
+    with pytest.raises(gradc.GradcValueError, match="a result has the size k, which no input has"):
         c_function("f", [f64["n"]], f64["k"])
     with pytest.raises(gradc.GradcTypeError, match="takes 1 arguments, not 2"):
         c_scalar_function("sin")(x, x)
@@ -193,6 +268,24 @@ def test_a_callback_with_rules_and_batches() -> None:
     np.testing.assert_allclose(H, 2 * (np.eye(3) - np.outer(X, X) / length**2) / length, rtol=1e-12)
 
 
+def test_a_callback_with_several_outputs() -> None:
+    both = numpy_callback(lambda x: (x.min(), np.sort(x)), [f64["n"]], (f64, f64["n"]), name="both")
+    x = gt.vector("x")
+    least, ascending = both(x)
+    f = gradc.function([x], [least * 2.0, ascending])
+    for mine, wanted in zip(f(X), evaluate(f.ir, X), strict=True):
+        np.testing.assert_array_equal(mine, wanted)
+    np.testing.assert_array_equal(f(X)[1], np.sort(X))
+    op = Op("both", both, pullback=lambda p, r, c: (c[0] * (p[0] == r[0]),))
+    np.testing.assert_array_equal(
+        gradc.function([x], gradc.grad(op(x)[0] ** 2, x))(X), [0.0, 2 * X[1], 0.0]
+    )
+    for wrong, message in ((lambda x: x, "a tuple of 2, not ndarray"), (lambda x: (x,), "not 1")):
+        f = gradc.function([x], numpy_callback(wrong, [f64["n"]], [f64, f64["n"]], name="f")(x)[1])
+        with pytest.raises(TypeError, match=message):
+            f(X)
+
+
 def test_what_a_callback_raises_the_call_raises() -> None:
     def refuse(x: Any) -> Any:
         if x[0] < 0:
@@ -231,6 +324,21 @@ def test_callbacks_run_in_the_thread_that_calls() -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(attempt, [5, 7, 6, 7] * 50))
     assert found == [6.0, "seven", 7.0, "seven"] * 50
+
+
+def test_a_callback_in_a_rule_is_no_part_of_the_value(tmp_path: Path) -> None:
+    """What a library computes decides: the value here, not the derivative that it could have."""
+    weights = numpy_callback(np.cos, [f64["n"]], f64["n"], name="weights")
+    op = Op("sine", gt.sin, pullback=lambda p, r, c: (c * weights(p[0]),))
+    x = gt.vector("x")
+    value = gradc.function([x], op(x))
+    target = tmp_path / "libsine.so"
+    gradc.build(target, sine=value)
+    np.testing.assert_array_equal(gradc.load(target).sine(X), value(X))
+    slope = gradc.function([x], gradc.grad(gt.sum(op(x)), x))
+    np.testing.assert_allclose(slope(X), np.cos(X), rtol=1e-15)
+    with pytest.raises(gradc.GradcValueError, match="slope calls the NumPy callback weights"):
+        gradc.build(target, slope=slope)
 
 
 def test_a_library_cannot_hold_a_callback(tmp_path: Path) -> None:

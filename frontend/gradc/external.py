@@ -17,7 +17,7 @@ import ctypes
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,7 +28,7 @@ from gradc.codegen.external_code import address_in_process
 from gradc.driver import fitted
 from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.dims import evaluate_dim, names_of
-from gradc.ir.function import Function, parameter
+from gradc.ir.function import Function, Value, parameter
 from gradc.ir.function import function as cut
 from gradc.ir.op import Op
 from gradc.ir.ops.external import C_TYPES, ExternalCode, external_op
@@ -56,26 +56,27 @@ class ExternalFunction:
     name: str
     symbol: str
     declared: Function
-    result: ArrayType
+    results: tuple[ArrayType, ...]
     returns: str
     op: Op
     is_elementwise: bool = False
 
-    def __call__(self, *args: Any) -> Tensor:
+    def __call__(self, *args: Any) -> Any:
         return _applied(self, *args)
 
     def __repr__(self) -> str:
         inputs = ", ".join(str(p.type) for p in self.declared.parameters)
-        return f"<gradc external function {self.name}({inputs}) -> {self.result}>"
+        results = ", ".join(map(str, self.results))
+        results = results if len(self.results) == 1 else f"({results})"
+        return f"<gradc external function {self.name}({inputs}) -> {results}>"
 
 
 @located
-def _applied(external: ExternalFunction, *args: Any) -> Tensor:
+def _applied(external: ExternalFunction, *args: Any) -> Any:
     wanted = external.declared.parameters
     if len(args) != len(wanted):
         raise GradcTypeError(f"{external.name} takes {len(wanted)} arguments, not {len(args)}")
-    attrs: dict[str, Any] = {"symbol": external.symbol, "dtype": external.result.dtype}
-    attrs["returns"] = external.returns
+    attrs = {"symbol": external.symbol, "returns": external.returns}
     if external.is_elementwise:
         arrays = [
             asarray(x, p.dtype if is_weak(x) else None) for x, p in zip(args, wanted, strict=True)
@@ -89,35 +90,44 @@ def _applied(external: ExternalFunction, *args: Any) -> Tensor:
         arrays = broadcast_arrays(*arrays)
         lead = arrays[0].shape
         values = [x.value for x in arrays]
-        return Tensor(external.op(*values, sizes=(), shape=(), lead=lead, **attrs))
+        found = external.op(*values, sizes=(), results=external.results, lead=lead, **attrs)
+        return Tensor(found)
     values = fitted(external.declared, args)
     bound = bind_sizes(external.declared, values)
     sizes = tuple(bound[name] for name in external.declared.sizes)
-    shape = substitute_in(external.result.shape, bound)
-    return Tensor(external.op(*values, sizes=sizes, shape=shape, lead=(), **attrs))
+    results = substitute_in(external.results, bound)
+    found = external.op(*values, sizes=sizes, results=results, lead=(), **attrs)
+    return Tensor(found) if isinstance(found, Value) else tuple(map(Tensor, found))
 
 
 def c_function(
     symbol: str,
     inputs: Sequence[Type],
-    output: Type,
+    output: Type | Sequence[Type],
     *,
     source: File | None = None,
     object: File | None = None,
     library: File | None = None,
     status: bool = False,
+    by_value: bool = False,
     name: str | None = None,
 ) -> ExternalFunction:
-    """A C function of arrays: `void symbol(sizes..., inputs..., result)`.
+    """A C function of arrays: `void symbol(sizes..., inputs..., result)`, or several results.
 
     It is defined in a C `source`, an `object` (or archive) or a shared `library`; without any in
-    libm or libc. With `status` it returns an int32_t, and any but 0 makes the call fail.
+    libm or libc. With `status` it returns an int32_t, and any but 0 makes the call fail. With
+    `by_value` it returns its one result, a scalar.
     """
     files = _files(symbol, source, object, library)
-    declared, result = _declared(name or symbol, inputs, output)
+    declared, results = _declared(name or symbol, inputs, output)
+    if by_value and (status or len(results) != 1 or results[0].shape):
+        raise GradcValueError(
+            f"{symbol}: by value a function returns one scalar, and no status",
+            hint="leave out by_value: results are then written to addresses",
+        )
     code = ExternalCode(name or symbol, files, lambda: address_in_process(symbol, files), None, {})
-    returns = "status" if status else "nothing"
-    return ExternalFunction(code.name, symbol, declared, result, returns, external_op(code))
+    returns = "value" if by_value else "status" if status else "nothing"
+    return ExternalFunction(code.name, symbol, declared, results, returns, external_op(code))
 
 
 def c_scalar_function(
@@ -135,29 +145,34 @@ def c_scalar_function(
     Without a file it is one of libm's: `c_scalar_function("lgamma")`.
     """
     files = _files(symbol, source, object, library)
-    declared, result = _declared(name or symbol, [dtype] * arguments, dtype)
+    declared, results = _declared(name or symbol, [dtype] * arguments, dtype)
     code = ExternalCode(name or symbol, files, lambda: address_in_process(symbol, files), None, {})
-    return ExternalFunction(code.name, symbol, declared, result, "value", external_op(code), True)
+    return ExternalFunction(code.name, symbol, declared, results, "value", external_op(code), True)
 
 
 def numpy_callback(
-    python: Callable[..., Any], inputs: Sequence[Type], output: Type, *, name: str | None = None
+    python: Callable[..., Any],
+    inputs: Sequence[Type],
+    output: Type | Sequence[Type],
+    *,
+    name: str | None = None,
 ) -> ExternalFunction:
     """A Python function over NumPy arrays, called while native code runs in this process.
 
-    It is given read-only arrays and returns one of the declared type; what it raises, the call
-    raises. A library cannot hold it: `gradc.build` refuses a graph with one.
+    It is given read-only arrays and returns one of the declared type, or a tuple of them; what it
+    raises, the call raises. A library cannot hold it: `gradc.build` refuses a graph with one.
     """
     name = name or str(getattr(python, "__name__", "callback"))
-    declared, result = _declared(name, inputs, output)
-    checked = _Checked(python, name, declared, result)
+    declared, results = _declared(name, inputs, output)
+    is_tuple = not isinstance(output, ArrayType | DType)
+    checked = _Checked(python, name, declared, results, is_tuple)
     failures: dict[int, BaseException] = {}
     thunk = _thunk(checked, failures)
     address = ctypes.cast(thunk, ctypes.c_void_p).value
     assert address is not None
     code = ExternalCode(name, (), _Address(address, thunk), checked, failures)
     symbol = f"gradc_callback_{address:x}"
-    return ExternalFunction(name, symbol, declared, result, "status", external_op(code))
+    return ExternalFunction(name, symbol, declared, results, "status", external_op(code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,52 +188,63 @@ class _Address:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Checked:
-    """A Python function whose result is checked against the declared type."""
+    """A Python function whose results are checked against the declared types."""
 
     python: Callable[..., Any]
     name: str
     declared: Function
-    result: ArrayType
+    results: tuple[ArrayType, ...]
+    is_tuple: bool
 
-    def __call__(self, *arrays: Array) -> Array:
+    def __call__(self, *arrays: Array) -> list[Array]:
         sizes: dict[str, int] = {}
         for p, x in zip(self.declared.parameters, arrays, strict=True):
             x.flags.writeable = False
             for dim, length in zip(p.shape, x.shape, strict=True):
                 sizes.setdefault(str(dim), length)
-        found = np.asarray(self.python(*arrays))
-        shape = tuple(evaluate_dim(dim, sizes) for dim in self.result.shape)
-        wanted = self.result.dtype.numpy
+        returned = self.python(*arrays)
+        parts = returned if self.is_tuple else (returned,)
+        count = len(self.results)
+        if not isinstance(parts, tuple | list) or len(parts) != count:
+            what = f"{len(parts)}" if isinstance(parts, tuple | list) else type(parts).__name__
+            raise TypeError(f"{self.name}: the callback returns a tuple of {count}, not {what}")
+        return [self._fitted(x, r, sizes) for x, r in zip(parts, self.results, strict=True)]
+
+    def _fitted(self, returned: Any, result: ArrayType, sizes: Mapping[str, int]) -> Array:
+        found = np.asarray(returned)
+        shape = tuple(evaluate_dim(dim, sizes) for dim in result.shape)
+        wanted = result.dtype.numpy
         if found.shape != shape or not np.can_cast(found.dtype, wanted, "same_kind"):
             raise TypeError(
                 f"{self.name}: the callback returned {found.dtype} of shape {found.shape}, but "
-                f"its type is {self.result}: {wanted} of shape {shape}"
+                f"its type is {result}: {wanted} of shape {shape}"
             )
         return found.astype(wanted, copy=False)
 
 
 def _thunk(checked: _Checked, failures: dict[int, BaseException]) -> Any:
-    """The entry for C: sizes, inputs, result; returns a status and keeps what was raised."""
+    """The entry for C: sizes, inputs, results; returns a status and keeps what was raised."""
     names, inputs = checked.declared.sizes, checked.declared.parameters
+    count = len(checked.results)
     kinds: list[Any] = [ctypes.c_int64] * len(names)
     kinds += [ctypes.c_void_p if p.shape else C_TYPES[p.dtype.name] for p in inputs]
 
     def entry(*given: Any) -> int:
         try:
             sizes = dict(zip(names, given, strict=False))
-            arguments = given[len(names) : -1]
+            arguments, addresses = given[len(names) : -count], given[-count:]
             arrays = [
                 _view(p.type, sizes, x) if p.shape else np.array(x, p.dtype.numpy)
                 for p, x in zip(inputs, arguments, strict=True)
             ]
-            found = checked(*arrays)
-            _view(checked.result, sizes, given[-1])[...] = found
+            for r, address, x in zip(checked.results, addresses, checked(*arrays), strict=True):
+                _view(r, sizes, address)[...] = x
         except BaseException as error:
             failures[threading.get_ident()] = error
             return 1
         return 0
 
-    return ctypes.CFUNCTYPE(ctypes.c_int32, *kinds, ctypes.c_void_p)(entry)
+    return ctypes.CFUNCTYPE(ctypes.c_int32, *kinds, *[ctypes.c_void_p] * count)(entry)
 
 
 def _view(type: ArrayType, sizes: dict[str, int], address: int | None) -> Array:
@@ -230,18 +256,25 @@ def _view(type: ArrayType, sizes: dict[str, int], address: int | None) -> Array:
     return np.ctypeslib.as_array(pointer, shape).view(type.dtype.numpy)
 
 
-def _declared(name: str, inputs: Sequence[Type], output: Type) -> tuple[Function, ArrayType]:
-    """The inputs as the parameters of a function without results, and the result's type."""
+def _declared(
+    name: str, inputs: Sequence[Type], output: Type | Sequence[Type]
+) -> tuple[Function, tuple[ArrayType, ...]]:
+    """The inputs as the parameters of a function without results, and the results' types."""
     types = [_type(name, x) for x in inputs]
     parameters = [parameter(t, f"x{i}") for i, t in enumerate(types)]
-    declared, result = cut(name, parameters, ()), _type(name, output)
-    unknown = sorted(names_of(result.shape) - set(declared.sizes))
+    declared = cut(name, parameters, ())
+    outputs = output if isinstance(output, tuple | list) else (output,)
+    results = tuple(_type(name, x) for x in outputs)
+    if not results:
+        raise GradcValueError(f"{name}: a function has a result")
+    dims = [dim for result in results for dim in result.shape]
+    unknown = sorted(names_of(dims) - set(declared.sizes))
     if unknown:
         raise GradcValueError(
-            f"{name}: the result has the size {unknown[0]}, which no input has",
+            f"{name}: a result has the size {unknown[0]}, which no input has",
             hint="let an axis of an input have it",
         )
-    return declared, result
+    return declared, results
 
 
 def _type(name: str, given: Any) -> ArrayType:

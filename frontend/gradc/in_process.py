@@ -11,7 +11,7 @@ from gradc.codegen.llvm import emit_module
 from gradc.codegen.target import compile_to_object, host
 from gradc.ir.function import Equation
 from gradc.ir.loops import Program
-from gradc.ir.ops.external import ExternalCode
+from gradc.ir.ops.external import ExternalCode, external_symbols
 from gradc.runtime._core import NativeFunction
 from gradc.runtime.manifest import read_manifest
 
@@ -28,7 +28,7 @@ def native_with_external(
     manifest = manifest_of([program], target)
     code = compile_to_object(emit_module([program], manifest, target), target)
     call, workspace = function_symbols(program.name)[2:]
-    imports = {made.attrs["symbol"]: external.address() for made, external in calls}
+    imports = {symbol: code.address() for symbol, code in external_symbols(calls).items()}
     library = load_object(code, (call, workspace), imports)
     (entry,) = read_manifest(manifest).functions
     keep_alive = (library, tuple(external for _, external in calls))

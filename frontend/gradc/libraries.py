@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from gradc.codegen.cabi import exported_symbols, header, manifest_of
+from gradc.codegen.cabi import exported_symbols, function_symbols, header, manifest_of
 from gradc.codegen.choices import Choices
 from gradc.codegen.external_code import compile_source
 from gradc.codegen.fast_math import with_fast_math
@@ -22,7 +22,7 @@ from gradc.codegen.target import Target, compile_to_object, host, parse_target
 from gradc.driver import CompiledFunction
 from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.function import Function
-from gradc.ir.ops.external import external_calls
+from gradc.ir.ops.external import external_calls, external_symbols
 from gradc.ir.passes.pipeline import DEFAULT, FAST, optimize
 
 
@@ -93,6 +93,7 @@ def build_library(
     `documentation` says by name what functions do, `fast` which of them fast mathematics may touch.
     """
     symbols = exported_symbols(graphs)
+    external = _external_files(graphs)
     files = _files(library)
     seconds: dict[str, float] = {}
     with _timed("optimize", seconds):
@@ -100,7 +101,6 @@ def build_library(
             name: optimize(graph, FAST if name in fast else DEFAULT)
             for name, graph in graphs.items()
         }
-    external = _external_files(optimized)
     with _timed("lower", seconds):
         choices = Choices(target.vector_bits)
         lowered = {name: lower(fn, name, choices) for name, fn in optimized.items()}
@@ -139,8 +139,15 @@ def _folder_beside(library: Path) -> Iterator[Path]:
 def _external_files(functions: Mapping[str, Function]) -> tuple[str, ...]:
     """The files of external functions; GradcValueError for a function of this process only."""
     files: dict[str, None] = {}
-    for name, fn in functions.items():
-        for made, code in external_calls(fn):
+    calls = {name: external_calls(fn) for name, fn in functions.items()}
+    symbols = external_symbols([call for found in calls.values() for call in found])
+    for name in functions:
+        if symbols.keys() & set(function_symbols(name)):
+            raise GradcValueError(
+                f"build: {name} is also the name of an external function that is called",
+                hint="build it under another name: both become C symbols of one library",
+            )
+        for made, code in calls[name]:
             if code.python is not None:
                 where = f" ({made.span})" if made.span else ""
                 raise GradcValueError(

@@ -5,9 +5,9 @@ derivative: `custom` gives it one. The attributes of an equation:
 
     symbol   what the loops call; equal symbols are the same function
     sizes    the dimensions that are passed first
-    dtype, shape   of one result
-    lead     the axes in front of all inputs and of the result, over which the calls are repeated
-    returns  "value" (of a scalar), "nothing" or "status", as `lowering.External` says
+    results  the types of the results of one call
+    lead     the axes in front of all inputs and results, over which the calls are repeated
+    returns  "value" (of one scalar), "nothing" or "status", as `lowering.External` says
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import External
 from gradc.ir.op import Null, Op
 from gradc.ir.ops.kinds import in_front
-from gradc.ir.types import ArrayType, DType, TypeRuleError, dtype_of
+from gradc.ir.types import ArrayType, TypeRuleError, dtype_of
 
 Array = np.ndarray[Any, Any]
 
@@ -60,40 +60,51 @@ class ExternalCode:
         *arrays: Array,
         symbol: str,
         sizes: tuple[int, ...],
-        dtype: DType,
-        shape: tuple[int, ...],
+        results: tuple[ArrayType, ...],
         lead: tuple[int, ...],
         returns: str,
-    ) -> Array:
+    ) -> Any:
         """The results, one call after another: the reference of what native code does."""
-        found = np.empty((*lead, *shape), dtype.numpy)
+        found = [_empty(r, lead) for r in results]
         for at in product(*(range(length) for length in lead)):
             inputs = [np.ascontiguousarray(x[at]).reshape(x.shape[len(lead) :]) for x in arrays]
             if self.python is not None:
-                found[at] = self.python(*inputs)
+                made = self.python(*inputs)
             else:
-                found[at] = _called(self, inputs, sizes, np.empty(shape, dtype.numpy), returns)
-        return found
+                made = _called(self, inputs, sizes, [_empty(r) for r in results], returns)
+            for array, result in zip(found, made, strict=True):
+                array[at] = result
+        return found[0] if len(found) == 1 else tuple(found)
+
+
+def _empty(result: ArrayType, lead: tuple[int, ...] = ()) -> Array:
+    """An array of this type, whose lengths are integers by now."""
+    shape = [length for length in (*lead, *result.shape) if isinstance(length, int)]
+    return np.empty(shape, result.dtype.numpy)
 
 
 def _called(
-    code: ExternalCode, inputs: Sequence[Array], sizes: Sequence[int], out: Array, how: str
-) -> Any:
-    """One call of a C function, through its address."""
+    code: ExternalCode,
+    inputs: Sequence[Array],
+    sizes: Sequence[int],
+    outputs: Sequence[Array],
+    how: str,
+) -> Sequence[Any]:
+    """One call of a C function, through its address: the arrays that it wrote."""
     types: list[Any] = [ctypes.c_int64] * len(sizes)
     given: list[Any] = list(sizes)
     for x in inputs:
         types.append(ctypes.c_void_p if x.ndim else C_TYPES[dtype_of(x.dtype).name])
         given.append(x.ctypes.data if x.ndim else x.item())
-    scalar = C_TYPES[dtype_of(out.dtype).name]
+    scalar = C_TYPES[dtype_of(outputs[0].dtype).name]
     returned: Any = {"value": scalar, "status": ctypes.c_int32}.get(how)
-    if how != "value":
+    for out in () if how == "value" else outputs:
         types.append(ctypes.c_void_p)
         given.append(out.ctypes.data)
     answer = ctypes.CFUNCTYPE(returned, *types)(code.address())(*given)
     if how == "status" and answer != 0:
         raise RuntimeError(f"the external function {code.name} returned the status {answer}")
-    return answer if how == "value" else out
+    return (answer,) if how == "value" else outputs
 
 
 def external_op(code: ExternalCode) -> Op:
@@ -105,8 +116,10 @@ def external_op(code: ExternalCode) -> Op:
             "gradc.custom.Op(name, value, pullback=...)"
         )
 
-    def jvp(primals: Any, result: Value, tangents: Any, **attrs: Any) -> Null:
-        return no_derivative()
+    def jvp(primals: Any, result: Any, tangents: Any, **attrs: Any) -> Any:
+        if isinstance(result, Value):
+            return no_derivative()
+        return tuple(no_derivative() if r.dtype.is_float else None for r in result)
 
     def vjp(primals: Sequence[Value], result: Any, cotangent: Any, **attrs: Any) -> Any:
         return tuple(no_derivative() if x.dtype.is_float else None for x in primals)
@@ -118,10 +131,9 @@ def external_op(code: ExternalCode) -> Op:
         *,
         lead: Shape,
         **attrs: Any,
-    ) -> Value:
+    ) -> Any:
         many = [in_front(x, b, size) for x, b in zip(inputs, batched, strict=True)]
-        result: Value = op(*many, lead=(size, *lead), **attrs)
-        return result
+        return op(*many, lead=(size, *lead), **attrs)
 
     op = Op("external", _infer, code, jvp, vjp, batch, External())
     return op
@@ -131,27 +143,48 @@ def _infer(
     *types: ArrayType,
     symbol: str,
     sizes: Shape,
-    dtype: DType,
-    shape: Shape,
+    results: tuple[ArrayType, ...],
     lead: Shape,
     returns: str,
-) -> ArrayType:
-    """lead + the result's shape; every input has the axes `lead` in front."""
+) -> ArrayType | tuple[ArrayType, ...]:
+    """lead + each result's shape; every input has the axes `lead` in front."""
     for type in types:
         if type.shape[: len(lead)] != lead:
             raise TypeRuleError(f"{symbol}: {type} does not have the leading axes {lead}")
-    if returns == "value" and shape:
-        raise TypeRuleError(f"{symbol}: a function returns scalars by value, not the shape {shape}")
-    return ArrayType(dtype, (*lead, *shape))
+    if returns == "value" and (len(results) != 1 or results[0].shape):
+        what = ", ".join(map(str, results))
+        raise TypeRuleError(f"{symbol}: a function returns one scalar by value, not {what}")
+    found = tuple(r.with_shape((*lead, *r.shape)) for r in results)
+    return found[0] if len(found) == 1 else found
 
 
 def external_calls(fn: Function) -> list[tuple[Equation, ExternalCode]]:
-    """The equations that call external functions, with these; those in regions included."""
+    """The equations that call external functions, with these.
+
+    Those in the value of a function with rules count, those in its rules do not: a derivative that
+    is computed has become part of the graph.
+    """
     found: list[tuple[Equation, ExternalCode]] = []
     pending = [fn]
     while pending:
         for made in pending.pop().equations:
             if isinstance(made.op.evaluate, ExternalCode):
                 found.append((made, made.op.evaluate))
-            pending.extend(x for x in made.attrs.values() if isinstance(x, Function))
+            value = made.attrs.get("value")
+            pending.extend((value,) if isinstance(value, Function) else ())
+    return found
+
+
+def external_symbols(calls: Sequence[tuple[Equation, ExternalCode]]) -> dict[str, ExternalCode]:
+    """The external functions by symbol; ValueError where two of different files have one."""
+    found: dict[str, ExternalCode] = {}
+    for made, code in calls:
+        symbol = made.attrs["symbol"]
+        other = found.setdefault(symbol, code)
+        if other.files != code.files:
+            here, there = (" ".join(c.files) or "the C library" for c in (code, other))
+            raise ValueError(
+                f"two external functions have the symbol {symbol}, one of {there}, one of {here}; "
+                "give one of them another name in C"
+            )
     return found
