@@ -51,6 +51,32 @@ def test_the_native_function_is_attached_by_compile_and_by_the_first_call() -> N
         assert not asked
 
 
+def test_a_call_makes_no_tuple_and_no_dict() -> None:
+    vectorcall = 1 << 11  # Py_TPFLAGS_HAVE_VECTORCALL
+    assert type(made()).__flags__ & vectorcall
+
+
+def test_a_class_with_a_call_of_its_own_is_called_by_it() -> None:
+    class Counted(Dispatcher):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return "own", args, kwargs
+
+    class Plain(Dispatcher):
+        def fallback(self, *args: Any, **kwargs: Any) -> Any:
+            return "base", args, kwargs
+
+    assert Counted()(1, k=2) == ("own", (1,), {"k": 2})
+    assert Plain()(1, k=2) == ("base", (1,), {"k": 2})
+
+
+def test_the_workspace_can_be_given_back() -> None:
+    f = made()
+    f.release_workspace()
+    assert f(1.0, 2.0, 3.0) == 5.0
+    f.release_workspace()
+    assert f(1.0, 2.0, 3.0) == 5.0
+
+
 def test_variables_build_a_graph_before_and_after_compilation() -> None:
     f, x = made(), gt.scalar("x")
     for _ in range(2):

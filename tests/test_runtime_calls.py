@@ -52,6 +52,12 @@ class TestOutputs:
         assert total == 10.0
         only = matvec([1, 1], [[1, 2], [3, 4]], out=(None, total))
         assert only[1] is total
+        assert type(only) is tuple
+        np.testing.assert_array_equal(only[0], z)
+        strided = np.zeros((2, 2))[:, 0]
+        again = matvec([1, 1], [[1, 2], [3, 4]], out=(strided, total))
+        assert again[0] is strided
+        assert list(strided) == [3.0, 7.0]
         assert type(matvec([1, 1], [[1, 2], [3, 4]], out=None)[1]) is np.float64
 
     def test_a_strided_or_swapped_out_is_filled(self, copy: NativeFunction) -> None:
@@ -165,11 +171,29 @@ class TestWorkspace:
     def test_what_is_kept_is_bounded(self, make: Make) -> None:
         function = make("reversed", "n", ["x: f64[n]"], ["y: f64[n]"], workspace="doubles")
         tracemalloc.start()
-        for n in (1 << 24, 10, 20, 30, 40, 50, 60, 1 << 24):
-            function(np.zeros(n))
+        for n in (10, 20, 1000, 30, 1 << 20, 40, 1 << 21, 50, 1 << 20, 60):
+            x = np.arange(float(n))
+            np.testing.assert_array_equal(function(x), x[::-1])
+        del x
         kept = tracemalloc.get_traced_memory()[0]
+        assert 1 << 24 <= kept < (1 << 24) + (3 << 20)  # the largest, in pages of 2 MiB
+        function.release_workspace()
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
         tracemalloc.stop()
-        assert kept < 1 << 20  # 128 MiB workspaces are given back at once
+        assert list(function(np.arange(3.0))) == [2.0, 1.0, 0.0]
+
+    def test_a_large_one_is_kept_and_right(self, make: Make) -> None:
+        function = make("reversed", "n", ["x: f64[n]"], ["y: f64[n]"], workspace="doubles")
+        x = np.arange(float(9 << 20))  # 72 MiB: the system may take its pages between calls
+        y = np.empty_like(x)
+        tracemalloc.start()
+        for _ in range(3):
+            function(x, out=y)
+            np.testing.assert_array_equal(y, x[::-1])
+            assert tracemalloc.get_traced_memory()[0] >= 72 << 20
+        function.release_workspace()
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+        tracemalloc.stop()
 
 
 def test_slow_calls_release_the_gil(make: Make) -> None:
@@ -252,6 +276,17 @@ def test_a_parameter_may_be_called_out(make: Make) -> None:
     function = make("affine", "", ["a: f64", "out: f64", "b: f64"], ["y: f64"])
     assert function(2.0, out=3.0, b=1.0) == 7.0
     assert "*" not in str(inspect.signature(function))
+    with pytest.raises(TypeError):
+        function(1.0, 2.0, 3.0, out=np.zeros(()))
+
+
+def test_names_need_not_be_interned(copy: NativeFunction) -> None:
+    y = np.zeros(3)
+    given = {"".join("out"): y, "".join(["", "x"]): [1, 2, 3]}
+    assert copy(**given) is y
+    assert list(y) == [1.0, 2.0, 3.0]
+    with pytest.raises(TypeError, match="ou"):
+        copy([1.0], **{"".join(["o", "u"]): y})
 
 
 def test_many_arguments_and_many_axes(make: Make) -> None:

@@ -134,6 +134,11 @@ class CompiledFunction(Dispatcher):
         _ = self.native
         return self
 
+    def release_workspace(self) -> None:
+        """Give back the memory that is kept for the next calls, see docs/c_abi.md."""
+        if "native" in self.__dict__:
+            self.native.release_workspace()
+
     def stage(self, name: str) -> str:
         """The function as text at a stage: "ir", "optimized", "kernels", "loops", "llvm", "asm"."""
         if name == "ir":

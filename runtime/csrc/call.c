@@ -156,43 +156,66 @@ static Py_ssize_t parameter_index(NativeFunction *self, PyObject *name)
     for (Py_ssize_t i = 0; i < count; i++)
         if (PyTuple_GET_ITEM(self->parameters, i) == name)
             return i;
+    if (PyUnicode_CHECK_INTERNED(name))
+        return -1;
     for (Py_ssize_t i = 0; i < count; i++)
         if (PyUnicode_Compare(PyTuple_GET_ITEM(self->parameters, i), name) == 0)
             return i;
     return -1;
 }
 
+static bool is_out(NativeFunction *self, PyObject *name)
+{
+    return name == self->out_name
+           || (self->out_name != NULL && !PyUnicode_CHECK_INTERNED(name)
+               && PyUnicode_Compare(self->out_name, name) == 0);
+}
+
 /* Put the arguments in the parameters' order, `out` aside; -1 and an exception where one is
- * missing, unknown or given twice. A parameter that is itself called `out` wins. */
-static int order_arguments(NativeFunction *self, Frame *frame, PyObject *const *args,
+ * missing, unknown or given twice. */
+static int order_by_name(NativeFunction *self, Frame *frame, PyObject *const *args,
                            Py_ssize_t count, PyObject *kwnames, PyObject **out)
 {
     const Py_ssize_t inputs = self->plan.inputs;
     bool is_right = count <= inputs;
     for (Py_ssize_t i = 0; i < count && i < inputs; i++)
-        frame->arguments[i] = args[i];
+        frame->ordered[i] = args[i];
     const Py_ssize_t keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     for (Py_ssize_t k = 0; k < keywords; k++) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, k);
         const Py_ssize_t i = parameter_index(self, name);
-        if (i >= 0 && frame->arguments[i] == NULL)
-            frame->arguments[i] = args[count + k];
-        else if (i < 0 && PyUnicode_CompareWithASCIIString(name, "out") == 0)
+        if (i >= 0 && frame->ordered[i] == NULL)
+            frame->ordered[i] = args[count + k];
+        else if (i < 0 && is_out(self, name))
             *out = args[count + k];
         else
             is_right = false;
     }
     for (Py_ssize_t i = 0; i < inputs; i++)
-        is_right = is_right && frame->arguments[i] != NULL;
+        is_right = is_right && frame->ordered[i] != NULL;
+    frame->arguments = frame->ordered;
     if (is_right)
         return 0;
     raise_error(self, "wrong_arguments", "(nO)", count, kwnames == NULL ? Py_None : kwnames);
     return -1;
 }
 
+/* The same, without a copy where all inputs come by position. */
+static int order_arguments(NativeFunction *self, Frame *frame, PyObject *const *args,
+                           Py_ssize_t count, PyObject *kwnames, PyObject **out)
+{
+    const Py_ssize_t keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    const bool has_out = keywords == 1 && is_out(self, PyTuple_GET_ITEM(kwnames, 0));
+    if (count != self->plan.inputs || (keywords > 0 && !has_out))
+        return order_by_name(self, frame, args, count, kwnames, out);
+    frame->arguments = args;
+    *out = has_out ? args[count] : NULL;
+    return 0;
+}
+
 static size_t frame_words(const Plan *plan)
 {
-    return (size_t)(plan->sizes + 5 * plan->inputs + 4 * plan->outputs) + 1;
+    return (size_t)(plan->sizes + 6 * plan->inputs + 6 * plan->outputs) + 1;
 }
 
 static void frame_place(Frame *frame, const Plan *plan, int64_t *words)
@@ -202,12 +225,15 @@ static void frame_place(Frame *frame, const Plan *plan, int64_t *words)
     frame->output_scalars = words += plan->inputs;
     frame->inputs = (const void **)(words += plan->outputs);
     frame->outputs = (void **)(words += plan->inputs);
-    frame->arguments = (PyObject **)(words += plan->outputs);
-    frame->arrays = (PyArrayObject **)(words += plan->inputs);
+    frame->arrays = (PyArrayObject **)(words += plan->outputs);
+    frame->input_bytes = (size_t *)(words += plan->inputs);
     frame->owned = (PyObject **)(words += plan->inputs);
     frame->results = (PyArrayObject **)(words += plan->inputs);
-    frame->targets = (PyArrayObject **)(words + plan->outputs);
+    frame->targets = (PyArrayObject **)(words += plan->outputs);
+    frame->extents = (Extent *)(words += plan->outputs);
+    frame->ordered = (PyObject **)(words + 2 * plan->outputs);
     frame->bytes = 0;
+    frame->in_place = false;
 }
 
 static PyObject *call_in_frame(NativeFunction *self, Frame *frame, PyObject *out)
@@ -218,7 +244,7 @@ static PyObject *call_in_frame(NativeFunction *self, Frame *frame, PyObject *out
     if (bind_sizes(self, frame) < 0 || outputs_prepare(self, frame, out) < 0
         || run_with_workspace(self, frame) < 0)
         return NULL;
-    return outputs_finish(self, frame);
+    return outputs_finish(self, frame, out);
 }
 
 PyObject *native_function_call(PyObject *object, PyObject *const *args, size_t nargsf,

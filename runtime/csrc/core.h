@@ -43,7 +43,8 @@ typedef struct {
     int type_number; /* NumPy's */
     int itemsize;
     int rank;
-    Dim *shape; /* outputs only: inputs are checked by steps */
+    Dim *shape;                 /* outputs only: inputs are checked by steps */
+    PyArray_Descr *description; /* outputs only: NumPy's dtype of a new array */
 } Array;
 
 /* One axis of one input: it gives a size its value, or has to agree with known sizes. */
@@ -69,7 +70,25 @@ typedef struct {
 
 int plan_read(Plan *plan, PyObject *tuple);
 void plan_free(Plan *plan);
-bool dim_value(const Dim *dim, const int64_t *sizes, int64_t *value);
+bool dim_run(const Dim *dim, const int64_t *sizes, int64_t *value);
+
+/* Evaluate a dimension; false where it overflows 64 bits or divides by zero. */
+static inline bool dim_value(const Dim *dim, const int64_t *sizes, int64_t *value)
+{
+    if (dim->count != 1)
+        return dim_run(dim, sizes, value);
+    const DimCode only = dim->code[0];
+    *value = only.op == PUSH ? only.value : sizes[only.value];
+    return true;
+}
+
+static inline size_t array_bytes(PyArrayObject *array, int itemsize)
+{
+    size_t bytes = (size_t)itemsize;
+    for (int axis = 0; axis < PyArray_NDIM(array); axis++)
+        bytes *= (size_t)PyArray_DIM(array, axis);
+    return bytes;
+}
 
 /* ---- workspaces (workspace.c) ---- */
 
@@ -97,10 +116,16 @@ typedef struct {
     PyObject *entry;      /* the FunctionEntry of the manifest */
     PyObject *keep;       /* what the addresses live in */
     PyObject *parameters; /* interned names of the inputs, a tuple */
+    PyObject *out_name;   /* "out", interned; NULL if an input has that name */
     PyObject *weakrefs;
     uint64_t calls;
     bool is_slow; /* a sampled run took long enough to be worth releasing the GIL */
 } NativeFunction;
+
+/* The addresses that an array's elements lie between: [first, last). */
+typedef struct {
+    const char *first, *last;
+} Extent;
 
 /* The state of one call; all arrays live in one block of words. */
 typedef struct {
@@ -109,12 +134,16 @@ typedef struct {
     void **outputs;
     int64_t *input_scalars;
     int64_t *output_scalars;
-    PyObject **arguments;     /* borrowed, one an input */
-    PyArrayObject **arrays;   /* one an input, or NULL for a scalar: borrowed or in `owned` */
-    PyObject **owned;         /* converted inputs */
-    PyArrayObject **results;  /* one an output: owned; NULL for a scalar that becomes a NumPy scalar */
-    PyArrayObject **targets;  /* one an output: borrowed from `out=`, or NULL */
-    size_t bytes;             /* of all inputs and outputs */
+    PyObject *const *arguments; /* borrowed, one an input */
+    PyArrayObject **arrays;     /* one an input, or NULL for a scalar: borrowed or in `owned` */
+    size_t *input_bytes;        /* of `arrays` */
+    PyObject **owned;           /* converted inputs */
+    PyArrayObject **results;    /* one an output: owned; NULL for what becomes a NumPy scalar */
+    PyArrayObject **targets;    /* one an output: borrowed from `out=`, or NULL */
+    Extent *extents;            /* of `targets` */
+    PyObject **ordered;         /* where arguments that come by name are put in order */
+    size_t bytes;               /* of all inputs and outputs */
+    bool in_place;              /* every output is written to its target by the native code */
 } Frame;
 
 extern PyType_Spec native_function_spec;
@@ -126,7 +155,7 @@ PyObject *native_function_call(PyObject *self, PyObject *const *args, size_t nar
 bool is_native_function(PyObject *object);
 int input_read(NativeFunction *self, Frame *frame, Py_ssize_t i);
 int outputs_prepare(NativeFunction *self, Frame *frame, PyObject *out);
-PyObject *outputs_finish(NativeFunction *self, Frame *frame);
+PyObject *outputs_finish(NativeFunction *self, Frame *frame, PyObject *out);
 
 /* Raise what `gradc.runtime.errors.<name>(entry, ...)` returns; the format is Py_BuildValue's. */
 void raise_error(NativeFunction *self, const char *name, const char *format, ...);

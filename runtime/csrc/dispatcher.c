@@ -93,7 +93,20 @@ static PyObject *dispatcher_attach(PyObject *object, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* Before Python 3.12 a class written in Python does not inherit the vectorcall protocol: a call
+ * would make a tuple and a dict, and take them apart again. Where the class has no `__call__` of
+ * its own, its objects are called as those of the base. */
+static PyObject *dispatcher_init_subclass(PyObject *class, PyObject *unused)
+{
+    PyTypeObject *type = (PyTypeObject *)class;
+    if (type->tp_call == PyVectorcall_Call
+        && type->tp_vectorcall_offset == offsetof(Dispatcher, vectorcall))
+        type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef dispatcher_methods[] = {
+    {"__init_subclass__", dispatcher_init_subclass, METH_NOARGS | METH_CLASS, NULL},
     {"attach", dispatcher_attach, METH_VARARGS,
      "attach(native, makes_a_tuple)\n--\n\nRun `native` from now on; `makes_a_tuple`: a single "
      "output is returned as a tuple of one."},

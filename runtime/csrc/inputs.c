@@ -123,6 +123,15 @@ static PyObject *convert(NativeFunction *self, Py_ssize_t i, PyArrayObject *give
     return array;
 }
 
+static void use_array(NativeFunction *self, Frame *frame, Py_ssize_t i, PyArrayObject *array)
+{
+    const size_t bytes = array_bytes(array, self->plan.input[i].itemsize);
+    frame->arrays[i] = array;
+    frame->inputs[i] = PyArray_DATA(array);
+    frame->input_bytes[i] = bytes;
+    frame->bytes += bytes;
+}
+
 static int read_slowly(NativeFunction *self, Frame *frame, Py_ssize_t i, PyObject *object)
 {
     PyObject *given = PyArray_FromAny(object, NULL, 0, 0, 0, NULL);
@@ -134,9 +143,7 @@ static int read_slowly(NativeFunction *self, Frame *frame, Py_ssize_t i, PyObjec
     if (array == NULL)
         return -1;
     frame->owned[i] = array;
-    frame->arrays[i] = (PyArrayObject *)array;
-    frame->inputs[i] = PyArray_DATA((PyArrayObject *)array);
-    frame->bytes += (size_t)PyArray_NBYTES((PyArrayObject *)array);
+    use_array(self, frame, i, (PyArrayObject *)array);
     return 0;
 }
 
@@ -145,13 +152,17 @@ int input_read(NativeFunction *self, Frame *frame, Py_ssize_t i)
 {
     PyObject *object = frame->arguments[i];
     const Array *wanted = &self->plan.input[i];
+    if (wanted->rank == 0 && wanted->element == F64 && PyFloat_CheckExact(object)) {
+        const double value = PyFloat_AS_DOUBLE(object);
+        memcpy(&frame->input_scalars[i], &value, sizeof value);
+        frame->inputs[i] = &frame->input_scalars[i];
+        return 0;
+    }
     if (PyArray_Check(object)) {
         PyArrayObject *array = (PyArrayObject *)object;
         if (PyArray_TYPE(array) == wanted->type_number && PyArray_NDIM(array) == wanted->rank
             && PyArray_ISCARRAY_RO(array)) {
-            frame->arrays[i] = array;
-            frame->inputs[i] = PyArray_DATA(array);
-            frame->bytes += (size_t)PyArray_NBYTES(array);
+            use_array(self, frame, i, array);
             return 0;
         }
         return read_slowly(self, frame, i, object);

@@ -60,6 +60,18 @@ static PyObject *interned_names(PyObject *entry)
     return tuple;
 }
 
+/* The name of the argument that takes the outputs' memory; a parameter of that name hides it. */
+static int out_name(NativeFunction *self)
+{
+    self->out_name = PyUnicode_InternFromString("out");
+    if (self->out_name == NULL)
+        return -1;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(self->parameters); i++)
+        if (PyTuple_GET_ITEM(self->parameters, i) == self->out_name)
+            Py_CLEAR(self->out_name);
+    return 0;
+}
+
 static int plan_from_entry(Plan *plan, PyObject *entry)
 {
     PyObject *tuple = PyObject_CallMethod(entry, "plan", NULL);
@@ -96,7 +108,8 @@ static PyObject *function_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     self->entry = Py_NewRef(entry);
     self->keep = Py_NewRef(keep);
     self->parameters = interned_names(entry);
-    if (self->parameters == NULL || plan_from_entry(&self->plan, entry) < 0) {
+    if (self->parameters == NULL || out_name(self) < 0
+        || plan_from_entry(&self->plan, entry) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -126,6 +139,7 @@ static void function_dealloc(NativeFunction *self)
     workspace_free_all(&self->workspaces);
     plan_free(&self->plan);
     Py_XDECREF(self->parameters);
+    Py_XDECREF(self->out_name);
     Py_XDECREF(self->entry);
     Py_XDECREF(self->keep);
     type->tp_free(self);
@@ -166,6 +180,18 @@ static PyObject *entry_doc(NativeFunction *self, void *unused)
     return described(self, "documentation");
 }
 
+static PyObject *release_workspace(NativeFunction *self, PyObject *unused)
+{
+    workspace_free_all(&self->workspaces);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef function_methods[] = {
+    {"release_workspace", (PyCFunction)release_workspace, METH_NOARGS,
+     "release_workspace()\n--\n\nGive back the memory that is kept for the next calls."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyGetSetDef function_getset[] = {
     {"name", (getter)entry_attribute, NULL, "The function's name.", "name"},
     {"__name__", (getter)entry_attribute, NULL, NULL, "name"},
@@ -193,6 +219,7 @@ static PyType_Slot function_slots[] = {
     {Py_tp_traverse, function_traverse},
     {Py_tp_repr, function_repr},
     {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_methods, function_methods},
     {Py_tp_getset, function_getset},
     {Py_tp_members, function_members},
     {0, NULL},

@@ -19,19 +19,12 @@ static int shape_of(NativeFunction *self, Frame *frame, Py_ssize_t j, npy_intp *
     return 0;
 }
 
-static bool overlaps(PyArrayObject *target, const void *data, size_t bytes)
-{
-    const char *first = PyArray_BYTES(target), *start = data;
-    const size_t extent = (size_t)PyArray_NBYTES(target);
-    return first < start + bytes && start < first + extent;
-}
-
-/* Whether native code may write into the array itself (it is contiguous when this is asked). */
-static bool shares_no_input(NativeFunction *self, Frame *frame, PyArrayObject *target)
+/* Whether native code may write into the target itself (it is contiguous when this is asked). */
+static bool shares_no_input(NativeFunction *self, Frame *frame, Extent target)
 {
     for (Py_ssize_t i = 0; i < self->plan.inputs; i++) {
-        PyArrayObject *input = frame->arrays[i];
-        if (input != NULL && overlaps(target, PyArray_DATA(input), (size_t)PyArray_NBYTES(input)))
+        const char *input = frame->arrays[i] == NULL ? NULL : frame->inputs[i];
+        if (input != NULL && target.first < input + frame->input_bytes[i] && input < target.last)
             return false;
     }
     return true;
@@ -68,6 +61,55 @@ static int check_target(NativeFunction *self, Py_ssize_t j, PyObject *object, np
     return -1;
 }
 
+/* The usual case: the very type and shape, contiguous, aligned, native and writeable. */
+static bool fits(const Array *output, PyObject *object, const npy_intp *shape)
+{
+    if (!PyArray_Check(object))
+        return false;
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (PyArray_TYPE(array) != output->type_number || PyArray_NDIM(array) != output->rank
+        || !PyArray_ISCARRAY(array))
+        return false;
+    for (int axis = 0; axis < output->rank; axis++)
+        if (PyArray_DIM(array, axis) != shape[axis])
+            return false;
+    return true;
+}
+
+static Extent extent_of(PyArrayObject *array)
+{
+    Extent extent = {PyArray_BYTES(array), PyArray_BYTES(array)};
+    if (PyArray_SIZE(array) == 0)
+        return extent;
+    for (int axis = 0; axis < PyArray_NDIM(array); axis++) {
+        const npy_intp reach = PyArray_STRIDE(array, axis) * (PyArray_DIM(array, axis) - 1);
+        *(reach < 0 ? &extent.first : &extent.last) += reach;
+    }
+    extent.last += PyArray_ITEMSIZE(array);
+    return extent;
+}
+
+/* Let the native code write to the caller's array, or remember to fill it after the call. */
+static int use_target(NativeFunction *self, Frame *frame, Py_ssize_t j, PyObject *given,
+                      npy_intp *shape)
+{
+    const Array *output = &self->plan.output[j];
+    PyArrayObject *target = (PyArrayObject *)given;
+    if (fits(output, given, shape)) {
+        const char *first = PyArray_BYTES(target);
+        frame->extents[j] = (Extent){first, first + array_bytes(target, output->itemsize)};
+        if (shares_no_input(self, frame, frame->extents[j]))
+            frame->results[j] = (PyArrayObject *)Py_NewRef(given);
+    } else {
+        if (check_target(self, j, given, shape) < 0)
+            return -1;
+        frame->extents[j] = extent_of(target);
+    }
+    frame->targets[j] = target;
+    frame->in_place = frame->in_place && frame->results[j] != NULL;
+    return 0;
+}
+
 static int output_prepare(NativeFunction *self, Frame *frame, Py_ssize_t j, PyObject *given)
 {
     const Array *output = &self->plan.output[j];
@@ -75,54 +117,37 @@ static int output_prepare(NativeFunction *self, Frame *frame, Py_ssize_t j, PyOb
     if (shape_of(self, frame, j, shape) < 0)
         return -1;
     if (given == NULL || given == Py_None) {
+        frame->in_place = false;
         if (output->rank == 0) {
             frame->outputs[j] = &frame->output_scalars[j];
             return 0;
         }
-    } else {
-        if (check_target(self, j, given, shape) < 0)
-            return -1;
-        PyArrayObject *target = (PyArrayObject *)given;
-        frame->targets[j] = target;
-        if (PyArray_ISCARRAY(target) && shares_no_input(self, frame, target))
-            frame->results[j] = (PyArrayObject *)Py_NewRef(given);
+    } else if (use_target(self, frame, j, given, shape) < 0) {
+        return -1;
     }
     if (frame->results[j] == NULL) {
-        frame->results[j]
-            = (PyArrayObject *)PyArray_SimpleNew(output->rank, shape, output->type_number);
+        frame->results[j] = (PyArrayObject *)PyArray_NewFromDescr(
+            &PyArray_Type, (PyArray_Descr *)Py_NewRef(output->description), output->rank, shape,
+            NULL, NULL, 0, NULL);
         if (frame->results[j] == NULL)
             return -1;
     }
     frame->outputs[j] = PyArray_DATA(frame->results[j]);
-    frame->bytes += (size_t)PyArray_NBYTES(frame->results[j]);
+    frame->bytes += array_bytes(frame->results[j], output->itemsize);
     return 0;
 }
 
-/* The addresses that an array's elements lie between: [*first, *last). */
-static void extent(PyArrayObject *array, const char **first, const char **last)
+/* Whether two targets have an element in common: 1 or 0; -1 and an exception. */
+static int share_memory(Frame *frame, Py_ssize_t j, Py_ssize_t k)
 {
-    *first = *last = PyArray_BYTES(array);
-    if (PyArray_SIZE(array) == 0)
-        return;
-    for (int axis = 0; axis < PyArray_NDIM(array); axis++) {
-        const npy_intp reach = PyArray_STRIDE(array, axis) * (PyArray_DIM(array, axis) - 1);
-        *(reach < 0 ? first : last) += reach;
-    }
-    *last += PyArray_ITEMSIZE(array);
-}
-
-/* Whether two arrays have an element in common: 1 or 0; -1 and an exception. */
-static int share_memory(PyArrayObject *a, PyArrayObject *b)
-{
-    const char *a_first, *a_last, *b_first, *b_last;
-    extent(a, &a_first, &a_last);
-    extent(b, &b_first, &b_last);
-    if (a_last <= b_first || b_last <= a_first)
+    const Extent a = frame->extents[j], b = frame->extents[k];
+    if (a.last <= b.first || b.last <= a.first)
         return 0;
     PyObject *numpy = PyImport_ImportModule("numpy");
     if (numpy == NULL)
         return -1;
-    PyObject *shared = PyObject_CallMethod(numpy, "shares_memory", "OO", a, b);
+    PyObject *shared = PyObject_CallMethod(numpy, "shares_memory", "OO", frame->targets[j],
+                                           frame->targets[k]);
     Py_DECREF(numpy);
     if (shared == NULL)
         return -1;
@@ -138,7 +163,7 @@ static int check_distinct(NativeFunction *self, Frame *frame)
         for (Py_ssize_t k = j + 1; frame->targets[j] != NULL && k < self->plan.outputs; k++) {
             if (frame->targets[k] == NULL)
                 continue;
-            const int is_shared = share_memory(frame->targets[j], frame->targets[k]);
+            const int is_shared = share_memory(frame, j, k);
             if (is_shared > 0)
                 raise_error(self, "shared_out", "(nn)", j, k);
             if (is_shared)
@@ -158,6 +183,7 @@ int outputs_prepare(NativeFunction *self, Frame *frame, PyObject *out)
         raise_error(self, "wrong_out_count", "(O)", out);
         return -1;
     }
+    frame->in_place = out != NULL && PyTuple_CheckExact(out);
     for (Py_ssize_t j = 0; j < count; j++)
         if (output_prepare(self, frame, j, is_tuple ? PyTuple_GET_ITEM(out, j) : out) < 0)
             return -1;
@@ -199,11 +225,14 @@ static PyObject *output_finish(NativeFunction *self, Frame *frame, Py_ssize_t j)
     return PyArray_CopyInto(target, result) < 0 ? NULL : Py_NewRef((PyObject *)target);
 }
 
-/* The call's value: the output, or the tuple of outputs where there is not exactly one. */
-PyObject *outputs_finish(NativeFunction *self, Frame *frame)
+/* The call's value: the output, or the tuple of outputs where there is not exactly one (`out`
+ * itself where it holds them all). */
+PyObject *outputs_finish(NativeFunction *self, Frame *frame, PyObject *out)
 {
     if (self->plan.outputs == 1)
         return output_finish(self, frame, 0);
+    if (frame->in_place)
+        return Py_NewRef(out);
     PyObject *tuple = PyTuple_New(self->plan.outputs);
     for (Py_ssize_t j = 0; tuple != NULL && j < self->plan.outputs; j++) {
         PyObject *output = output_finish(self, frame, j);

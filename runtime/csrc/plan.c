@@ -21,8 +21,8 @@ static bool floor_divide(int64_t numerator, int64_t denominator, int64_t *quotie
     return true;
 }
 
-/* Evaluate a dimension; false where it overflows 64 bits or divides by zero. */
-bool dim_value(const Dim *dim, const int64_t *sizes, int64_t *value)
+/* Evaluate a dimension's program, see dim_value. */
+bool dim_run(const Dim *dim, const int64_t *sizes, int64_t *value)
 {
     int64_t stack[MAX_STACK];
     int depth = 0;
@@ -140,7 +140,8 @@ static int outputs_read(Plan *plan, PyObject *outputs)
             return -1;
         array->shape = allocate(PyTuple_GET_SIZE(shape), sizeof(Dim), &rank);
         array->rank = (int)rank;
-        if (array->shape == NULL)
+        array->description = PyArray_DescrFromType(array->type_number);
+        if (array->shape == NULL || array->description == NULL)
             return -1;
         if (rank > MAX_RANK) {
             PyErr_Format(PyExc_ValueError, "an array has at most %d axes", MAX_RANK);
@@ -206,6 +207,7 @@ void plan_free(Plan *plan)
         for (int axis = 0; plan->output[i].shape != NULL && axis < plan->output[i].rank; axis++)
             PyMem_Free(plan->output[i].shape[axis].code);
         PyMem_Free(plan->output[i].shape);
+        Py_XDECREF(plan->output[i].description);
     }
     for (Py_ssize_t i = 0; i < plan->steps; i++)
         PyMem_Free(plan->step[i].dim.code);

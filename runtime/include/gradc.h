@@ -30,7 +30,8 @@ enum {
 
 /* `gradc_call_NAME`: sizes, inputs and outputs in the manifest's order, everything by pointer,
  * scalars too. An output that is NULL is not wanted; a workspace that is NULL is allocated for
- * the call, else it holds `gradc_workspace_NAME(sizes)` bytes (of any alignment). Re-entrant. */
+ * the call, else it holds `gradc_workspace_NAME(sizes)` bytes (of any alignment). Outputs must not
+ * overlap inputs, the workspace or each other; this is not checked. Re-entrant. */
 typedef int32_t (*gradc_call)(const int64_t *sizes, const void *const *inputs,
                               void *const *outputs, void *workspace);
 
