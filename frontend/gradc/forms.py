@@ -30,6 +30,7 @@ from gradc.ir.ops.slicing import concat
 from gradc.ir.ops.structural import broadcast, reshape, transpose
 from gradc.ir.passes.pipeline import BEFORE_DERIVATIVES, optimize
 from gradc.ir.transforms.batch import batch_values
+from gradc.ir.transforms.directions.sweep import along_directions
 from gradc.ir.transforms.forward import push_tangents, pushforward
 from gradc.ir.transforms.rebuild import unused_name
 from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents, pullback
@@ -179,10 +180,9 @@ def pushed_along(
     if column is None:
         return zeros(kind.with_shape((*expression.shape, *target.shape)))
     columns = _along_basis(column, tangent, chunk)
-    rank = len(expression.shape)
-    if rank:
-        columns = transpose(columns, permutation=(*range(1, rank + 1), 0))
-    return _reshaped(columns, (*expression.shape, *target.shape))
+    first, rank = len(target.shape), len(target.shape) + len(expression.shape)
+    order = (*range(first, rank), *range(first))
+    return columns if order == tuple(range(rank)) else transpose(columns, permutation=order)
 
 
 def _is_smaller(target: Value, expression: Value) -> bool:
@@ -204,10 +204,10 @@ def pushed(
 
 
 def _along_basis(linear: Value, direction: Value, chunk: int | None) -> Value:
-    """`linear` for each of the unit arrays in the place of `direction`: [size, *linear.shape]."""
+    """`linear` for each unit array in the place of `direction`: direction.shape + linear.shape."""
     size = direction.type.size
     if chunk is None or (isinstance(size, int) and size <= chunk):
-        return _batched(linear, direction, 0, size)
+        return along_directions(linear, direction)
     if not isinstance(size, int):
         raise GradcValueError(
             f"chunk: the number of derivatives, {size}, is not known before the call",
@@ -216,7 +216,7 @@ def _along_basis(linear: Value, direction: Value, chunk: int | None) -> Value:
     starts = range(0, size, chunk)
     parts = [_batched(linear, direction, at, min(chunk, size - at)) for at in starts]
     joined: Value = concat(*parts, axis=0)
-    return joined
+    return _reshaped(joined, (*direction.shape, *linear.shape))
 
 
 def _batched(linear: Value, direction: Value, start: int, count: Dim) -> Value:

@@ -1,0 +1,1 @@
+"""A linear graph applied to many directions at once, in compressed form."""

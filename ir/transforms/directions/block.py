@@ -1,0 +1,222 @@
+"""Derivatives by many directions at once, in compressed form: sums of blocks among zeros.
+
+The derivative of a value of shape S by an array of directions of shape T is an array of shape
+T + S. It is held as a sum of blocks, each zero outside a box. Along each axis of T a block either
+has an axis of its own (the directions from a start on), or is *tied* to an axis of S: entry i is
+moved by direction `step * i + offset` only, as the diagonal of an identity is, and the block's
+value has no axis for it.
+
+    the directions themselves                 ones [3],         tied: d = i
+    sin of them                               cos(x) [3],       tied: d = i
+    x[1:] of n directions                     ones [n - 1],     tied: d = i + 1
+    x[2], a scalar                            ones [1],         directions 2 to 2
+    A @ x                                     transpose(A),     all directions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from gradc.ir.dims import Dim, Shape
+from gradc.ir.function import Value
+from gradc.ir.ops.constants import array, constant_number, filled, full, iota, size_value
+from gradc.ir.ops.logic import eq, where
+from gradc.ir.transforms.directions.uniform import placed, repeated, reshaped
+from gradc.ir.types import i64
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """Entry i of the value's axis `axis` is moved by direction `step * i + offset` only."""
+
+    axis: int
+    step: int
+    offset: Dim
+
+
+Place: TypeAlias = "Tie | Dim"  # a tie, or the first of the directions that have an axis
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of the derivative of a value (shape S) by directions (shape `space`).
+
+    value: one axis for each untied axis of `space`, in their order, then those of S, cut to the
+        box in which the block is other than zero.
+    places: what each axis of `space` is: a tie, or the first direction of its axis in `value`.
+    starts: where the box begins along each axis of S.
+    """
+
+    value: Value
+    places: tuple[Place, ...]
+    starts: Shape
+    space: Shape
+
+    @property
+    def lead(self) -> int:
+        """The number of axes of `value` that are directions."""
+        return self.value.type.rank - len(self.starts)
+
+    @property
+    def lengths(self) -> Shape:
+        """How long the box is along each axis of S."""
+        return self.value.shape[self.lead :]
+
+    @property
+    def origin(self) -> Shape:
+        """Where the box begins along each axis of `value`."""
+        return (*(p for p in self.places if not isinstance(p, Tie)), *self.starts)
+
+    @property
+    def ties(self) -> tuple[Tie | None, ...]:
+        """The ties by axes of `space`; None where directions have an axis of their own."""
+        return tuple(p if isinstance(p, Tie) else None for p in self.places)
+
+    def tied(self, axis: int) -> int | None:
+        """The axis of `space` that is tied to an axis of S."""
+        for direction, place in enumerate(self.places):
+            if isinstance(place, Tie) and place.axis == axis:
+                return direction
+        return None
+
+    def position(self, direction: int) -> int:
+        """The axis of `value` that an axis of `space` has, or would have."""
+        return sum(not isinstance(place, Tie) for place in self.places[:direction])
+
+
+Blocks: TypeAlias = "tuple[Block, ...]"
+
+
+def identity(direction: Value) -> Blocks:
+    """The derivative of the directions by themselves."""
+    rank = direction.type.rank
+    ties = tuple(Tie(axis, 1, 0) for axis in range(rank))
+    ones = full(direction.shape, 1, direction.dtype)
+    return settled(Block(ones, ties, (0,) * rank, direction.shape))
+
+
+def whole(value: Value, space: Shape) -> Blocks:
+    """The block of all directions and all entries; `value` has the shape space + S."""
+    starts = (0,) * (value.type.rank - len(space))
+    return settled(Block(value, (0,) * len(space), starts, space))
+
+
+def settled(block: Block) -> Blocks:
+    """The block in its simplest form: none if it is empty, and no tie to an axis of length 1."""
+    if any(isinstance(dim, int) and dim == 0 for dim in block.value.shape):
+        return ()
+    for direction, place in enumerate(block.places):
+        if isinstance(place, Tie) and block.lengths[place.axis] == 1:
+            at = block.position(direction)
+            shape = (*block.value.shape[:at], 1, *block.value.shape[at:])
+            first = place.offset + place.step * block.starts[place.axis]
+            block = replaced(block, direction, first, reshaped(block.value, shape))
+    return (block,)
+
+
+def replaced(block: Block, direction: int, place: Place, value: Value) -> Block:
+    """The block with another value, and another place for one axis of `space`."""
+    places = (*block.places[:direction], place, *block.places[direction + 1 :])
+    return replace(block, value=value, places=places)
+
+
+def loosened(block: Block, axis: int) -> Block:
+    """The same block, in which directions tied to an axis have an axis of their own."""
+    direction = block.tied(axis)
+    if direction is None:
+        return block
+    tie = block.ties[direction]
+    assert tie is not None
+    start, count = _reach(block, direction, tie)
+    at = block.position(direction)
+    shape = (*block.value.shape[:at], count, *block.value.shape[at:])
+    others = tuple(i for i in range(len(shape)) if i != at)
+    first = tie.offset + tie.step * block.starts[axis] - start
+    value = _on_diagonal(
+        repeated(block.value, shape, others), at, block.lead + 1 + axis, tie.step, first
+    )
+    return replaced(block, direction, start, value)
+
+
+def _reach(block: Block, direction: int, tie: Tie) -> tuple[Dim, Dim]:
+    """The first and the number of directions that a tie reaches; all of them where that is open."""
+    length, first = block.lengths[tie.axis], tie.offset + tie.step * block.starts[tie.axis]
+    if not isinstance(length, int) and abs(tie.step) != 1:
+        return 0, block.space[direction]
+    span = (length - 1) * abs(tie.step)
+    return (first if tie.step > 0 else first - span), span + 1
+
+
+def _on_diagonal(value: Value, rows: int, columns: int, step: int, first: Dim) -> Value:
+    """`value` where its index along `rows` is step * its index along `columns` + first, or 0."""
+    count, length = value.shape[rows], value.shape[columns]
+    number = constant_number(value)
+    if isinstance(count, int) and isinstance(length, int) and isinstance(first, int):
+        hits = np.arange(count)[:, None] == step * np.arange(length) + first
+        if number is not None:
+            ones = array(number * hits.astype(float), value.dtype)
+            return repeated(ones, value.shape, (rows, columns))
+        mask = array(hits)
+    else:
+        mask = diagonal(count, length, step, first)
+    condition = repeated(mask, value.shape, (rows, columns))
+    result: Value = where(condition, value, full(value.shape, 0, value.dtype))
+    return result
+
+
+def diagonal(count: Dim, length: Dim, step: int, first: Dim) -> Value:
+    """bool [count, length]: whether the row is step * the column + first."""
+    shape = (count, length)
+    column = iota(size=length, dtype=i64)
+    moved = column if step == 1 else column * step
+    if first != 0:
+        moved = moved + (first if isinstance(first, int) else filled((length,), _number(first)))
+    rows = repeated(iota(size=count, dtype=i64), shape, (0,))
+    columns = repeated(moved, shape, (1,))
+    result: Value = eq(_widened(rows, shape, 0), _widened(columns, shape, 1))
+    return result
+
+
+def _widened(x: Value, shape: Shape, axis: int) -> Value:
+    return x if x.type.rank == 2 else repeated(x, shape, (axis,))
+
+
+def _number(dim: Dim) -> Value:
+    result: Value = size_value(dim=dim)
+    return result
+
+
+def filled_out(block: Block, axes: Iterable[int], shape: Shape) -> Block:
+    """The same block, whose box is as long as S, of this `shape`, along the given untied axes."""
+    lengths = list(block.value.shape)
+    before: list[Dim] = [0] * len(lengths)
+    starts = list(block.starts)
+    for axis in axes:
+        before[block.lead + axis], lengths[block.lead + axis] = starts[axis], shape[axis]
+        starts[axis] = 0
+    value = placed(block.value, tuple(before), tuple(lengths))
+    return replace(block, value=value, starts=tuple(starts))
+
+
+def renumbered(block: Block, axes: Mapping[int, int]) -> tuple[Place, ...]:
+    """The places, where axes of S have new numbers."""
+    return tuple(
+        replace(place, axis=axes[place.axis]) if isinstance(place, Tie) else place
+        for place in block.places
+    )
+
+
+def lead_axes(block: Block) -> tuple[int, ...]:
+    return tuple(range(block.lead))
+
+
+def behind(block: Block, axes: Sequence[int]) -> tuple[int, ...]:
+    """Axes of the value behind the directions."""
+    return tuple(block.lead + axis for axis in axes)
+
+
+def direction_lengths(block: Block) -> Shape:
+    return block.value.shape[: block.lead]

@@ -1,0 +1,76 @@
+"""A linear graph applied to all unit arrays: Jacobians, column by column or row by row, at once.
+
+A tangent that is pushed forward, or a cotangent that is pulled back, depends linearly on the one it
+starts from. Its values for all unit arrays in that place are carried in compressed form
+(`block.py`): what one direction does not move costs nothing for it, and ones and zeros of the unit
+arrays never become code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gradc.ir.dims import Dim, Shape, product
+from gradc.ir.function import Equation, Value, sorted_equations
+from gradc.ir.op import Op
+from gradc.ir.ops.structural import reshape
+from gradc.ir.span import at
+from gradc.ir.transforms.directions.block import Blocks, identity, whole
+from gradc.ir.transforms.directions.entries import ENTRY_RULES
+from gradc.ir.transforms.directions.expand import expanded
+from gradc.ir.transforms.directions.moves import MOVE_RULES
+from gradc.ir.transforms.directions.positions import POSITION_RULES
+from gradc.ir.transforms.directions.rule import Flows, Rule
+from gradc.ir.transforms.directions.sums import SUM_RULES
+
+_RULES: Mapping[Op, Rule] = {**ENTRY_RULES, **MOVE_RULES, **POSITION_RULES, **SUM_RULES}
+
+
+def along_directions(linear: Value, direction: Value) -> Value:
+    """`linear` for each unit array in the place of `direction`: direction.shape + linear.shape."""
+    blocks = blocks_along(linear, direction)
+    if blocks is None:
+        blocks = ()
+    return expanded(blocks, linear, direction.shape)
+
+
+def blocks_along(linear: Value, direction: Value) -> Blocks | None:
+    """The derivative of `linear` by `direction`, compressed; None if it does not depend on it."""
+    found: dict[Value, Blocks] = {direction: identity(direction)}
+    for made in sorted_equations([linear], stop=[direction]):
+        if any(value in found for value in made.inputs):
+            with at(made.span):
+                flows = [found.get(value) for value in made.inputs]
+                for output, blocks in zip(
+                    made.outputs, _applied(made, flows, direction.shape), strict=True
+                ):
+                    found[output] = blocks
+    return found.get(linear)
+
+
+def _applied(made: Equation, flows: Flows, space: Shape) -> Sequence[Blocks]:
+    rule = _RULES.get(made.op)
+    answer = None if rule is None else rule(made, flows)
+    return _by_all(made, flows, space) if answer is None else (answer,)
+
+
+def _by_all(made: Equation, flows: Flows, space: Shape) -> Sequence[Blocks]:
+    """An equation for all directions, by the batch rule of its op."""
+    size = product(space)
+    inputs = [
+        x if blocks is None else _flat(expanded(blocks, x, space), space, size)
+        for x, blocks in zip(made.inputs, flows, strict=True)
+    ]
+    batched = tuple(blocks is not None for blocks in flows)
+    result = made.op.batch(tuple(inputs), batched, size, **made.attrs)
+    many = result if isinstance(result, tuple) else (result,)
+    return [
+        whole(reshape(value, shape=(*space, *output.shape)), space)
+        for value, output in zip(many, made.outputs, strict=True)
+    ]
+
+
+def _flat(value: Value, space: Shape, size: Dim) -> Value:
+    rest = value.shape[len(space) :]
+    result: Value = reshape(value, shape=(size, *rest))
+    return result
