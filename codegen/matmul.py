@@ -22,8 +22,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradc.codegen.loop_text import LoopText
-from gradc.codegen.matmul_lines import LINE_PARAMETERS, combination_function, dots_function
+from gradc.codegen.loop_text import Carried, LoopText
+from gradc.codegen.matmul_lines import DOT_COLUMNS, LINE_PARAMETERS, line_functions
 from gradc.codegen.matmul_pack import (
     PACK_A_PARAMETERS,
     PACK_B_PARAMETERS,
@@ -42,7 +42,12 @@ from gradc.codegen.matmul_tile import (
 )
 from gradc.ir.types import DType
 
-PACK_ROWS_OF_B = 40  # rows of C from which packing B pays
+BLOCKED_ROWS = 257  # rows of C from which A is cut into blocks, and B's panels packed
+MANY_LINES = 16  # rows of C beyond which packing B is better than dot products
+LONG_SUM = 16  # vectors of a dot product from which adding up the lanes pays
+SHORT_SUM = 4  # vectors up to which it never does
+SHORT_COMBINATION = 64  # rows of B whose combination stays in registers
+LONG_ROW = 256  # columns from which whole rows of B are combined even so
 PACK_COLUMNS_OF_A = 160  # columns of C from which packing A pays
 FINISHED_AT_ONCE = 4096  # entries of C that the first cache holds
 
@@ -54,6 +59,11 @@ BLOCK_PARAMETERS = (
     f"i64 %first, i1 %last, {FINISH}"
 )
 PRODUCT_PARAMETERS = f"{LINE_PARAMETERS}, {FINISH}"
+OPERANDS = ", ".join(f"ptr %{x}, i64 %{x}_batch, i64 %{x}_row, i64 %{x}_col" for x in "abc")
+ENTRY_PARAMETERS = (
+    f"i64 %batch, i64 %m, i64 %n, i64 %k, {OPERANDS}, i1 %accumulate, ptr %scratch, ptr %finish, "
+    "ptr %context"
+)
 
 
 def scratch_bytes(dtype: DType, vector_bits: int) -> int:
@@ -71,15 +81,16 @@ def matmul_functions(dtype: DType, vector_bits: int) -> str:
     A, B or the scratch.
     """
     tile = tile_for(dtype, vector_bits)
-    parts = [declarations(tile), kernel_functions(tile), pack_functions(tile), dots_function(tile)]
-    parts += [combination_function(tile), block_function(tile), product_function(tile)]
+    parts = [declarations(tile), kernel_functions(tile), pack_functions(tile), line_functions(tile)]
+    parts += [block_function(tile), product_function(tile), any_function(tile)]
     return "\n".join([*parts, entry_function(tile)])
 
 
 def block_function(tile: Tile) -> str:
     """rows x n of C from a block of A that is ready, by blocks of panels of B."""
     body = LoopText()
-    block = tile.width * tile.panels
+    panels = body.emit(f"udiv i64 {tile.depth_block * tile.panels}, %depth")
+    block = body.mul(panels, tile.width)
     buffer = body.emit(f"alloca [{tile.rows * tile.width} x {tile.element}], align 64")
     finishes = body.both("%last", is_given(body))
     with body.loop(0, "%n", block) as jc:
@@ -170,11 +181,11 @@ def product_function(tile: Tile) -> str:
     scattered = body.negation(body.either(by_rows, body.is_equal("%a_col", 1)))
     pack_a = body.either(scattered, body.is_less(PACK_COLUMNS_OF_A - 1, "%n"))
     apart = body.negation(body.is_equal("%b_col", 1))
-    pack_b = body.either(apart, body.is_less(PACK_ROWS_OF_B - 1, "%m"))
+    pack_b = body.either(apart, body.is_less(BLOCKED_ROWS - 1, "%m"))
     to_row = body.select("i64", by_rows, 1, tile.depth_block + ROW_PADDING)
     to_col = body.select("i64", by_rows, ROW_BLOCK + tile.rows, 1)
     packed_b = body.address(e, "%scratch", tile.packed_a)
-    step = depth_step(body, tile)
+    step = depth_of_blocks(body, tile)
     with body.loop(0, "%k", step) as pc, body.loop(0, "%m", ROW_BLOCK) as ic:
         depth = body.minimum(body.sub("%k", pc), step)
         rows = body.minimum(body.sub("%m", ic), ROW_BLOCK)
@@ -196,10 +207,14 @@ def product_function(tile: Tile) -> str:
     return body.function(internal(tile, "product", PRODUCT_PARAMETERS))
 
 
-def depth_step(body: LoopText, tile: Tile) -> str:
-    """k over the number of depth blocks, rounded up."""
-    blocks = body.emit(f"udiv i64 {body.add('%k', tile.depth_block - 1)}, {tile.depth_block}")
-    return body.emit(f"udiv i64 {body.sub(body.add('%k', blocks), 1)}, {blocks}")
+def depth_of_blocks(body: LoopText, tile: Tile) -> str:
+    """k, or where it is more than a block holds, k over the number of blocks, rounded up."""
+    depth = Carried(["%k"])
+    with body.when(body.is_less(tile.depth_block, "%k"), "i64", depth):
+        blocks = body.emit(f"udiv i64 {body.add('%k', tile.depth_block - 1)}, {tile.depth_block}")
+        raised = body.sub(body.add("%k", blocks), 1)
+        depth.values = [body.emit(f"udiv i64 {raised}, {blocks}")]
+    return depth.values[0]
 
 
 # --- the entry -----------------------------------------------------------------------------------
@@ -218,11 +233,51 @@ class Given:
 
 
 def entry_function(tile: Tile) -> str:
+    """Small products of operands that are well placed at once; all others by `any`."""
+    body = LoopText()
+    e = tile.element
+    quick = body.is_less(body.sub("%k", 1), SHORT_SUM * tile.lanes)
+    tests = [body.is_equal("%b_col", 1), body.is_equal("%c_col", 1), body.is_less(0, "%k")]
+    tests += [body.is_less(1, "%m"), body.is_less(1, "%n"), body.is_less("%m", BLOCKED_ROWS)]
+    for test in tests:
+        quick = body.both(quick, test)
+    if not tile.masks_loads:
+        rest = body.emit(f"and i64 %n, {tile.lanes - 1}")
+        quick = body.both(quick, body.is_equal(rest, 0))
+    with body.when(quick):
+        step = panel_step(body, tile, "%n")
+        with body.loop(0, "%batch", 1) as index:
+            a, b, c = (body.address(e, f"%{x}", body.mul(index, f"%{x}_batch")) for x in "abc")
+            with body.loop(0, "%n", step) as j:
+                columns = body.minimum(body.sub("%n", j), step)
+                right, place = body.address(e, b, j), body.address(e, c, j)
+                values = ("%m", "%k", a, "%a_row", "%a_col", right, "%b_row", place, "%c_row")
+                call_kernel(body, tile, columns, values, "%accumulate")
+            with body.when(is_given(body)):
+                body.call("%finish", FINISH_PARAMETERS, "%context", index, 0, "%m", 0, "%n")
+    with body.unless(quick):
+        names = [parameter.split()[1] for parameter in ENTRY_PARAMETERS.split(", ")]
+        body.call(tile.symbol("any"), ENTRY_PARAMETERS, *names)
+    return body.function(internal(tile, "", ENTRY_PARAMETERS))
+
+
+def panel_step(body: LoopText, tile: Tile, n: str) -> str:
+    """The columns of a panel: four vectors are two panels of two."""
+    more = body.is_less(tile.width, n)
+    four = body.both(more, body.is_less(n, tile.width + tile.lanes + 1))
+    return body.select("i64", four, tile.width - tile.lanes, tile.width)
+
+
+def any_function(tile: Tile) -> str:
     """The loop over the batch, and the choice of the way: see `ways`."""
     body = LoopText()
-    given = as_computed(body)
-    empty, dots, combination, direct, blocks = ways(body, tile, given)
-    at_once = body.both(is_given(body), body.either(body.either(empty, dots), combination))
+    given = as_computed(body, tile)
+    way = ways(body, tile, given)
+    lines = ("dots1", f"dots{DOT_COLUMNS}", "combination")
+    at_once = way["empty"]
+    for name in lines:
+        at_once = body.either(at_once, way[name])
+    at_once = body.both(is_given(body), at_once)
     with body.loop(0, "%batch", 1) as index:
         a, b, c = (
             body.address(tile.element, f"%{x}", body.mul(index, f"%{x}_batch")) for x in "abc"
@@ -232,27 +287,23 @@ def entry_function(tile: Tile) -> str:
             *(given.m, given.n, "%k", left, *given.a, right, *given.b, c, *given.c),
             *("%accumulate", "%scratch"),
         )
-        with body.when(direct):
+        with body.when(way["direct"]):
             multiply_directly(body, tile, given, (left, right, c), index)
-        with body.when(blocks):
+        with body.when(way["blocks"]):
             more = ("%finish", "%context", index, given.turned)
             body.call(tile.symbol("product"), PRODUCT_PARAMETERS, *values, *more)
-        with body.when(dots):
-            body.call(tile.symbol("dots"), LINE_PARAMETERS, *values)
-        with body.when(combination):
-            body.call(tile.symbol("combination"), LINE_PARAMETERS, *values)
-        with body.when(empty):
+        for name in lines:
+            with body.when(way[name]):
+                body.call(tile.symbol(name), LINE_PARAMETERS, *values)
+        with body.when(way["empty"]):
             clear(body, tile, c)
         with body.when(at_once):
-            whole = ("%context", index, 0, "%m", 0, "%n")
-            body.call("%finish", FINISH_PARAMETERS, *whole)
-    operands = ", ".join(f"ptr %{x}, i64 %{x}_batch, i64 %{x}_row, i64 %{x}_col" for x in "abc")
-    parameters = f"i64 %batch, i64 %m, i64 %n, i64 %k, {operands}, i1 %accumulate, ptr %scratch"
-    return body.function(internal(tile, "", f"{parameters}, ptr %finish, ptr %context"))
+            body.call("%finish", FINISH_PARAMETERS, "%context", index, 0, "%m", 0, "%n")
+    return body.function(internal(tile, "any", ENTRY_PARAMETERS))
 
 
-def as_computed(body: LoopText) -> Given:
-    turned = is_turned(body)
+def as_computed(body: LoopText, tile: Tile) -> Given:
+    turned = is_turned(body, tile)
     m = body.select("i64", turned, "%n", "%m")
     n = body.select("i64", turned, "%m", "%n")
     a, b, c = (
@@ -272,27 +323,38 @@ def clear(body: LoopText, tile: Tile, c: str) -> None:
         body.do(f"store {tile.element} 0.0, ptr {place}")
 
 
-def ways(body: LoopText, tile: Tile, given: Given) -> tuple[str, str, str, str, str]:
-    """How the product is computed, as conditions of which one holds.
+def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
+    """How the product is computed: conditions by name, of which one holds.
 
-    It is empty (k = 0); a column of dot products; a combination of rows; direct, from operands that
-    are read where they are, but for panels of B whose columns are contiguous; by blocks.
+    It is empty (k = 0); a column of dot products; some columns of them, where vectors along the
+    columns would be half empty, or few rows do not pay for packing B; a combination of rows;
+    direct, from operands that are read where they are, but for panels of B whose columns are
+    contiguous; else by blocks.
     """
-    empty = body.is_equal("%k", 0)
-    some = body.negation(empty)
-    along = body.is_equal(given.a[1], 1)
-    dots = body.both(body.both(body.is_equal(given.n, 1), along), some)
     row_of_c, row_of_b = body.is_equal(given.c[1], 1), body.is_equal(given.b[1], 1)
-    left = body.both(some, body.negation(dots))
-    lines = body.both(row_of_b, row_of_c)
-    combination = body.both(body.both(body.is_equal(given.m, 1), lines), left)
-    left = body.both(left, body.negation(combination))
-    few = body.either(body.is_less(given.m, PACK_ROWS_OF_B), body.is_less(given.n, tile.width + 1))
-    near = body.both(body.is_less("%k", tile.depth_block + 1), row_of_c)
-    readable = body.either(row_of_b, body.is_equal(given.b[0], 1))
-    direct = body.both(body.both(body.both(few, near), readable), left)
-    blocks = body.both(left, body.negation(direct))
-    return empty, dots, combination, direct, blocks
+    column_of_b = body.is_equal(given.b[0], 1)
+    one_row, one_column = body.is_equal(given.m, 1), body.is_equal(given.n, 1)
+    along = body.is_equal(given.a[1], 1)
+    sparse = body.both(half_empty(body, tile, given.n), body.is_less(MANY_LINES, given.m))
+    unpaid = body.both(column_of_b, body.is_less(given.m, MANY_LINES + 1))
+    several = body.both(body.both(along, row_of_c), body.either(sparse, unpaid))
+    several = body.both(several, body.is_less(LONG_SUM * tile.lanes, "%k"))
+    long = body.either(body.is_less(SHORT_COMBINATION, "%k"), body.is_less(LONG_ROW, given.n))
+    lines = body.both(body.both(row_of_b, row_of_c), long)
+    few = body.either(body.is_less(given.m, BLOCKED_ROWS), body.is_less(given.n, tile.width + 1))
+    readable = body.both(row_of_c, body.either(row_of_b, column_of_b))
+    choice = {
+        "empty": body.is_equal("%k", 0),
+        "dots1": body.both(one_column, along),
+        f"dots{DOT_COLUMNS}": several,
+        "combination": body.both(one_row, lines),
+        "direct": body.both(few, readable),
+    }
+    left = "true"
+    for name, condition in choice.items():
+        choice[name] = body.both(left, condition)
+        left = body.both(left, body.negation(condition))
+    return choice | {"blocks": left}
 
 
 def multiply_directly(
@@ -304,42 +366,58 @@ def multiply_directly(
     pack = body.negation(body.is_equal(given.b[1], 1))
     small = body.is_less(body.mul(given.m, given.n), FINISHED_AT_ONCE)
     with_each = body.both(is_given(body), body.negation(small))
-    four = body.both(
-        body.is_less(tile.width, given.n), body.is_less(given.n, tile.width + tile.lanes + 1)
-    )
-    step = body.select("i64", four, tile.width - tile.lanes, tile.width)
-    with body.loop(0, given.n, step) as j:
-        columns = body.minimum(body.sub(given.n, j), step)
-        panel = body.address(e, b, body.mul(j, given.b[1]))
-        packed = is_packed(body, tile, columns, pack)
-        with body.when(packed):
-            to = ("%scratch", tile.width)
-            body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, "%k", columns, panel, *given.b, *to)
-        values = (
-            *(given.m, "%k", a, *given.a, body.select("ptr", packed, "%scratch", panel)),
-            body.select("i64", packed, tile.width, given.b[0]),
-            *(body.address(e, c, j), given.c[0]),
-        )
-        call_kernel(body, tile, columns, values, "%accumulate")
-        with body.when(with_each):
-            call_finish(body, (0, given.m, j, columns), index, given.turned)
+    step = panel_step(body, tile, given.n)
+    depth_step = depth_of_blocks(body, tile)
+    with body.loop(0, "%k", depth_step) as pc:
+        depth = body.minimum(body.sub("%k", pc), depth_step)
+        last = body.is_equal(body.add(pc, depth), "%k")
+        left = body.address(e, a, body.mul(pc, given.a[1]))
+        right = body.address(e, b, body.mul(pc, given.b[0]))
+        adds = body.either(body.is_less(0, pc), "%accumulate")
+        with body.loop(0, given.n, step) as j:
+            columns = body.minimum(body.sub(given.n, j), step)
+            panel = body.address(e, right, body.mul(j, given.b[1]))
+            packed = is_packed(body, tile, columns, pack)
+            with body.when(packed):
+                values = (depth, columns, panel, *given.b, "%scratch", tile.width)
+                body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
+            values = (
+                *(given.m, depth, left, *given.a),
+                body.select("ptr", packed, "%scratch", panel),
+                body.select("i64", packed, tile.width, given.b[0]),
+                *(body.address(e, c, j), given.c[0]),
+            )
+            call_kernel(body, tile, columns, values, adds)
+            with body.when(body.both(with_each, last)):
+                call_finish(body, (0, given.m, j, columns), index, given.turned)
     with body.when(body.both(is_given(body), small)):
-        call_finish(body, (0, given.m, "0", given.n), index, given.turned)
+        call_finish(body, (0, given.m, 0, given.n), index, given.turned)
 
 
-def is_turned(body: LoopText) -> str:
+def half_empty(body: LoopText, tile: Tile, n: str) -> str:
+    """Whether n columns fill at most three quarters of the vectors that they take, one or two."""
+    filled = body.emit(f"and i64 {body.add(n, tile.lanes - 1)}, {-tile.lanes}")
+    sparse = body.is_less(body.mul(n, 4), body.add(body.mul(filled, 3), 1))
+    return body.both(sparse, body.is_less(n, 2 * tile.lanes))
+
+
+def is_turned(body: LoopText, tile: Tile) -> str:
     """Whether C^T = B^T A^T is computed.
 
-    So that the columns of C are contiguous; with one row or one column, where the stride of C says
-    nothing, so that the matrix is read along its contiguous axis.
+    So that the columns of C are contiguous, or, where they are too few to fill vectors, those of
+    A^T; with one row or one column, where the stride of C says nothing, so that the matrix is read
+    along its contiguous axis.
     """
     one_row, one_column = body.is_equal("%m", 1), body.is_equal("%n", 1)
     line = body.either(one_row, one_column)
-    c_turned = body.both(body.is_equal("%c_row", 1), body.negation(body.is_equal("%c_col", 1)))
-    b_turned = body.both(body.is_equal("%b_row", 1), body.negation(body.is_equal("%b_col", 1)))
-    a_turned = body.both(body.is_equal("%a_row", 1), body.negation(body.is_equal("%a_col", 1)))
+    c_turned, b_turned, a_turned = (
+        body.both(body.is_equal(f"%{x}_row", 1), body.negation(body.is_equal(f"%{x}_col", 1)))
+        for x in "cba"
+    )
     of_line = body.either(
         body.both(one_row, b_turned),
         body.both(body.both(one_column, a_turned), body.negation(one_row)),
     )
-    return body.select("i1", line, of_line, c_turned)
+    large = body.both(body.is_less(MANY_LINES, "%m"), body.is_less(LONG_SUM, "%k"))
+    thin = body.both(body.both(half_empty(body, tile, "%n"), a_turned), large)
+    return body.select("i1", line, of_line, body.either(c_turned, thin))

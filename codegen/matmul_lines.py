@@ -1,9 +1,12 @@
-"""Products with a single row or column: dot products, and combinations of rows."""
+"""Products of few rows or columns: dot products, and combinations of rows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from gradc.codegen.loop_text import Carried, LoopText
-from gradc.codegen.matmul_pack import copy_line
+from gradc.codegen.matmul_pack import PACK_B_PARAMETERS, shuffled
 from gradc.codegen.matmul_tile import (
     Tile,
     column_mask,
@@ -16,7 +19,8 @@ from gradc.codegen.matmul_tile import (
 )
 
 DOT_BLOCK = 4096  # elements of a column that is packed for dot products
-DOT_ROWS = 4
+DOT_ROWS = DOT_COLUMNS = 4
+LINE_PADDING = 16  # elements between packed columns, against aliasing of cache sets
 COLUMN_BLOCK = 1024  # columns of a combination of rows: C stays in the first cache
 COMBINED_ROWS = 8
 
@@ -26,59 +30,159 @@ LINE_PARAMETERS = (
 )
 
 
-def dots_function(tile: Tile) -> str:
-    """C[i, 0] (+)= sum_k A[i, k] B[k, 0] where A's rows are contiguous: vectors run along k."""
+def line_functions(tile: Tile) -> str:
+    return "\n".join(
+        [dots_function(tile, 1), dots_function(tile, DOT_COLUMNS), combination_function(tile)]
+    )
+
+
+# --- dot products --------------------------------------------------------------------------------
+
+
+def dots_function(tile: Tile, columns: int) -> str:
+    """C[i, j] (+)= sum_k A[i, k] B[k, j] where A's rows are contiguous: vectors run along k.
+
+    `columns` columns of B meet DOT_ROWS rows of A at a time; with more than one, C's columns are
+    contiguous. Columns of B that are not contiguous are packed.
+    """
     body = LoopText()
     e = tile.element
+    block = DOT_BLOCK if columns == 1 else DOT_BLOCK // 8
+    line_length = block + LINE_PADDING
     packed = body.negation(body.is_equal("%b_row", 1))
-    with body.loop(0, "%k", DOT_BLOCK) as pc:
-        depth = body.minimum(body.sub("%k", pc), DOT_BLOCK)
+    line = body.select("i64", packed, line_length, "%b_col")
+    with body.loop(0, "%k", block) as pc:
+        depth = body.minimum(body.sub("%k", pc), block)
         there = body.address(e, "%b", body.mul(pc, "%b_row"))
         with body.when(packed):
-            copy_line(body, tile, there, "%b_row", "%scratch", depth)
-        column = body.select("ptr", packed, "%scratch", there)
+            values = ("%n", depth, there, "%b_col", "%b_row", "%scratch", line_length)
+            body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
+        start = body.select("ptr", packed, "%scratch", there)
         adds = body.either(body.is_less(0, pc), "%accumulate")
-        with body.loop(0, "%m", DOT_ROWS) as i:
-            start = body.address(e, "%a", body.mul(i, "%a_row"), pc)
+        with body.loop(0, "%n", columns) as j, body.loop(0, "%m", DOT_ROWS) as i:
+            few = body.minimum(body.sub("%n", j), columns)
             rows = body.minimum(body.sub("%m", i), DOT_ROWS)
-            sums = dot_rows(body, tile, (start, column), rows, depth)
-            for r, total in enumerate(sums):
-                with body.when(body.is_less(r, rows)):
-                    place = body.address(e, "%c", body.mul(body.add(i, r), "%c_row"))
-                    store_sum(body, tile, place, total, adds)
-    return body.function(internal(tile, "dots", LINE_PARAMETERS))
+            first = body.address(e, "%a", body.mul(i, "%a_row"), pc)
+            of_a = clamped(body, tile, (first, "%a_row"), DOT_ROWS, rows)
+            first = body.address(e, start, body.mul(j, line))
+            sums = dot_products(
+                body, tile, of_a, clamped(body, tile, (first, line), columns, few), depth
+            )
+            store_dots(body, tile, sums, (i, j), (rows, few), adds)
+    return body.function(internal(tile, f"dots{columns}", LINE_PARAMETERS))
 
 
-def dot_rows(
-    body: LoopText, tile: Tile, places: tuple[str, str], rows: str, depth: str
+def clamped(
+    body: LoopText, tile: Tile, lines: tuple[str, str], count: int, there: str
 ) -> list[str]:
-    """The dot products of DOT_ROWS rows with the column: whole vectors, then a masked one."""
-    start, column = places
-    e = tile.element
-    pointers = row_pointers(body, tile, DOT_ROWS, rows, start)
-    sums = Carried(["zeroinitializer"] * DOT_ROWS)
-    whole = body.emit(f"and i64 {depth}, {-tile.lanes}")
-    with body.loop(0, whole, tile.lanes, tile.vector, sums) as k:
-        x = load(body, tile, body.address(e, column, k))
-        for r, pointer in enumerate(pointers):
-            row = load(body, tile, body.address(e, pointer, k))
-            sums.values[r] = fused(body, tile, row, x, sums.values[r])
-    mask = column_mask(body, tile, body.sub(depth, whole))
-    x = load(body, tile, body.address(e, column, whole), mask)
-    totals = []
-    for pointer, value in zip(pointers, sums.values, strict=True):
-        row = load(body, tile, body.address(e, pointer, whole), mask)
-        vector = fused(body, tile, row, x, value)
-        symbol = f"@llvm.vector.reduce.fadd.{tile.suffix}"
-        totals.append(body.emit(f"call reassoc {e} {symbol}({e} 0.0, {tile.vector} {vector})"))
-    return totals
+    """The addresses of lines, given the first and their distance; past the last it repeats."""
+    (first, distance), last = lines, body.sub(there, 1)
+    steps = [body.mul(body.minimum(r, last), distance) for r in range(1, count)]
+    return [first, *(body.address(tile.element, first, step) for step in steps)]
 
 
-def row_pointers(body: LoopText, tile: Tile, rows: int, count: str, start: str = "%a") -> list[str]:
-    """The addresses of `rows` rows of A from `start`, those past `count` repeating the last one."""
-    last = body.sub(count, 1)
-    steps = [body.mul(body.minimum(r, last), "%a_row") for r in range(1, rows)]
-    return [start, *(body.address(tile.element, start, step) for step in steps)]
+def dot_products(
+    body: LoopText, tile: Tile, of_a: list[str], of_b: list[str], depth: str
+) -> list[list[str]]:
+    """For each row of A the products with each column of B, as vectors of partial sums."""
+    sums = Carried(["zeroinitializer"] * (len(of_a) * len(of_b)))
+
+    def step(k: str, mask: str | None) -> None:
+        rows, columns = (
+            [load(body, tile, body.address(tile.element, line, k), mask) for line in lines]
+            for lines in (of_a, of_b)
+        )
+        pairs = [(row, column) for row in rows for column in columns]
+        sums.values = [
+            fused(body, tile, *pair, total) for pair, total in zip(pairs, sums.values, strict=True)
+        ]
+
+    over_vectors(body, tile, depth, step, sums)
+    return [sums.values[i : i + len(of_b)] for i in range(0, len(sums.values), len(of_b))]
+
+
+def over_vectors(
+    body: LoopText,
+    tile: Tile,
+    length: str,
+    step: Callable[[str, str | None], None],
+    carried: Carried | None = None,
+) -> None:
+    """`step(position, mask)` for vectors of a line; without masks where they would be costly."""
+    if tile.masks_loads:
+        with body.loop(0, length, tile.lanes, tile.vector, carried) as i:
+            step(i, column_mask(body, tile, body.sub(length, i)))
+        return
+    whole = body.emit(f"and i64 {length}, {-tile.lanes}")
+    with body.loop(0, whole, tile.lanes, tile.vector, carried) as i:
+        step(i, None)
+    step(whole, column_mask(body, tile, body.sub(length, whole)))
+
+
+def store_dots(
+    body: LoopText,
+    tile: Tile,
+    sums: list[list[str]],
+    at: tuple[str, str],
+    counts: tuple[str, str],
+    adds: str,
+) -> None:
+    """The totals of the partial sums to C, from row and column `at` on."""
+    (i, j), (rows, columns), e = at, counts, tile.element
+    narrow = replace(tile, lanes=len(sums[0]))
+    mask = column_mask(body, narrow, columns) if narrow.lanes > 1 else ""
+    for r, vectors in enumerate(sums):
+        with body.when(body.is_less(r, rows)):
+            place = body.address(e, "%c", body.mul(body.add(i, r), "%c_row"), j)
+            if narrow.lanes == 1:
+                store_sum(body, tile, place, lane_total(body, tile, vectors[0]), adds)
+                continue
+            total = Carried([totals(body, tile, vectors)])
+            with body.when(adds, narrow.vector, total):
+                old = load(body, narrow, place, mask)
+                total.values = [body.emit(f"fadd {narrow.vector} {old}, {total.values[0]}")]
+            store(body, narrow, place, total.values[0], mask)
+
+
+def lane_total(body: LoopText, tile: Tile, vector: str) -> str:
+    """The sum of the lanes."""
+    symbol = f"@llvm.vector.reduce.fadd.{tile.suffix}"
+    return body.emit(
+        f"call reassoc {tile.element} {symbol}({tile.element} 0.0, {tile.vector} {vector})"
+    )
+
+
+def totals(body: LoopText, tile: Tile, vectors: list[str]) -> str:
+    """The sums of the lanes of each vector, as one vector: halves are added, then halves of them.
+
+    After each step a vector holds `length` partial sums of each of its numbers, side by side.
+    """
+    length = tile.lanes
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        kind = f"<{tile.lanes} x {tile.element}>"
+        if length == 1:
+            both = [f"{kind} {x}, {kind} {y}" for x, y in pairs]
+            return shuffled(body, both[0], list(range(2 * tile.lanes)))
+        vectors = [halves(body, tile, (x, y), length) for x, y in pairs]
+        length //= 2
+    (vector,) = vectors
+    while length > 1:
+        vector = halves(body, tile, (vector,), length)
+        tile, length = replace(tile, lanes=tile.lanes // 2), length // 2
+    return vector
+
+
+def halves(body: LoopText, tile: Tile, vectors: tuple[str, ...], length: int) -> str:
+    """The first half of each `length` lanes plus the second."""
+    first = [x for x in range(len(vectors) * tile.lanes) if x % length < length // 2]
+    pair = f"{tile.vector} {vectors[0]}, {tile.vector} {vectors[-1]}"
+    low = shuffled(body, pair, first)
+    high = shuffled(body, pair, [x + length // 2 for x in first])
+    return body.emit(f"fadd <{len(first)} x {tile.element}> {low}, {high}")
+
+
+# --- combinations of rows ------------------------------------------------------------------------
 
 
 def combination_function(tile: Tile) -> str:
@@ -106,18 +210,13 @@ def add_rows(body: LoopText, tile: Tile, at: tuple[str, str], columns: str, rows
         factors.append(splat(body, e, tile.lanes, body.emit(f"load {e}, ptr {place}")))
         lines.append(body.address(e, "%b", body.mul(index, "%b_row"), jc))
     target = body.address(e, "%c", jc)
-    whole = body.emit(f"and i64 {columns}, {-tile.lanes}")
-    with body.loop(0, whole, tile.lanes) as j:
+
+    def step(j: str, mask: str | None) -> None:
         place = body.address(e, target, j)
-        total = load(body, tile, place)
+        total = load(body, tile, place, mask)
         for factor, line in zip(factors, lines, strict=True):
-            row = load(body, tile, body.address(e, line, j))
+            row = load(body, tile, body.address(e, line, j), mask)
             total = fused(body, tile, factor, row, total)
-        store(body, tile, place, total)
-    mask = column_mask(body, tile, body.sub(columns, whole))
-    place = body.address(e, target, whole)
-    total = load(body, tile, place, mask)
-    for factor, line in zip(factors, lines, strict=True):
-        row = load(body, tile, body.address(e, line, whole), mask)
-        total = fused(body, tile, factor, row, total)
-    store(body, tile, place, total, mask)
+        store(body, tile, place, total, mask)
+
+    over_vectors(body, tile, columns, step)

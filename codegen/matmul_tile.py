@@ -89,16 +89,16 @@ def tile_for(dtype: DType, vector_bits: int) -> Tile:
 
 def declarations(tile: Tile) -> str:
     """The intrinsics of the kernels. `fmuladd` is a product and a sum where there is no fma."""
-    v, mask = tile.vector, tile.mask
+    v, e = tile.vector, tile.element
     found = [
         f"declare {v} @llvm.fmuladd.{tile.suffix}({v}, {v}, {v})",
-        f"declare {v} @llvm.masked.load.{tile.suffix}.p0(ptr, i32, {mask}, {v})",
-        f"declare void @llvm.masked.store.{tile.suffix}.p0({v}, ptr, i32, {mask})",
-        f"declare {tile.element} @llvm.vector.reduce.fadd.{tile.suffix}({tile.element}, {v})",
+        f"declare {e} @llvm.vector.reduce.fadd.{tile.suffix}({e}, {v})",
     ]
-    if tile.square != tile:
-        v, mask, suffix = tile.square.vector, tile.square.mask, tile.square.suffix
-        found.append(f"declare {v} @llvm.masked.load.{suffix}.p0(ptr, i32, {mask}, {v})")
+    for lanes in dict.fromkeys((tile.lanes, tile.square.lanes, 4)):
+        own = replace(tile, lanes=lanes)
+        v, mask, end = own.vector, own.mask, f"{own.suffix}.p0"
+        found.append(f"declare {v} @llvm.masked.load.{end}(ptr, i32, {mask}, {v})")
+        found.append(f"declare void @llvm.masked.store.{end}({v}, ptr, i32, {mask})")
     return "\n".join(found)
 
 
@@ -147,7 +147,7 @@ def write_tile(body: LoopText, tile: Tile, shape: tuple[int, int], first: str, m
     sums = Carried(["zeroinitializer"] * (rows * vectors))
     with body.when("%accumulate", tile.vector, sums):
         sums.values = [load(body, tile, p, masks[i % vectors]) for i, p in enumerate(places)]
-    with body.loop(0, "%depth", 1, tile.vector, sums) as k:
+    with body.repeat("%depth", tile.vector, sums) as k:
         multiply_add(body, tile, sums, of_a, (k, mask))
     for i, (place, total) in enumerate(zip(places, sums.values, strict=True)):
         store(body, tile, place, total, masks[i % vectors])
