@@ -6,8 +6,13 @@ that only runs compiled models never does.
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -129,16 +134,48 @@ def _machine(target: Target) -> binding.TargetMachine:
         found = llvm.Target.from_triple(target.triple)
     except RuntimeError as error:
         raise CompileError(f"LLVM knows no target {target.triple!r}: {error}") from error
+    features = target.features
+    if target.triple.startswith("x86_64"):  # without these, LLVM ends the process
+        features = ",".join(part for part in (features, "+64bit", "+sse2") if part)
     return found.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=1, reloc="pic", codemodel="default"
+        cpu=target.cpu, features=features, opt=1, reloc="pic", codemodel="default"
     )
 
 
 def _check(target: Target) -> None:
+    """Raise ValueError for what LLVM does not know, and would only complain of before it aborts."""
     try:
-        _machine(target)
+        with _standard_error_of_llvm() as complaints:
+            _machine(target)
     except CompileError as error:
         raise ValueError(f"{error}; a target is triple/cpu/features, as LLVM names them") from error
+    unknown = re.search(r"'([^']*)' is not a recognized (processor|feature)", "".join(complaints))
+    if unknown is not None:
+        kind = "CPU" if unknown[2] == "processor" else "feature"
+        raise ValueError(
+            f"LLVM knows no {kind} {unknown[1]!r} for {target.triple}; CPUs are named as in "
+            "x86-64-v3, znver4, skylake-avx512, neoverse-n1, features as in +avx2,+fma"
+        )
+
+
+@contextmanager
+def _standard_error_of_llvm() -> Iterator[list[str]]:
+    """What LLVM writes to the process' standard error meanwhile, in the list at the end."""
+    complaints: list[str] = []
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield complaints
+        return
+    with TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield complaints
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            complaints.append(file.read().decode(errors="replace"))
 
 
 @cache

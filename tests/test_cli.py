@@ -174,7 +174,7 @@ def test_numbers_that_json_has_not(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["lass"], "no function `lass`; did you mean `loss`?; there are loss, loss_grad"),
+        (["lass"], "no function `lass`, did you mean `loss`? (there are loss, loss_grad)"),
         (["loss"], "no value for w, X, y, l2; the parameters are w, X, y, l2: add --arg w=..."),
         (["loss", "--arg", "q=1"], "`loss` has no parameter `q`"),
         (["loss", "--arg", "w"], "--arg w: expected NAME=VALUE"),
@@ -359,7 +359,7 @@ def test_devices_and_pipes_are_not_replaced(model, tmp_path, capsys):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     code, _, err = run("build", model, "-o", pipe, capsys=capsys)
-    assert (code, err) == (4, f"gradc build: build: {pipe} is no regular file\n")
+    assert (code, err) == (4, f"gradc build: {pipe}: is no regular file\n")
     assert pipe.is_fifo() and {p.name for p in tmp_path.iterdir()} == {"model.grad", "pipe"}
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     assert run("emit", model, "-f", "loss", "-o", pipe, capsys=capsys)[0] == 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gradc
 import numpy as np
 import pytest
-from gradc.codegen.target import Target, host, parse_target
+from gradc.codegen.target import Target, compile_to_object, host, parse_target
 from gradc.elaborate import elaborate
 from gradc.ir.evaluate import evaluate
 from gradc.ir.types import DType
@@ -58,6 +59,32 @@ def test_vector_width_by_features() -> None:
     assert parse_target("x86_64-linux-gnu/x86-64-v4").vector_bits == 512
     assert parse_target("x86_64-linux-gnu//+avx2,+fma").vector_bits == 256
     assert parse_target("aarch64-linux-gnu/neoverse-n1").vector_bits == 128
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("zzz", "no CPU 'zzz'"),
+        ("x86_64-linux-gnu/x86-64-v9", "no CPU 'x86-64-v9'"),
+        ("x86_64-linux-gnu//+avx9", "no feature '\\+avx9'"),
+        ("aarch64-linux-gnu/znver4", "no CPU 'znver4' for aarch64"),
+        ("mars-linux-gnu", "no target 'mars-linux-gnu'"),
+        ("a/b/c/d", "triple/cpu/features"),
+    ],
+)
+def test_what_llvm_does_not_know_is_refused(text: str, said: str, capfd: Any) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_target(text)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["i486", "x86_64-linux-gnu//-64bit", "x86_64-linux-gnu//-sse2"])
+def test_no_target_ends_the_process(text: str) -> None:
+    """LLVM aborts where 64-bit code is wanted of less; every 64-bit machine has both features."""
+    if not host().triple.startswith("x86_64"):
+        pytest.skip("targets of x86-64")
+    target = parse_target(text)
+    assert compile_to_object(f'target triple = "{target.triple}"\n', target)
 
 
 def check(seed: int, name: str) -> None:

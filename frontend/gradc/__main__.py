@@ -1,7 +1,19 @@
-"""`python -m gradc`."""
+"""`python -m gradc`, and the command `gradc`."""
 
 import sys
 
-from gradc.cli import main
+INTERRUPTED = 130
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command line; Ctrl-C ends it quietly, also while its modules are being loaded."""
+    try:
+        from gradc import cli
+
+        return cli.main()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -134,7 +134,12 @@ def _internal(error: Exception) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="gradc", description="An ahead-of-time differentiating compiler for array programs."
+        prog="gradc",
+        description="An ahead-of-time differentiating compiler for array programs.",
+        epilog="gradc COMMAND --help says more. Exit codes: 0 done, 1 errors in the source, "
+        "2 wrong usage, 3 a check failed, 4 a file could not be read or written, 70 a defect of "
+        "gradc, 130 interrupted.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -144,8 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_emit(commands)
     _add_inspect(commands)
     _add_grad_check(commands)
-    commands.add_parser("info", help="show versions, the target and the linker")
-    kept = commands.add_parser("cache", help="show or empty the cache of compiled functions")
+    _command_parser(commands, "info", "show versions, the target and the linker")
+    kept = _command_parser(commands, "cache", "show or empty the cache of compiled functions")
     kept.add_argument("action", choices=("info", "clean"))
     return parser
 
@@ -160,7 +165,7 @@ def _add_build(commands: Commands) -> None:
     build.add_argument("-o", "--output", required=True, metavar="LIB", help="e.g. libmodel.so")
     build.add_argument("--target", metavar="T", help="native, a CPU, or triple/cpu/features")
     _add_fast_math(build)
-    build.add_argument("--json", action="store_true", help="diagnostics as JSON")
+    build.add_argument("--json", action="store_true", help="diagnostics and files as JSON")
     build.add_argument("--time-passes", action="store_true", help="print the time of each pass")
     build.add_argument("--print-after", metavar="PASS", help="print the graph after a pass")
     build.add_argument(
@@ -203,7 +208,7 @@ def _add_emit(commands: Commands) -> None:
 
 
 def _add_inspect(commands: Commands) -> None:
-    inspect = commands.add_parser("inspect", help="show what a compiled library holds")
+    inspect = _command_parser(commands, "inspect", "show what a compiled library holds")
     inspect.add_argument("library", metavar="LIB")
     inspect.add_argument("--json", action="store_true", help="the manifest as JSON")
 
@@ -224,7 +229,7 @@ def _add_grad_check(commands: Commands) -> None:
 
 
 def _on_source(commands: Commands, name: str, meaning: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=meaning, description=meaning.capitalize() + ".")
+    command = _command_parser(commands, name, meaning)
     command.add_argument("file", metavar="FILE", help="a .grad file; - is standard input")
     command.add_argument(
         "--color",
@@ -243,6 +248,12 @@ def _on_source(commands: Commands, name: str, meaning: str) -> argparse.Argument
         help="no warnings of this code, or all",
     )
     return command
+
+
+def _command_parser(commands: Commands, name: str, meaning: str) -> argparse.ArgumentParser:
+    """A command's options are written out: an abbreviation would change its meaning one day."""
+    description = f"{meaning[0].upper()}{meaning[1:]}."
+    return commands.add_parser(name, help=meaning, description=description, allow_abbrev=False)
 
 
 class _ShowVersion(argparse.Action):

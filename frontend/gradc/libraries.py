@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from errno import EINVAL, EISDIR, ENOENT
 from inspect import cleandoc
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -94,7 +95,7 @@ def build_library(
     """
     symbols = exported_symbols(graphs)
     external = _external_files(graphs)
-    files = _files(library)
+    files = output_files(library)
     seconds: dict[str, float] = {}
     with _timed("optimize", seconds):
         optimized = {
@@ -133,7 +134,13 @@ def _folder_beside(library: Path) -> Iterator[Path]:
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(library.parent)) from None
     with folder as name:
-        yield Path(name)
+        try:
+            yield Path(name)
+        except OSError as error:
+            if error.filename is None or Path(error.filename).parent != Path(name):
+                raise
+            file = library.with_name(Path(error.filename).name)
+            raise OSError(error.errno, error.strerror, str(file)) from None
 
 
 def _external_files(functions: Mapping[str, Function]) -> tuple[str, ...]:
@@ -187,17 +194,20 @@ def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
     seconds[stage] = perf_counter() - start
 
 
-def _files(library: Path) -> tuple[Path, Path, Path]:
+def output_files(library: Path) -> tuple[Path, Path, Path]:
     """The library, its header and its manifest; OSError where they cannot be written."""
     stem = library.stem.removeprefix("lib") or library.stem
-    files = (library, library.with_name(f"{stem}.h"), library.with_name(f"{stem}.json"))
+    names = (library.name, f"{stem}.h", f"{stem}.json")
+    if not library.name or len(set(names)) < len(names):
+        raise GradcValueError(
+            f"build: {str(library)!r} is no name for a library", hint="name it like libmodel.so"
+        )
     if not library.parent.is_dir():
-        raise FileNotFoundError(f"build: there is no folder {library.parent}")
-    if len(set(files)) < len(files):
-        raise GradcValueError(f"build: {library.name} is no name for a library", hint="use .so")
+        raise FileNotFoundError(ENOENT, "there is no such folder", str(library.parent))
+    files = (library, library.with_name(names[1]), library.with_name(names[2]))
     for file in files:
         if file.is_dir():
-            raise IsADirectoryError(f"build: {file} is a folder")
+            raise IsADirectoryError(EISDIR, "is a folder", str(file))
         if file.exists() and not file.is_file():  # a device or a pipe: it must not be replaced
-            raise OSError(f"build: {file} is no regular file")
+            raise OSError(EINVAL, "is no regular file", str(file))
     return files

@@ -10,7 +10,14 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from gradc.cli import OK, UsageError
-from gradc.commands.source import choose, read_module, read_source, shown_warnings, write_text
+from gradc.commands.source import (
+    choose,
+    read_module,
+    read_source,
+    refuse_to_overwrite,
+    shown_warnings,
+    write_text,
+)
 from gradc.diagnostics import to_json
 from gradc.elaborate import ElaboratedModule
 from gradc.ir.function import Function
@@ -53,7 +60,8 @@ def build_library(options: argparse.Namespace) -> int:
             raise UsageError(f"no pass `{wanted}`; the passes are {', '.join(sorted(passes))}")
     module = read_module(options)
     if not module.exports:
-        raise UsageError(f"{options.file} exports nothing; add `export name`")
+        name = "standard input" if options.file == "-" else options.file
+        raise UsageError(f"{name} exports nothing; add `export name`")
     if options.stop_after or options.print_after or options.time_passes:
         _observe_passes(module.exports, options)
     if options.stop_after:
@@ -65,12 +73,13 @@ def build_library(options: argparse.Namespace) -> int:
 def _link(module: ElaboratedModule, options: argparse.Namespace) -> int:
     from gradc.codegen.link import LinkError
     from gradc.codegen.target import CompileError, parse_target
-    from gradc.libraries import build_library
+    from gradc.libraries import build_library, output_files
 
     try:
         target = parse_target(options.target or "native")
+        refuse_to_overwrite(options.file, output_files(Path(options.output)))
     except (ValueError, CompileError) as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error).removeprefix("build: ")) from error
     try:
         fast = tuple(module.exports) if options.fast_math else ()
         exports, texts = module.exports, module.documentation
@@ -135,6 +144,8 @@ def _dump_stages(exports: Mapping[str, Function], folder: str | None) -> None:
 
 def emit_stage(options: argparse.Namespace) -> int:
     """Print functions at a stage."""
+    if options.output:
+        refuse_to_overwrite(options.file, (options.output,))
     if options.stage == "syntax":
         module = parse_source(*read_source(options.file))
         items = [item for item in module.items if options.function in (None, item.name.text)]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradc.cli import FAILED, OK, UsageError
-from gradc.commands.source import choose, read_module, write_file
+from gradc.commands.source import choose, read_module, refuse_to_overwrite, write_file
 from gradc.driver import CompiledFunction
 from gradc.ir.function import Function, Value
 from gradc.trap import NotFinite, NotFiniteError, find_not_finite
@@ -22,6 +22,8 @@ _NOT_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 def run_function(options: argparse.Namespace) -> int:
     """Print the results as JSON, or write them to an .npz file."""
+    if options.output:
+        refuse_to_overwrite(options.file, (options.output,))
     module = read_module(options)
     (text,) = module.sources.values()
     fn = choose(module.functions, options.function)
@@ -87,7 +89,9 @@ def _arguments(fn: Function, given: list[str]) -> list[Any]:
 def _argument(name: str, parameter: Value, text: str) -> Any:
     """The array that a text stands for, in the parameter's dtype."""
     try:
-        array = np.asarray(_read(text, len(parameter.shape)))
+        found = _read(text, len(parameter.shape))
+        _check_rows(found)
+        array = np.asarray(found)
     except (ValueError, RecursionError) as error:
         reason = str(error) or "nested too deep"
         raise UsageError(f"--arg {name}: {reason}") from error
@@ -110,6 +114,17 @@ def _read(text: str, rank: int) -> Any:
         rows = np.loadtxt(file, delimiter=",", ndmin=2)
         return rows.ravel() if rank < 2 and 1 in rows.shape else rows
     raise ValueError(f"{file}: files are read from .npy and .csv")
+
+
+def _check_rows(value: Any) -> None:
+    """Raise ValueError where lists beside one another differ in length."""
+    if not isinstance(value, list):
+        return
+    lengths = {len(part) if isinstance(part, list) else -1 for part in value}
+    if len(lengths) > 1:
+        raise ValueError("the rows of an array have one length")
+    for part in value:
+        _check_rows(part)
 
 
 def _from_json(text: str) -> Any:

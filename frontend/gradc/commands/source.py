@@ -3,30 +3,55 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from gradc.cli import UsageError, show
 from gradc.codegen.whole_file import write_whole
 from gradc.codes import CODES
-from gradc.diagnostics import Diagnostic, DiagnosticError, Refused
+from gradc.diagnostics import Diagnostic, DiagnosticError, Refused, refuse
 from gradc.elaborate import ElaboratedModule, elaborate_source
 from gradc.function_table import did_you_mean
 from gradc.ir.function import Function
-from gradc.lexer import decode
+from gradc.ir.span import Span
+from gradc.lexer import MAX_SOURCE, decode
 
 STANDARD_INPUT = "<stdin>"
+MAX_BYTES = 4 * MAX_SOURCE + 3  # of a source file: its characters, and a byte order mark
 
 
 def read_source(file: str) -> tuple[str, str]:
     """The text of a source file, and its name in diagnostics; `-` is standard input."""
     name = STANDARD_INPUT if file == "-" else file
-    data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    data = _read(file)
     try:
+        if len(data) > MAX_BYTES:
+            message = f"this file is too large: a source file has at most {MAX_SOURCE} characters"
+            raise refuse("G0107", message, Span(name, 1, 1, 1, 2))
         return decode(data, name), name
     except Refused as refused:
         raise DiagnosticError((refused.diagnostic,), {}) from refused
+
+
+def _read(file: str) -> bytes:
+    """The bytes of a file, of one that is too large only as many as show that it is."""
+    if file != "-":
+        with open(file, "rb") as source:
+            return source.read(MAX_BYTES + 1)
+    if sys.stdin is None:
+        raise OSError("standard input is closed")
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+
+def refuse_to_overwrite(source: str, outputs: Iterable[str | Path]) -> None:
+    """Raise UsageError where a result would be written over the source file."""
+    for output in outputs:
+        with suppress(OSError):
+            if os.path.samefile(source, output):
+                raise UsageError(f"{output} is the source file, and would be overwritten")
 
 
 def read_module(options: argparse.Namespace) -> ElaboratedModule:
@@ -58,9 +83,9 @@ def choose(functions: Mapping[str, Function], name: str) -> Function:
     """The function called `name`; UsageError lists those there are."""
     if name in functions:
         return functions[name]
-    close = did_you_mean(name, tuple(functions))
+    close = "".join(f", {advice}" for advice in did_you_mean(name, tuple(functions)))
     have = f"there are {', '.join(functions)}" if functions else "the file declares none"
-    raise UsageError("; ".join((f"no function `{name}`", *close, have)))
+    raise UsageError(f"no function `{name}`{close} ({have})")
 
 
 def write_file(path: str, data: bytes) -> None:
