@@ -65,7 +65,10 @@ def address_in_process(symbol: str, files: tuple[str, ...]) -> int:
 
     Sources, objects and archives are made a library first. Raises LinkError, naming the symbol.
     """
-    stamps = tuple(Path(file).stat().st_mtime_ns for file in files)
+    try:
+        stamps = tuple(Path(file).stat().st_mtime_ns for file in files)
+    except OSError as error:
+        raise LinkError(f"{symbol} is in {error.filename}: {error.strerror}") from error
     for library in _loaded(files, stamps):
         try:
             function = library[symbol]

@@ -25,9 +25,10 @@ from gradc.function_table import (
     builtin,
     did_you_mean,
 )
-from gradc.ir.dims import SizeExpr
+from gradc.ir.dims import SizeExpr, product
 from gradc.ir.function import Function, Value
 from gradc.ir.span import Span, at
+from gradc.ir.transforms.batch import batch
 from gradc.ir.transforms.inline import inline
 from gradc.ir.types import DTYPES_BY_NAME, DType
 from gradc.located import located
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 MAX_EQUATIONS = 250_000  # in one function, calls inlined
 MAX_CONSTANT = 10_000_000  # entries
+ENTRYWISE = "function of numbers"  # the kind of a name whose function is applied entry by entry
 
 
 def evaluate_call(node: syntax.Call, scope: Scope) -> Evaluated:
@@ -48,7 +50,10 @@ def evaluate_call(node: syntax.Call, scope: Scope) -> Evaluated:
     if isinstance(callee, syntax.Name) and callee.text not in FORMS:
         name = callee.text
         if name in scope.functions:
-            return _call_function(_function_named(callee, scope), node, scope)
+            function = _function_named(callee, scope)
+            if scope.functions[name].kind == ENTRYWISE:
+                return _call_entrywise(function, node, scope)
+            return _call_function(function, node, scope)
         if name in DTYPES_BY_NAME:
             return _cast(DTYPES_BY_NAME[name], node, scope)
         if name in BUILTIN_NAMES:
@@ -259,6 +264,29 @@ def _call_function(function: Function, node: syntax.Call, scope: Scope) -> Evalu
     return tensors[0] if len(tensors) == 1 else tensors
 
 
+def _call_entrywise(function: Function, node: syntax.Call, scope: Scope) -> Evaluated:
+    """A function of numbers, applied to each entry of arrays that broadcast."""
+    names = function.parameter_names
+    given = _match_arguments(_shown(node), names, names, node, None)
+    arrays = [
+        Tensor(_argument(p, name, given[name].value, scope, any_rank=True))
+        for p, name in zip(function.parameters, names, strict=True)
+    ]
+    places = [given[name].value.span for name in names]
+    with located(node.span, node.function.span, places):
+        arrays = gt.broadcast_arrays(*arrays)
+    shape = arrays[0].shape
+    with at(node.span):
+        if shape:
+            count = product(shape)
+            many = batch(function, [0] * len(names), count)
+            found = inline(many, [gt.ravel(x).value for x in arrays])
+        else:
+            found = inline(function, [x.value for x in arrays])
+        results = tuple(gt.reshape(Tensor(x), shape) for x in found)
+    return results[0] if len(results) == 1 else results
+
+
 def _shown(node: syntax.Call) -> str:
     callee = node.function
     while isinstance(callee, syntax.Call):
@@ -266,7 +294,14 @@ def _shown(node: syntax.Call) -> str:
     return callee.text if isinstance(callee, syntax.Name) else "this function"
 
 
-def _argument(parameter: Value, name: str, node: syntax.Expression, scope: Scope) -> Value:
+def _argument(
+    parameter: Value,
+    name: str,
+    node: syntax.Expression,
+    scope: Scope,
+    *,
+    any_rank: bool = False,
+) -> Value:
     """An argument as a value of the parameter's type; only numbers and sizes adapt to it."""
     value = evaluate(node, scope)
     wanted = parameter.type
@@ -277,10 +312,11 @@ def _argument(parameter: Value, name: str, node: syntax.Expression, scope: Scope
             with at(node.span):
                 return gt.asarray(value, wanted.dtype).value
     array = as_array(value, node.span)
-    if array.dtype == wanted.dtype and array.ndim == len(wanted.shape):
+    fits = any_rank or array.ndim == len(wanted.shape)
+    if array.dtype == wanted.dtype and fits:
         return array.value
     advice: tuple[str, ...] = ()
-    if array.ndim == len(wanted.shape):
+    if fits:
         advice = (f"cast it: `{wanted.dtype}({scope.source(node.span) or 'x'})`",)
     raise refuse(
         "G0406",

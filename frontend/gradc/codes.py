@@ -48,6 +48,7 @@ CODES = (
     ("G0502", "a `wrt` that is no parameter"),
     ("G0503", "a derivative that cannot be formed"),
     ("G0601", "an exported name that C cannot use"),
+    ("G0602", "a C function, or the file it is in, that cannot be used"),
     ("G0701", "a value that is bound and never used"),
     ("G0702", "a parameter that is never used"),
     ("G0703", "a constant that is never used"),

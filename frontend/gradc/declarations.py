@@ -51,7 +51,8 @@ def declare(module: syntax.Module, errors: list[Diagnostic]) -> Declared:
             continue
         if name in _RESERVED:
             message = f"`{name}` is {_RESERVED[name]} of the language"
-            help = ("choose another name",)
+            is_external = isinstance(item, syntax.FunctionItem) and item.origin is not None
+            help = (f"choose another name{_SYMBOL.format(name) if is_external else ''}",)
             errors.append(Diagnostic("G0307", message, Label(item.name.span), help=help))
         if isinstance(item, syntax.Const):
             values[name] = item
@@ -89,6 +90,7 @@ def _rules(
     return found
 
 
+_SYMBOL = ', and say what C calls it: `symbol "{}"`'
 _RESERVED = (
     dict.fromkeys(CONSTANTS, "a constant")
     | dict.fromkeys(BUILTIN_NAMES, "a function")

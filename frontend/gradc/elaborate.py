@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gradc import syntax
-from gradc.calls import evaluate_call, evaluate_function
-from gradc.codegen.c_names import exported_symbols
+from gradc.calls import ENTRYWISE, evaluate_call, evaluate_function
+from gradc.codegen.c_names import exported_symbols, function_symbols
 from gradc.declarations import Declared, declare, dependency_order
 from gradc.diagnostics import (
     Diagnostic,
@@ -82,7 +82,7 @@ def _elaborate_item(
     scope.equations = 0
     try:
         if isinstance(item, syntax.FunctionItem):
-            value = elaborate_function(item, scope, errors)
+            value = _elaborate_function(item, scope, errors)
             rules = declared.rules.get(item.name.text, ())
             if rules and isinstance(value, Function):
                 value = with_rules(value, rules, scope, errors)
@@ -98,12 +98,31 @@ def _elaborate_item(
     _bind(item, value, scope)
 
 
+def _elaborate_function(
+    item: syntax.FunctionItem, scope: Scope, errors: list[Diagnostic]
+) -> Evaluated | Function | Poison:
+    if item.origin is None:
+        return elaborate_function(item, scope, errors)
+    from gradc.elaborate_external import elaborate_external
+
+    return elaborate_external(item, item.origin, scope, errors)
+
+
 def _bind(item: syntax.Item, value: Evaluated | Function | Poison, scope: Scope) -> None:
     name = item.name
     if isinstance(item, syntax.Const):
         scope.values[name.text] = Binding(value, name.span, "constant")
     else:
-        scope.functions[name.text] = Binding(value, name.span, "function")
+        kind = ENTRYWISE if _is_entrywise(item) else "function"
+        scope.functions[name.text] = Binding(value, name.span, kind)
+
+
+def _is_entrywise(item: syntax.Item) -> bool:
+    """Whether an item declares a C function of numbers, which is applied entry by entry."""
+    if not isinstance(item, syntax.FunctionItem) or item.origin is None:
+        return False
+    types = [p.type for p in item.head.parameters] + [r.type for r in item.head.results or ()]
+    return bool(item.head.parameters) and not any(type.dims for type in types)
 
 
 def _exports(module: syntax.Module, scope: Scope, errors: list[Diagnostic]) -> dict[str, Function]:
@@ -114,6 +133,8 @@ def _exports(module: syntax.Module, scope: Scope, errors: list[Diagnostic]) -> d
         try:
             made = evaluate_function(item.name, scope)
             _check_symbols(item.name, exports)
+            if any(isinstance(i, syntax.FunctionItem) and i.origin for i in module.items):
+                _check_external_symbols(item.name, made)
             exports[item.name.text] = made
         except Refused as refused:
             errors.append(refused.diagnostic)
@@ -130,6 +151,21 @@ def _check_symbols(name: syntax.Name, exports: Mapping[str, Function]) -> None:
         message = str(error).partition("; ")[0]
         advice = "export it under another name: `export other_name = ...`"
         raise refuse("G0601", message, name.span, help=(advice,)) from error
+
+
+def _check_external_symbols(name: syntax.Name, made: Function) -> None:
+    """The C functions that an exported one calls become symbols of the same library."""
+    from gradc.ir.ops.external import external_calls, external_symbols
+
+    try:
+        symbols = external_symbols(external_calls(made))
+    except ValueError as error:
+        raise refuse("G0602", str(error), name.span) from error
+    taken = symbols.keys() & set(function_symbols(name.text))
+    if taken:
+        message = f"`{min(taken)}` is the symbol of a C function that is called"
+        advice = f"export it under another name: `export c_{name.text} = {name.text}`"
+        raise refuse("G0601", message, name.span, help=(advice,))
 
 
 def _elaborated(

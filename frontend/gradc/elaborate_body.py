@@ -45,18 +45,18 @@ def elaborate_function(
     parameters = bind_parameters(item.head, scope, errors)
     results: list[Value] = []
     with collected(errors, item.head.span):
-        declared = _declared_results(item.head, scope)
+        declared = declared_results(item.head, scope)
         value, place = run_body(item, scope, errors)
         results = _results(value, place, item, declared, scope)
     if len(errors) > count or not results:
         return POISON
     with collected(errors, item.head.span):
-        names = _result_names(item.head, scope)
+        names = result_names(item.head, scope)
         return function(item.name.text, parameters, results, result_names=names)
     return POISON
 
 
-def _result_names(head: syntax.Head, scope: Scope) -> list[str]:
+def result_names(head: syntax.Head, scope: Scope) -> list[str]:
     """Declared names, `result<i>` for results without one; none where no result has one."""
     declared = [r.name.text if r.name else "" for r in head.results or ()]
     if not any(declared):
@@ -167,7 +167,7 @@ class _Declared:
     places: tuple[Span, ...]
 
 
-def _declared_results(head: syntax.Head, scope: Scope) -> _Declared | None:
+def declared_results(head: syntax.Head, scope: Scope) -> _Declared | None:
     if head.results is None:
         return None
     seen: dict[str, Span] = {}

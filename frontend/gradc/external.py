@@ -118,14 +118,31 @@ def c_function(
     libm or libc. With `status` it returns an int32_t, and any but 0 makes the call fail. With
     `by_value` it returns its one result, a scalar.
     """
-    files = _files(symbol, source, object, library)
-    declared, results = _declared(name or symbol, inputs, output)
+    files = [file for file in (source, object, library) if file is not None]
+    return declare_external(
+        symbol, inputs, output, files, status=status, by_value=by_value, name=name or symbol
+    )
+
+
+def declare_external(
+    symbol: str,
+    inputs: Sequence[Type],
+    output: Type | Sequence[Type],
+    files: Sequence[File],
+    *,
+    status: bool,
+    by_value: bool,
+    name: str,
+) -> ExternalFunction:
+    """A C function that is in one of the files, each a source, an object or a library."""
+    paths = _files(symbol, files)
+    declared, results = _declared(name, inputs, output)
     if by_value and (status or len(results) != 1 or results[0].shape):
         raise GradcValueError(
             f"{symbol}: by value a function returns one scalar, and no status",
             hint="leave out by_value: results are then written to addresses",
         )
-    code = ExternalCode(name or symbol, files, lambda: address_in_process(symbol, files), None, {})
+    code = ExternalCode(name, paths, lambda: address_in_process(symbol, paths), None, {})
     returns = "value" if by_value else "status" if status else "nothing"
     return ExternalFunction(code.name, symbol, declared, results, returns, external_op(code))
 
@@ -144,7 +161,7 @@ def c_scalar_function(
 
     Without a file it is one of libm's: `c_scalar_function("lgamma")`.
     """
-    files = _files(symbol, source, object, library)
+    files = _files(symbol, [file for file in (source, object, library) if file is not None])
     declared, results = _declared(name or symbol, [dtype] * arguments, dtype)
     code = ExternalCode(name or symbol, files, lambda: address_in_process(symbol, files), None, {})
     return ExternalFunction(code.name, symbol, declared, results, "value", external_op(code), True)
@@ -285,10 +302,10 @@ def _type(name: str, given: Any) -> ArrayType:
     raise GradcTypeError(f"{name}: a type is written f64, or f64['n', 3], not {given!r}")
 
 
-def _files(symbol: str, *given: File | None) -> tuple[str, ...]:
+def _files(symbol: str, given: Sequence[File]) -> tuple[str, ...]:
     if not _IDENTIFIER.fullmatch(symbol):
         raise GradcValueError(f"{symbol!r} is no name of a C function")
-    files = [Path(file).resolve() for file in given if file is not None]
+    files = [Path(file).resolve() for file in given]
     for file in files:
         if not file.is_file():
             raise GradcValueError(f"{symbol}: there is no file {file}")

@@ -115,22 +115,31 @@ def tokenize(text: str, file: str) -> tuple[list[Token], list[Diagnostic]]:
         state.tokens.append(state.make(ERROR, len(state.text), len(state.text)))
     while state.tokens and state.tokens[-1].type == "SEP":
         state.tokens.pop()
-    if "derivative" in state.text:
-        _mark_rules(state.tokens)
+    if "derivative" in state.text or "extern" in state.text:
+        _mark_words(state.tokens)
     return state.tokens, state.errors
 
 
-def _mark_rules(tokens: list[Token]) -> None:
-    """Say where a derivative rule begins: at the name `derivative` before the name `of`."""
+def _mark_words(tokens: list[Token]) -> None:
+    """Say where a declaration begins with a word that elsewhere is a name.
+
+    A derivative rule: `derivative` before the name `of`; a C function: `extern` before `fn`.
+    """
     for i, (token, following) in enumerate(pairwise(tokens)):
         if token.text == "derivative" and following.text == "of" and following.type == "NAME":
             tokens[i] = replace(token, type="DERIVATIVE")
+        elif token.text == "extern" and following.type == "FN":
+            tokens[i] = replace(token, type="EXTERN")
 
 
 def _scan(state: _State) -> Iterator[Token]:
     text, position = state.text, 0
     while position < len(text):
         match = _TOKEN.match(text, position)
+        if match is None and text[position] == '"' and _names_a_text(state.tokens):
+            start, position = position, _text_end(state, position)
+            yield state.make("TEXT", start, position)
+            continue
         if match is None:
             start, position = position, _skip_strange(state, position)
             yield state.make(ERROR, start, position)
@@ -151,6 +160,25 @@ def _scan(state: _State) -> Iterator[Token]:
                 yield state.make(ERROR, stop, position)
         else:
             yield from _symbol(state, start, position)
+
+
+def _names_a_text(tokens: list[Token]) -> bool:
+    """Whether text in quotes may stand here: behind `from` and `symbol` of an `extern fn`."""
+    return bool(tokens) and tokens[-1].type == "NAME" and tokens[-1].text in ("from", "symbol")
+
+
+def _text_end(state: _State, start: int) -> int:
+    """Where a text in quotes ends; it holds what can be read, on one line."""
+    end = state.text.find("\n", start)
+    line = state.text[start : len(state.text) if end < 0 else end]
+    closing = line.find('"', 1)
+    if closing < 0:
+        raise refuse("G0106", 'this `"` is never closed', state.span(start, start + 1))
+    strange = next((c for c in line[1:closing] if not c.isprintable() or _BIDI.match(c)), None)
+    if strange is not None or closing > MAX_LITERAL:
+        what = f"the character {_describe(strange)}" if strange else f"{closing - 1} characters"
+        raise refuse("G0104", f"a text does not hold {what}", state.span(start, start + closing))
+    return start + closing + 1
 
 
 def _separator(state: _State, start: int) -> Iterator[Token]:

@@ -213,13 +213,34 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """Text in quotes: a file's path, a symbol."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a C function is: `from "file" ... symbol "name" status`, in any order."""
+
+    files: tuple[Text, ...] = ()
+    symbol: Text | None = None
+    status: Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionItem:
-    """`fn name(...) -> ... { statements }`, with the comment lines that stand right above it."""
+    """`fn name(...) -> ... { statements }`, with the comment lines that stand right above it.
+
+    `extern fn name(...) -> ...` has an `origin` and no body.
+    """
 
     span: Span
     head: Head
     body: tuple[Statement, ...]
     documentation: str = ""
+    origin: Origin | None = None
 
     @property
     def name(self) -> Name:

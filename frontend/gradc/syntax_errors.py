@@ -10,6 +10,7 @@ from gradc.lexer import KEYWORDS, SYMBOLS, Token
 _SHOWN = (
     {type: f"`{symbol}`" for symbol, type in SYMBOLS.items()}
     | {keyword.upper(): f"`{keyword}`" for keyword in KEYWORDS}
+    | {"TEXT": "text in quotes", "EXTERN": "`extern`"}
     | {"NAME": "a name", "NUMBER": "a number", "SEP": "a line end", "$END": "the end"}
 )
 _EXPRESSION = frozenset(("NAME", "NUMBER", "LPAR", "LSQB"))
@@ -20,6 +21,7 @@ _BINARY = frozenset(
         *("EQ", "NE", "LE", "LT", "GE", "GT", "AND", "OR"),
     )
 )
+_EXTERNAL = 'a C function is declared without a body: `extern fn f(x: f64) -> f64 from "file.c"`'
 _FROM_ELSEWHERE = {
     "def": "a function starts with `fn`",
     "func": "a function starts with `fn`",
@@ -33,6 +35,7 @@ _FROM_ELSEWHERE = {
     "from": "a module is one file",
     "lambda": "give the function a name: `fn name(x: f64) -> f64 { ... }`",
     "elif": "write `else if`",
+    "extern": _EXTERNAL,
 }
 
 
@@ -46,7 +49,8 @@ def explain(
         token = _end(previous)
     span = token.span
     message = f"expected {_list_expected(expected, start)}, found {_found(token, start)}"
-    advice = _advice(token, previous, expected, piece[:index])
+    is_external = bool(piece) and piece[0].type == "EXTERN"
+    advice = _EXTERNAL if is_external else _advice(token, previous, expected, piece[:index])
     return Diagnostic("G0108", message, Label(span), help=(advice,) if advice else ())
 
 
@@ -67,7 +71,7 @@ def _found(token: Token, start: str) -> str:
 
 
 def _list_expected(expected: Collection[str], start: str) -> str:
-    rest = set(expected) - {"DERIVATIVE"}  # a name, as far as it is not followed by `of`
+    rest = set(expected) - {"DERIVATIVE", "EXTERN"}  # names, as far as `of`, `fn` do not follow
     words = []
     if rest >= _EXPRESSION:
         rest -= _EXPRESSION | _PREFIXES

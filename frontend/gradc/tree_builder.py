@@ -34,6 +34,34 @@ class TreeBuilder:
         span = _span((parts[0], last))
         return syntax.Head(span, _name(parts[1]), parameters, results, is_tuple)
 
+    def external(self, parts: Sequence[Any]) -> syntax.FunctionItem:
+        files: list[syntax.Text] = []
+        found: dict[str, Any] = {}
+        for word, text in parts[2:]:
+            _check_word(word, ("from", "symbol", "status"), _EXTERNAL)
+            wants_text = word.text != "status"
+            if wants_text != (text is not None):
+                wrong = (
+                    f"`{word.text}` is followed by text in quotes"
+                    if wants_text
+                    else ("nothing follows `status`")
+                )
+                raise refuse("G0108", wrong, word.span, help=(_EXTERNAL,))
+            if word.text == "from":
+                files.append(text)
+            elif word.text in found:
+                raise refuse("G0108", f"`{word.text}` stands twice", word.span)
+            else:
+                found[word.text] = text or _name(word)
+        last = parts[-1][1] or parts[-1][0] if len(parts) > 2 else parts[1]
+        origin = syntax.Origin(tuple(files), found.get("symbol"), found.get("status"))
+        return syntax.FunctionItem(_span((parts[0], last)), parts[1], (), "", origin)
+
+    def clause(self, parts: Sequence[Any]) -> tuple[Token, syntax.Text | None]:
+        given = parts[1] if len(parts) == 2 else None
+        text = syntax.Text(given.span, given.text[1:-1]) if given else None
+        return parts[0], text
+
     def body(self, parts: Sequence[Any]) -> tuple[syntax.Statement, ...]:
         return _without_tokens(parts)
 
@@ -219,8 +247,12 @@ def _until(parts: Iterator[Any], end: str) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _check_word(token: Token, words: Sequence[str]) -> None:
-    """Raise Refused unless the token is one of the words that stand here in a rule."""
+_RULE = "a rule is written `derivative of f(x) -> y by pullback(c) { ... }`"
+_EXTERNAL = 'a C function is declared `extern fn name(x: f64[n]) -> f64[n] from "file.c"`'
+
+
+def _check_word(token: Token, words: Sequence[str], advice: str = _RULE) -> None:
+    """Raise Refused unless the token is one of the words that stand here."""
     if token.text in words:
         return
     expected = " or ".join(f"`{word}`" for word in words)
@@ -228,7 +260,7 @@ def _check_word(token: Token, words: Sequence[str]) -> None:
         "G0108",
         f"expected {expected}, found `{token.text}`",
         token.span,
-        help=("a rule is written `derivative of f(x) -> y by pullback(c) { ... }`",),
+        help=(advice,),
     )
 
 

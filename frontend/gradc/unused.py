@@ -15,7 +15,7 @@ def unused_in(item: syntax.FunctionItem | syntax.Rule) -> Iterator[Diagnostic]:
     function, whatever it reads of them.
     """
     read = _read_by(statement.value for statement in item.body)
-    if isinstance(item, syntax.FunctionItem):
+    if isinstance(item, syntax.FunctionItem) and item.origin is None:
         for parameter in item.head.parameters:
             if not read & {parameter.name.text, *_read_by(parameter.type.dims)}:
                 yield from _unused(parameter.name, "G0702", "the parameter", "remove it")

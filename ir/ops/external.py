@@ -113,7 +113,8 @@ def external_op(code: ExternalCode) -> Op:
     def no_derivative() -> Null:
         return Null(
             f"the external function {code.name} has no derivative; give it one with "
-            "gradc.custom.Op(name, value, pullback=...)"
+            "gradc.custom.Op(name, value, pullback=...), in a .grad file with "
+            f"`derivative of {code.name}(...) by pullback(...) {{ ... }}`"
         )
 
     def jvp(primals: Any, result: Any, tangents: Any, **attrs: Any) -> Any:
