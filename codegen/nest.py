@@ -1,17 +1,16 @@
-"""A loop nest: which loops are vectors, and where reductions end."""
+"""Write the loops of a nest, and end its reductions where they are complete."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import product as every
 from typing import TypeAlias
 
+from gradc.codegen.loop_plan import Loop, flat_loop, lanes_of, plan_loops
 from gradc.codegen.reader import Reader
-from gradc.codegen.rows import in_layout
-from gradc.codegen.steps import INSIDE, Axes, Nest, Root
-from gradc.ir.dims import Dim, is_static, product
+from gradc.codegen.steps import Nest, Root
+from gradc.ir.dims import is_static
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Fill, Ref
@@ -21,21 +20,11 @@ Point: TypeAlias = "tuple[tuple[int, int], ...]"  # unrolled axes of a result, e
 Partial: TypeAlias = "tuple[Root, Point]"
 
 
-@dataclass(frozen=True, slots=True)
-class _Loop:
-    """One loop over an axis of the space (all axes, for a flat loop over contiguous data)."""
-
-    axes: tuple[int, ...]
-    extent: Dim
-    lanes: int = 1
-    copies: int = 1
-
-
 def lower_nest(reader: Reader, nest: Nest, vector_bits: int) -> None:
     """Write the loops of a nest."""
     clear(reader, accumulated(nest))
     lanes = lanes_of(nest, vector_bits)
-    flat = _flat_loop(nest, lanes)
+    flat = flat_loop(nest, lanes)
     if flat is not None and _reads_flat(reader, nest, flat):
         loops = [flat]
     else:
@@ -62,116 +51,11 @@ def store_rest(reader: Reader, partials: Mapping[Partial, Ref]) -> None:
         k.store(reader.buffers[root.value], index.flat, partial)
 
 
-def lanes_of(nest: Nest, vector_bits: int) -> int:
-    """As many lanes as the widest element that is touched allows."""
-    return max(1, vector_bits // (8 * nest.widest))
-
-
-def _flat_loop(nest: Nest, lanes: int) -> _Loop | None:
-    """One loop over the whole space, if no root tells its axes apart."""
-    axes = tuple(range(len(nest.space)))
-    natural = list(nest.order) == sorted(nest.order) and all(
-        all(r == axes for r in root.reads) and root.reduced in ((), axes) for root in nest.roots
-    )
-    if len(axes) < 2 or not natural:
-        return None
-    extent = product(nest.space)
-    return _Loop(axes, extent, _fit(lanes, extent), _copies(nest))
-
-
-def _reads_flat(reader: Reader, nest: Nest, loop: _Loop) -> bool:
+def _reads_flat(reader: Reader, nest: Nest, loop: Loop) -> bool:
     """Whether a flat loop never has to divide its position into coordinates: tried, not guessed."""
     trial = reader.with_builder(LoopBuilder())
     write_nest(trial, nest, [loop])
     return not trial.k.divided
-
-
-def plan_loops(nest: Nest, lanes: int, columns: Collection[Value] = frozenset()) -> list[_Loop]:
-    """The loops over the axes that are not unrolled, and which of them is the vector.
-
-    `columns` are stored with their first axis last, see `RowGroup`.
-    """
-    long = [a for a in nest.order if not _is_short(nest.space[a], lanes)]
-    vector = min(
-        reversed(long), key=lambda axis: _cost_of_vector(nest, axis, lanes, columns), default=None
-    )
-    if vector is None and nest.order:
-        vector = nest.order[-1]
-    innermost = bool(nest.order) and vector == nest.order[-1]
-    copies = _copies(nest) if innermost else 1
-    shared = innermost and _shares_over_rows(nest)
-    loops = []
-    for position, axis in enumerate(nest.order):
-        extent = nest.space[axis]
-        if axis == vector:
-            loops.append(_Loop((axis,), extent, _fit(lanes, extent), 1 if shared else copies))
-        else:
-            before_vector = position + 2 == len(nest.order)
-            loops.append(_Loop((axis,), extent, 1, 4 if shared and before_vector else 1))
-    return loops
-
-
-def _cost_of_vector(nest: Nest, axis: int, lanes: int, columns: Collection[Value]) -> float:
-    """About the instructions a point takes if `axis` is the vector.
-
-    Neighbours in memory are one load; entries that lie apart are gathered; what does not vary in
-    the innermost loop is loaded outside it. A sum over the vector inside which other axes are
-    looped over is taken across the lanes each time. Beside a short vector much of the work is that
-    of its row alone, which is scalar.
-    """
-    inner, extent = nest.order[-1], nest.space[axis]
-    beside_short = isinstance(extent, int) and extent <= 2 * lanes
-    total = nest.size * (2.0 if beside_short else 1.0)
-    for value, along in nest.reads:
-        axes = in_layout(along, value in columns)
-        load = 0.5 if axis not in axes else 1.0 if axes[-1] == axis else 8.0
-        load *= _entries(value, along)
-        total += load if inner in axes or None in axes else 0.1 * load
-    for root in nest.roots:
-        if axis in root.placement:
-            placement = in_layout(root.placement, root.value in columns)
-            store = 1.0 if placement[-1] == axis else 8.0
-            total += store if inner in root.placement else 0.1 * store
-        elif any(a in root.placement for a in nest.order[nest.order.index(axis) + 1 :]):
-            total += 10.0
-    if not isinstance(extent, int):
-        return total
-    return total * (-(-extent // lanes) * lanes) / extent
-
-
-def _entries(value: Value, along: Axes) -> int:
-    """How many entries of a value are read at each point."""
-    count = product(d for d, a in zip(value.shape, along, strict=True) if a == INSIDE)
-    assert isinstance(count, int)
-    return count
-
-
-def _is_short(extent: Dim, lanes: int) -> bool:
-    return isinstance(extent, int) and extent <= lanes // 2
-
-
-def _fit(lanes: int, extent: Dim) -> int:
-    """No more lanes than the next power of two above a known extent."""
-    while isinstance(extent, int) and lanes > 1 and lanes // 2 >= extent:
-        lanes //= 2
-    return lanes
-
-
-def _copies(nest: Nest) -> int:
-    """Vectors side by side: enough to hide latency, few enough for the registers."""
-    cost = nest.cost * nest.points
-    if cost <= 8:
-        return 4
-    return 2 if cost <= 16 else 1
-
-
-def _shares_over_rows(nest: Nest) -> bool:
-    """Whether rows share loads: a product with a vector, a sum of rows."""
-    return (
-        len(nest.order) > 1
-        and nest.size * nest.points <= 40
-        and all(root.kind == "add" and len(root.operands) == 2 for root in nest.roots)
-    )
 
 
 def _accumulates_in_memory(root: Root, order: tuple[int, ...]) -> bool:
@@ -182,7 +66,7 @@ def _accumulates_in_memory(root: Root, order: tuple[int, ...]) -> bool:
 
 
 def write_nest(
-    reader: Reader, nest: Nest, loops: list[_Loop], rows: tuple[Ref, Ref] | None = None
+    reader: Reader, nest: Nest, loops: list[Loop], rows: tuple[Ref, Ref] | None = None
 ) -> dict[Partial, Ref]:
     """Write the loops, outermost first; each root's partial result leaves them from the inside.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 from gradc.codegen.reader import Reader
-from gradc.codegen.rows import in_layout
+from gradc.codegen.steps import in_layout
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loops import Buffer, MatMul, Ref

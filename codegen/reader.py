@@ -30,13 +30,14 @@ class Block:
 
     `columns` are those with the rows as their last axis. `start` is the first row, `rows` maps a
     row's coordinate to its number in the block; `written` values change from block to block, so
-    that loads of them stay where they stand.
+    that loads of them stay where they stand. `tiles` are copies of the block's rows by columns.
     """
 
     start: Ref
     local: frozenset[Value]
     columns: frozenset[Value]
     written: frozenset[Value]
+    tiles: Mapping[Value, Buffer] = field(default_factory=dict)
     rows: dict[Ref, Ref] = field(default_factory=dict)
 
 
@@ -112,9 +113,15 @@ class Reader:
     def place(self, value: Value, index: Index) -> tuple[Buffer, Ref]:
         """The buffer of a stored value and the flat position of an index in it."""
         buffer = self.buffers[value]
-        if self.block is None or not self.is_local(value):
+        if self.block is None:
             return buffer, index.flat
         k, coordinates = self.k, index.__dict__.get("coordinates")
+        if value in self.block.tiles and coordinates and coordinates[0] in self.block.rows:
+            buffer = self.block.tiles[value]
+            number = self.block.rows[coordinates[0]]
+            return buffer, Index(k, buffer.type.shape, (*coordinates[1:], number)).flat
+        if not self.is_local(value):
+            return buffer, index.flat
         if self.is_by_columns(value):
             row, *rest = index.coordinates
             number = self.block.rows.get(row) or k.sub(row, self.block.start)
@@ -162,8 +169,18 @@ class Reader:
         if self.elements is not None and value in self.elements.of:
             return self.elements.find(self.k, value, index)
         buffer, flat = self.place(value, index)
-        changing = self.block is not None and value in self.block.written
-        return self.k.load(buffer, flat, stable=not changing)
+        return self.k.load(buffer, flat, stable=not self._changes(value, flat))
+
+    def _changes(self, value: Value, position: Ref) -> bool:
+        """Whether what is at a position may have been written since the kernel began.
+
+        What depends on the row is written in one step and read in others: it may be loaded
+        wherever the row is known.
+        """
+        block = self.block
+        if block is None or position.depth > block.start.depth:
+            return False
+        return value in block.written or value in block.tiles
 
     def _place(self, index: Index) -> Ref | tuple[Ref, ...]:
         """What tells an index from others: its coordinates if they are there, or cost nothing."""

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from gradc.codegen.nest import (
-    Partial,
-    accumulated,
-    clear,
-    lanes_of,
-    plan_loops,
-    store_rest,
-    write_nest,
-)
+from gradc.codegen.loop_plan import lanes_of, plan_loops
+from gradc.codegen.nest import Partial, accumulated, clear, store_rest, write_nest
 from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader
 from gradc.codegen.rows import RowGroup
 from gradc.codegen.scatter import copy_base, scatter_updates
 from gradc.codegen.steps import Nest, ProductStep, ScatterStep, Step, row_label, written
+from gradc.ir.dims import product
 from gradc.ir.function import Value
-from gradc.ir.loops import Ref
+from gradc.ir.loops import Buffer, Ref
 
 
 def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
@@ -28,16 +22,38 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
             copy_base(reader, step.equation, vector_bits)
         clear(reader, [value for value in _added_to(step) if value not in group.local])
     changing = frozenset(value for step in group.steps for value in written(step))
+    by_columns = group.columns | group.tiles
     sums: dict[Partial, Ref] = {}
     with k.loop(k.size(group.extent), step=group.block) as start:
         count = k.binary("min", k.index(group.block), k.sub(k.size(group.extent), start))
-        reader.block = Block(start, group.local, group.columns, changing)
+        tiles = {
+            value: Buffer(f"tile{number}", group.block_type(value), "scratch")
+            for number, value in enumerate(
+                sorted(group.tiles, key=lambda value: reader.buffers[value].name)
+            )
+        }
+        reader.block = Block(start, group.local, group.columns, changing, tiles)
+        for value, tile in tiles.items():
+            _copy_tile(reader, value, tile, (start, count), vector_bits)
         for step in group.steps:
             clear(reader, [value for value in _added_to(step) if value in group.local])
-            partials = _write_step(reader, step, (start, count), group.columns, vector_bits)
+            partials = _write_step(reader, step, (start, count), by_columns, vector_bits)
             for (root, point), partial in partials.items():
                 sums[root, point] = k.reduce(str(root.kind), partial)
     store_rest(reader, sums)
+
+
+def _copy_tile(
+    reader: Reader, value: Value, tile: Buffer, rows: tuple[Ref, Ref], vector_bits: int
+) -> None:
+    """Copy a block of rows to where the rows are the last axis."""
+    k, (start, count) = reader.k, rows
+    width, block = k.size(product(value.shape[1:])), k.size(tile.type.shape[-1])
+    with k.loop(count, lanes=max(1, vector_bits // (8 * value.dtype.itemsize))) as row:
+        first = k.mul(k.add(start, row), width)
+        with k.loop(width) as entry:
+            loaded = k.load(reader.buffers[value], k.add(first, entry))
+            k.store(tile, k.add(k.mul(entry, block), row), loaded)
 
 
 def _write_step(
@@ -49,7 +65,7 @@ def _write_step(
 ) -> dict[Partial, Ref]:
     """Write a step over the rows of a block; what is left to be summed over the blocks returns."""
     if isinstance(step, Nest):
-        loops = plan_loops(step, lanes_of(step, vector_bits), columns)
+        loops = plan_loops(step, lanes_of(step, vector_bits), columns, in_block=True)
         return write_nest(reader, step, loops, rows)
     if isinstance(step, ScatterStep):
         scatter_updates(reader, step.equation, vector_bits, rows)

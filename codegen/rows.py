@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from gradc.codegen.choices import Choices
+from gradc.codegen.loop_plan import cost_in_block, lanes_of
+from gradc.codegen.schedule import nest_of, root_of
 from gradc.codegen.steps import (
     Nest,
     ProductStep,
@@ -22,22 +24,25 @@ from gradc.codegen.steps import (
     ScatterStep,
     Schedule,
     Step,
+    free_sides,
+    in_layout,
     inlined_reads,
     reads,
     row_label,
     written,
 )
-from gradc.codegen.straight import Straight, can_write, is_short
+from gradc.codegen.straight import Straight, can_write, is_short, rows_in_front
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Equation, Value
 from gradc.ir.types import ArrayType
 
 _BLOCK_BYTES = 32 * 1024
+_BLOCK_BYTES_BY_COLUMNS = 1024 * 1024
+_SHORT_SIDE = 16  # rows and columns of a product that loops do well
+_WIDEST_TILE = 64  # entries of a row
+_COPIED = 8.0  # instructions
 _WIDEST_COLUMNS = 32  # entries of a row: longer ones are vectors of their own
 _SHORTEST = 128  # fewer rows than this are not worth a loop over blocks
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,8 +50,8 @@ class RowGroup:
     """Steps over the same rows, run `block` rows at a time.
 
     `local` values are read by steps of the group only, so they need memory for one block. Those of
-    them in `columns` have short rows: they are stored with the rows as the last axis, so that
-    vectors over the rows lie in one piece.
+    them in `columns` are stored with the rows as the last axis, so that vectors over the rows lie
+    in one piece. `tiles` are stored elsewhere row by row: a block of them is copied in that layout.
     """
 
     steps: tuple[Step, ...]
@@ -54,17 +59,13 @@ class RowGroup:
     block: int
     local: frozenset[Value]
     columns: frozenset[Value]
+    tiles: frozenset[Value]
 
     def block_type(self, value: Value) -> ArrayType:
         """The type of a local value's buffer."""
         return value.type.with_shape(
-            in_layout((self.block, *value.shape[1:]), value in self.columns)
+            in_layout((self.block, *value.shape[1:]), value in self.columns or value in self.tiles)
         )
-
-
-def in_layout(axes: tuple[T, ...], by_columns: bool) -> tuple[T, ...]:
-    """What belongs to each axis of a value, in the order of its buffer."""
-    return (*axes[1:], *axes[:1]) if by_columns else axes
 
 
 Scheduled: TypeAlias = "Step | RowGroup | Straight"
@@ -138,7 +139,7 @@ def _joined(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup |
         straight = Straight(small, _rows(steps[0]), known.kept(members))
         if can_write(straight, known.stored):
             return straight
-    return _group(known, members, choices.block) if _saves_memory(known, steps) else None
+    return _group(known, members, choices) if _saves_memory(known, steps) else None
 
 
 def _without_loops(
@@ -212,7 +213,9 @@ def _rows(step: Step) -> Dim | None:
     if isinstance(step, ProductStep):
         label = row_label(step.equation)
         operands = _operands(step.equation)
-        if label is None or not all(_is_small(v, label in labels) for v, labels in operands):
+        apart = {label, *_batch_labels(step.equation)}
+        small = all(_is_small(value, labels, apart) for value, labels in operands)
+        if label is None or not (small or _is_short_product(step.equation)):
             return None
         return _if_long(next(v.shape[0] for v, labels in operands if label in labels))
     if isinstance(step, ScatterStep):
@@ -226,13 +229,33 @@ def _rows(step: Step) -> Dim | None:
     return _if_long(step.space[0])
 
 
-def _is_small(value: Value, has_rows: bool) -> bool:
-    """Whether an operand of a product (a row of it) stays in the first cache for all blocks.
+def _is_short_product(equation: Equation) -> bool:
+    """Whether a product that is summed over the rows gives so few entries that loops do it well."""
+    sides = [product(side) for side in free_sides(equation)]
+    summed = row_label(equation) not in equation.attrs["out"]
+    return summed and all(isinstance(side, int) and side <= _SHORT_SIDE for side in sides)
 
-    A large one would be packed again for every block.
+
+def _in_loops(step: Step, stored: Collection[Value]) -> Step:
+    """A product as loops, where they do it well."""
+    if isinstance(step, ProductStep) and _is_short_product(step.equation):
+        return nest_of(rows_in_front(root_of(step.equation), step.equation), stored)
+    return step
+
+
+def _is_small(value: Value, labels: Sequence[int], apart: Collection[int | None]) -> bool:
+    """Whether an operand of one product of one row stays in the first cache for all blocks.
+
+    A large one would be packed again for every block. `apart`: the labels of rows and products.
     """
-    size = product(value.shape[1:] if has_rows else value.shape)
+    own = [d for label, d in zip(labels, value.shape, strict=True) if label not in apart]
+    size = product(own)
     return isinstance(size, int) and size * value.dtype.itemsize <= _BLOCK_BYTES
+
+
+def _batch_labels(equation: Equation) -> set[int]:
+    lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
+    return {label for label in out if label in lhs and label in rhs}
 
 
 def _if_long(extent: Dim) -> Dim | None:
@@ -291,8 +314,8 @@ def _saves_memory(known: _Cut, steps: Sequence[Step]) -> bool:
     return False
 
 
-def _group(known: _Cut, members: Sequence[int], block: int | None) -> RowGroup:
-    steps = tuple(known.steps[number] for number in members)
+def _group(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup:
+    steps = tuple(_in_loops(known.steps[number], known.stored) for number in members)
     kept = known.kept(members)
     rowwise = {value: rows for step in steps for value, rows in _keeps_rows(step).items()}
     local = frozenset(v for v, has_rows in rowwise.items() if has_rows and v not in kept)
@@ -302,27 +325,69 @@ def _group(known: _Cut, members: Sequence[int], block: int | None) -> RowGroup:
         for value, axes in _row_reads(step, known.stored)
         if axes and axes[0] == 0
     }
-    row_bytes = max((_row_bytes(value) for value in {*arrays, *local}), default=8)
     rows = _rows(steps[0])
     assert rows is not None
-    columns = frozenset(v for v in local if v.type.rank > 1 and all(map(_is_narrow, v.shape[1:])))
-    return RowGroup(steps, rows, block or _block_for(row_bytes), local, columns)
+    columns, tiles = _layouts(steps, local, arrays - rowwise.keys(), choices.vector_bits)
+    block = choices.block or _block_for(local, arrays, not all(map(_is_narrow, columns)))
+    return RowGroup(steps, rows, block, local, columns, tiles)
 
 
-def _is_narrow(extent: Dim) -> bool:
-    return isinstance(extent, int) and extent <= _WIDEST_COLUMNS
+def _layouts(
+    steps: Sequence[Step],
+    local: Collection[Value],
+    arrays: Collection[Value],
+    vector_bits: int,
+) -> tuple[frozenset[Value], frozenset[Value]]:
+    """The local values that have the rows as their last axis, and the arrays to copy for that.
+
+    Both by what the loops of a row cost then. A copy loads entries apart from their neighbours.
+    """
+    nests = [step for step in steps if isinstance(step, Nest)]
+
+    def cost(way: tuple[frozenset[Value], frozenset[Value]]) -> float:
+        columns, tiles = way
+        by_columns = columns | tiles
+        loops = sum(cost_in_block(n, lanes_of(n, vector_bits), by_columns) for n in nests)
+        return loops + sum(_COPIED * _row_entries(value, 64) for value in tiles)
+
+    wide = frozenset(value for value in local if value.type.rank > 1)
+    narrow = frozenset(filter(_is_narrow, wide))
+    every = frozenset(v for v in arrays if v.type.rank > 1 and _is_small_tile(v))
+    ways = [(columns, frozenset[Value]()) for columns in (narrow, wide)]
+    for columns in (narrow, wide):
+        full = cost((columns, every))
+        ways.append((columns, frozenset(v for v in every if full < cost((columns, every - {v})))))
+    return min(ways, key=cost)
 
 
-def _block_for(row_bytes: int) -> int:
-    """As many rows as the first cache holds, from 16 to 64."""
+def _is_narrow(value: Value) -> bool:
+    """Whether no row of the value has a long or unknown axis."""
+    return all(isinstance(extent, int) and extent <= _WIDEST_COLUMNS for extent in value.shape[1:])
+
+
+def _is_small_tile(value: Value) -> bool:
+    return _is_narrow(value) and _row_entries(value, 0) <= _WIDEST_TILE
+
+
+def _block_for(local: Collection[Value], arrays: Collection[Value], by_columns: bool) -> int:
+    """How many rows, from 16 to 64.
+
+    As many as the first cache holds of the widest array; if vectors run over the rows, as many as
+    the second cache holds of what lives for a block, so that sums over a block are long.
+    """
+    row_bytes = max((_row_entries(v, 64) * v.dtype.itemsize for v in {*local, *arrays}), default=8)
+    limit = _BLOCK_BYTES
+    if by_columns:
+        row_bytes = sum(_row_entries(v, 32) * v.dtype.itemsize for v in local)
+        limit = _BLOCK_BYTES_BY_COLUMNS
     block = 64
-    while block > 16 and block * row_bytes > _BLOCK_BYTES:
+    while block > 16 and block * row_bytes > limit:
         block //= 2
     return block
 
 
-def _row_bytes(value: Value) -> int:
-    """The bytes of one row; a symbolic length counts as 64 entries."""
-    length: Dim = product(dim if isinstance(dim, int) else 64 for dim in value.shape[1:])
+def _row_entries(value: Value, unknown: int) -> int:
+    """The entries of a row; an unknown length counts as so many."""
+    length: Dim = product(dim if isinstance(dim, int) else unknown for dim in value.shape[1:])
     assert isinstance(length, int)
-    return length * value.dtype.itemsize
+    return length

@@ -281,6 +281,13 @@ def _contraction_root(equation: Equation) -> Root:
     )
 
 
+def nest_of(root: Root, stored: Collection[Value]) -> Nest:
+    """A nest with this root alone: a product as loops."""
+    widest = max(value.dtype.itemsize for value in (root.value, *root.operands))
+    found = reads(root, stored)
+    return Nest(root.space, _loop_order(root), [root], size=3, cost=2, widest=widest, reads=found)
+
+
 def _unrolled(space: Shape) -> tuple[int, ...]:
     """The short axes of known length, if there are others, and if they are few."""
     short = [a for a, extent in enumerate(space) if is_short(extent)]

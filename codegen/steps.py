@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from gradc.ir.dims import Dim, Shape, product
 from gradc.ir.function import Equation, Value
@@ -16,6 +16,7 @@ _MOST_TERMS = 16  # of a sum that is inlined
 Axes: TypeAlias = "tuple[int | None, ...]"
 INSIDE = -1  # stands for the axis of an inlined sum: all of it is read at each point
 Read: TypeAlias = "tuple[Value, Axes]"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -265,6 +266,11 @@ def written(step: Step) -> list[Value]:
     if isinstance(step, Nest):
         return [root.value for root in step.roots]
     return list(step.equation.outputs)
+
+
+def in_layout(axes: tuple[T, ...], by_columns: bool) -> tuple[T, ...]:
+    """What belongs to each axis of a value, in the order of its buffer."""
+    return (*axes[1:], *axes[:1]) if by_columns else axes
 
 
 def row_label(equation: Equation) -> int | None:

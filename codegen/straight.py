@@ -146,10 +146,10 @@ def _roots(step: Small, with_rows: bool) -> list[Root]:
     if isinstance(step, Nest):
         return step.roots
     root = root_of(step.equation)
-    return [_rows_in_front(root, step.equation)] if with_rows else [root]
+    return [rows_in_front(root, step.equation)] if with_rows else [root]
 
 
-def _rows_in_front(root: Root, equation: Equation) -> Root:
+def rows_in_front(root: Root, equation: Equation) -> Root:
     """The root of a product with the axis of its rows as the first of its space."""
     label = row_label(equation)
     labels = (equation.attrs["lhs"], equation.attrs["rhs"])

@@ -1,0 +1,220 @@
+"""The loops of a nest: their order, which one is the vector, and how many run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from gradc.codegen.steps import INSIDE, Axes, Nest, Root, in_layout
+from gradc.ir.dims import Dim, product
+from gradc.ir.function import Value
+
+_USUAL_BLOCK = 64  # rows
+_ACROSS_LANES = 10.0  # instructions of a sum over the lanes of a vector
+_APART = 8.0  # of a vector whose entries lie apart in memory
+_MOST_SUMS = 10  # vectors of sums side by side
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One loop over an axis of the space (all axes, for a flat loop over contiguous data)."""
+
+    axes: tuple[int, ...]
+    extent: Dim
+    lanes: int = 1
+    copies: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """An order of the loops and the axis that is the vector, with the instructions of a point."""
+
+    order: tuple[int, ...]
+    vector: int
+    cost: float
+
+
+def lanes_of(nest: Nest, vector_bits: int) -> int:
+    """As many lanes as the widest element that is touched allows."""
+    return max(1, vector_bits // (8 * nest.widest))
+
+
+def flat_loop(nest: Nest, lanes: int) -> Loop | None:
+    """One loop over the whole space, if no root tells its axes apart."""
+    axes = tuple(range(len(nest.space)))
+    natural = list(nest.order) == sorted(nest.order) and all(
+        all(r == axes for r in root.reads) and root.reduced in ((), axes) for root in nest.roots
+    )
+    if len(axes) < 2 or not natural:
+        return None
+    extent = product(nest.space)
+    return Loop(axes, extent, _fit(lanes, extent), _copies(nest))
+
+
+def plan_loops(
+    nest: Nest, lanes: int, columns: Collection[Value] = frozenset(), in_block: bool = False
+) -> list[Loop]:
+    """The loops over the axes that are not unrolled, and which of them is the vector.
+
+    `columns` are stored with their first axis last, see `RowGroup`. `in_block`: axis 0 is the rows
+    of a block, which may be looped over inside the other axes.
+    """
+    choice = _choose(nest, lanes, columns, in_block)
+    if choice is None:
+        return [Loop((axis,), nest.space[axis]) for axis in nest.order]
+    order, vector = choice.order, choice.vector
+    innermost = vector == order[-1]
+    copies = dict.fromkeys(order, 1)
+    if innermost and _shares_over_rows(nest):
+        copies |= _side_by_side(nest, order, 2 if vector == 0 else 1)
+    elif innermost:
+        copies[vector] = _copies(nest)
+    return [
+        Loop(
+            (axis,),
+            nest.space[axis],
+            _fit(lanes, nest.space[axis]) if axis == vector else 1,
+            copies[axis],
+        )
+        for axis in order
+    ]
+
+
+def cost_in_block(nest: Nest, lanes: int, columns: Collection[Value]) -> float:
+    """About the instructions a row takes; a symbolic length counts as 64 entries."""
+    choice = _choose(nest, lanes, columns, in_block=True)
+    points: Dim = product(d if isinstance(d, int) else 64 for d in nest.space[1:])
+    assert isinstance(points, int)
+    return points * (choice.cost if choice else float(nest.size))
+
+
+def _choose(nest: Nest, lanes: int, columns: Collection[Value], in_block: bool) -> _Choice | None:
+    """The cheapest way; of equal ones the natural order, and the inner axis."""
+    ways = [(nest.order, vector) for vector in _vectors(nest, lanes)]
+    if in_block and _can_end_with_rows(nest):
+        ways.append(((*nest.order[1:], 0), 0))
+    return min(
+        (
+            _Choice(order, vector, _cost(nest, order, vector, lanes, columns, in_block))
+            for order, vector in ways
+        ),
+        key=lambda choice: choice.cost,
+        default=None,
+    )
+
+
+def _can_end_with_rows(nest: Nest) -> bool:
+    """Whether the rows may be the innermost loop: no other axis is reduced."""
+    inner = nest.order[1:]
+    return bool(inner) and all(a in root.placement for root in nest.roots for a in inner)
+
+
+def _vectors(nest: Nest, lanes: int) -> list[int]:
+    """The axes that may be the vector, the innermost first: short ones only if all are."""
+    axes = list(reversed(nest.order))
+    return [axis for axis in axes if not _is_short(nest.space[axis], lanes)] or axes[:1]
+
+
+def _cost(
+    nest: Nest,
+    order: tuple[int, ...],
+    vector: int,
+    lanes: int,
+    columns: Collection[Value],
+    in_block: bool,
+) -> float:
+    """About the instructions a point takes if `vector` is the vector.
+
+    Neighbours in memory are one load; entries that lie apart are gathered; what does not vary in
+    the innermost loop is loaded outside it. A sum over the vector inside which other axes are
+    looped over is taken across the lanes each time. Beside a short vector much of the work is that
+    of its row alone, which is scalar.
+    """
+    inner, extent = order[-1], nest.space[vector]
+    beside_short = isinstance(extent, int) and extent <= 2 * lanes
+    total = nest.size * (2.0 if beside_short else 1.0)
+    for value, along in nest.reads:
+        axes = in_layout(along, value in columns)
+        load = 0.5 if vector not in axes else 1.0 if axes[-1] == vector else _APART
+        load *= _entries(value, along)
+        total += load if inner in axes or None in axes else 0.1 * load
+    for root in nest.roots:
+        total += _cost_of_result(root, order, vector, lanes, columns, in_block)
+    if not isinstance(extent, int):
+        return total
+    return total * (-(-extent // lanes) * lanes) / extent
+
+
+def _cost_of_result(
+    root: Root,
+    order: tuple[int, ...],
+    vector: int,
+    lanes: int,
+    columns: Collection[Value],
+    in_block: bool,
+) -> float:
+    """The instructions that storing a root's value, or summing it over the lanes, takes a point."""
+    inner = order[-1]
+    if vector in root.placement:
+        placement = in_layout(root.placement, root.value in columns)
+        store = 1.0 if placement[-1] == vector else _APART
+        return store if inner in root.placement else 0.1 * store
+    if any(axis in root.placement for axis in order[order.index(vector) + 1 :]):
+        return _ACROSS_LANES
+    if in_block and vector == 0 and root.placement:
+        return _ACROSS_LANES * lanes / _USUAL_BLOCK
+    return 0.0
+
+
+def _entries(value: Value, along: Axes) -> int:
+    """How many entries of a value are read at each point."""
+    count = product(d for d, a in zip(value.shape, along, strict=True) if a == INSIDE)
+    assert isinstance(count, int)
+    return count
+
+
+def _is_short(extent: Dim, lanes: int) -> bool:
+    return isinstance(extent, int) and extent <= lanes // 2
+
+
+def _fit(lanes: int, extent: Dim) -> int:
+    """No more lanes than the next power of two above a known extent."""
+    while isinstance(extent, int) and lanes > 1 and lanes // 2 >= extent:
+        lanes //= 2
+    return lanes
+
+
+def _copies(nest: Nest) -> int:
+    """Vectors side by side: enough to hide latency, few enough for the registers."""
+    cost = nest.cost * nest.points
+    if cost <= 8:
+        return 4
+    return 2 if cost <= 16 else 1
+
+
+def _shares_over_rows(nest: Nest) -> bool:
+    """Whether rows share loads: a product with a vector, a sum of rows."""
+    return (
+        len(nest.order) > 1
+        and nest.size * nest.points <= 40
+        and all(root.kind == "add" and len(root.operands) == 2 for root in nest.roots)
+    )
+
+
+def _side_by_side(nest: Nest, order: tuple[int, ...], loops: int) -> dict[int, int]:
+    """How often the loops around the vector run side by side: a tile of sums in registers."""
+    most = _MOST_SUMS // 2
+    found: dict[int, int] = {}
+    for axis in order[-2 : -2 - loops : -1]:
+        found[axis] = _divisor(nest.space[axis], most)
+        most = _MOST_SUMS // found[axis]
+    return found
+
+
+def _divisor(extent: Dim, most: int) -> int:
+    """The most that run side by side without a rest; four where nothing divides the number."""
+    if isinstance(extent, int):
+        for count in range(most, 1, -1):
+            if extent % count == 0:
+                return count
+    return min(4, most)
