@@ -48,7 +48,7 @@ def flat_loop(nest: Nest, lanes: int) -> Loop | None:
     if len(axes) < 2 or not natural:
         return None
     extent = product(nest.space)
-    return Loop(axes, extent, _fit(lanes, extent), _copies(nest))
+    return Loop(axes, extent, fit(lanes, extent), copies_of(nest))
 
 
 def plan_loops(
@@ -68,12 +68,12 @@ def plan_loops(
     if innermost and _shares_over_rows(nest):
         copies |= _side_by_side(nest, order, 2 if vector == 0 else 1)
     elif innermost:
-        copies[vector] = _copies(nest)
+        copies[vector] = copies_of(nest)
     return [
         Loop(
             (axis,),
             nest.space[axis],
-            _fit(lanes, nest.space[axis]) if axis == vector else 1,
+            fit(lanes, nest.space[axis]) if axis == vector else 1,
             copies[axis],
         )
         for axis in order
@@ -177,14 +177,14 @@ def _is_short(extent: Dim, lanes: int) -> bool:
     return isinstance(extent, int) and extent <= lanes // 2
 
 
-def _fit(lanes: int, extent: Dim) -> int:
+def fit(lanes: int, extent: Dim) -> int:
     """No more lanes than the next power of two above a known extent."""
     while isinstance(extent, int) and lanes > 1 and lanes // 2 >= extent:
         lanes //= 2
     return lanes
 
 
-def _copies(nest: Nest) -> int:
+def copies_of(nest: Nest) -> int:
     """Vectors side by side: enough to hide latency, few enough for the registers."""
     cost = nest.cost * nest.points
     if cost <= 8:

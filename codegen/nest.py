@@ -116,7 +116,7 @@ def _values(
     for point in every(*map(range, extents)):
         at = {**coordinates, **{a: k.index(i) for a, i in zip(unrolled, point, strict=True)}}
         for root in nest.roots:
-            value = _value_at(reader, root, at, flat)
+            value = value_at(reader, root, at, flat)
             kept = tuple(
                 (a, i) for a, i in zip(unrolled, point, strict=True) if a in root.placement
             )
@@ -127,7 +127,7 @@ def _values(
     return found
 
 
-def _value_at(reader: Reader, root: Root, coordinates: Mapping[int, Ref], flat: Ref | None) -> Ref:
+def value_at(reader: Reader, root: Root, coordinates: Mapping[int, Ref], flat: Ref | None) -> Ref:
     """The operand, or the product of the operands, at a point of the space."""
     found = [
         reader.at(
