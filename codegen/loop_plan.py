@@ -140,7 +140,7 @@ def _cost(
         total += load if inner in axes or None in axes else 0.1 * load
     for root in nest.roots:
         total += _cost_of_result(root, order, vector, lanes, columns, in_block)
-    if not isinstance(extent, int):
+    if not isinstance(extent, int) or extent == 0:
         return total
     return total * (-(-extent // lanes) * lanes) / extent
 

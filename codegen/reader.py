@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product as every
-from typing import cast
+from typing import Any, TypeAlias, cast
 
+import numpy as np
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
@@ -41,15 +42,22 @@ class Block:
     rows: dict[Ref, Ref] = field(default_factory=dict)
 
 
+def contraction_kind(equation: Equation) -> str:
+    """How a contraction combines its products."""
+    return "or" if equation.outputs[0].dtype is bool_ else "add"
+
+
 def _labels(equation: Equation) -> tuple[tuple[Sequence[int], ...], str]:
     """The axes of the operands and of the result by label, and how the terms are combined."""
     attrs, rule = equation.attrs, equation.op.lower
     if isinstance(rule, Contraction):
-        kind = "or" if equation.outputs[0].dtype is bool_ else "add"
-        return (attrs["lhs"], attrs["rhs"], attrs["out"]), kind
+        return (attrs["lhs"], attrs["rhs"], attrs["out"]), contraction_kind(equation)
     assert isinstance(rule, Reduction)
     axes = range(equation.inputs[0].type.rank)
     return (axes, tuple(a for a in axes if a not in attrs["axes"])), LOOP_KINDS[rule.kind]
+
+
+Table: TypeAlias = "np.ndarray[Any, Any]"  # of refs
 
 
 class UnknownElementError(Exception):
@@ -58,10 +66,10 @@ class UnknownElementError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Elements:
-    """Values held in registers: their entries, by the coordinates within the row (if any)."""
+    """Values held in registers: tables of their entries, by the coordinates within the row."""
 
     row: Ref | None
-    of: dict[Value, dict[tuple[int, ...], Ref]] = field(default_factory=dict)
+    of: dict[Value, Table] = field(default_factory=dict)
 
     def find(self, k: LoopBuilder, value: Value, index: Index) -> Ref:
         """The entry at an index; UnknownElementError where the index is not known."""
@@ -70,10 +78,13 @@ class Elements:
             if not coordinates or coordinates[0] is not self.row:
                 raise UnknownElementError(value)
             coordinates = coordinates[1:]
-        at = tuple(k.known(coordinate) for coordinate in coordinates)
-        if at not in self.of[value]:
+        table = self.of[value]
+        at = [k.known(coordinate) for coordinate in coordinates]
+        lengths = zip(at, table.shape, strict=True)
+        inside = [int(i) for i, length in lengths if i is not None and 0 <= i < length]
+        if len(inside) < len(at):
             raise UnknownElementError(value)
-        return self.of[value][at]  # type: ignore[index]
+        return cast(Ref, table[tuple(inside)])
 
 
 class Reader:
@@ -147,7 +158,9 @@ class Reader:
                 stack.pop()
                 continue
             equation = current.owner
-            if equation is None or not self._is_inlined(current):
+            if self.elements is not None and current in self.elements.of:
+                self._known[key] = self.elements.find(self.k, current, index)
+            elif equation is None or not self._is_inlined(current):
                 self._known[key] = self._load(current, index)
             elif isinstance(equation.op.lower, Pointwise):
                 keys = [(v, place, self.k.mask) for v in equation.inputs]
@@ -166,8 +179,6 @@ class Reader:
         return self._known[value, place, self.k.mask]
 
     def _load(self, value: Value, index: Index) -> Ref:
-        if self.elements is not None and value in self.elements.of:
-            return self.elements.find(self.k, value, index)
         buffer, flat = self.place(value, index)
         return self.k.load(buffer, flat, stable=not self._changes(value, flat))
 

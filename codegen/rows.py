@@ -31,7 +31,7 @@ from gradc.codegen.steps import (
     row_label,
     written,
 )
-from gradc.codegen.straight import Straight, can_write, is_short, rows_in_front
+from gradc.codegen.straight import Run, Straight, can_write, is_short, rows_in_front
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Equation, Value
 from gradc.ir.types import ArrayType
@@ -135,7 +135,7 @@ def _joined(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup |
     if len(steps) < 2:
         return None
     small = tuple(step for step in steps if isinstance(step, Nest | ProductStep))
-    if choices.straight and len(small) == len(steps) and is_short(small, with_rows=True):
+    if choices.straight and len(small) == len(steps) and is_short(small):
         straight = Straight(small, _rows(steps[0]), known.kept(members))
         if can_write(straight, known.stored):
             return straight
@@ -147,25 +147,24 @@ def _without_loops(
 ) -> tuple[Scheduled, ...]:
     """Runs of small steps of known size as straight-line code."""
     found: list[Scheduled] = []
-    run: list[tuple[int, Nest | ProductStep]] = []
-    for members, step in placed:
-        if isinstance(step, Nest | ProductStep) and is_short([step], with_rows=False):
-            if not is_short([*(s for _, s in run), step], with_rows=False):
-                found += _written_out(known, run)
-                run = []
-            run.append((members[0], step))
-        else:
+    run = Run(known.stored)
+    for _, step in placed:
+        if not isinstance(step, Nest | ProductStep):
             found += [*_written_out(known, run), step]
-            run = []
+            run = Run(known.stored)
+        elif not run.take(step):
+            found += _written_out(known, run)
+            run = Run(known.stored)
+            found += [] if run.take(step) else [step]
     return (*found, *_written_out(known, run))
 
 
-def _written_out(known: _Cut, run: Sequence[tuple[int, Nest | ProductStep]]) -> list[Scheduled]:
-    if not run:
+def _written_out(known: _Cut, run: Run) -> list[Scheduled]:
+    if not run.steps:
         return []
-    steps = tuple(step for _, step in run)
-    straight = Straight(steps, None, known.kept([number for number, _ in run]))
-    return [straight] if can_write(straight, known.stored) else list(steps)
+    members = [number for number, step in enumerate(known.steps) if step in run.steps]
+    straight = Straight(tuple(run.steps), None, known.kept(members))
+    return [straight] if can_write(straight, known.stored) else list(run.steps)
 
 
 def _members(known: _Cut, first: int, taken: Collection[int]) -> tuple[list[int], list[int]]:

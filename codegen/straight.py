@@ -8,22 +8,24 @@ row a lane: the way of many small independent problems.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product as every
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
-from gradc.codegen.reader import Elements, Reader, UnknownElementError
+from gradc.codegen.entries import entry_count, equations_between, work_of, write_entries
+from gradc.codegen.reader import Reader, UnknownElementError
 from gradc.codegen.schedule import root_of
 from gradc.codegen.steps import Nest, ProductStep, Root, row_label
+from gradc.codegen.straight_rows import write_rows
 from gradc.ir.dims import Dim, is_static
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
-from gradc.ir.loops import Buffer, Ref
-from gradc.ir.lowering import Index
+from gradc.ir.loops import Buffer
+from gradc.ir.lowering import Contraction, Reduction
 
 _MOST_INSTRUCTIONS = 6000
 _LONGEST_ROW_AXIS = 12  # entries of a row lie apart in memory: longer axes are better vectors
 _MOST_ENTRIES = 36  # of one value without rows: more are better computed by vectors
+_MOST_POINTS = 128  # of one sum, or sum of products, without rows
 
 Small = Nest | ProductStep
 
@@ -50,25 +52,68 @@ class Straight:
         return max(s.widest if isinstance(s, Nest) else _itemsize(s) for s in self.steps)
 
 
-def is_short(steps: Sequence[Small], with_rows: bool) -> bool:
-    """Whether the steps are small enough to be written without loops."""
+def is_short(steps: Sequence[Small]) -> bool:
+    """Whether steps over the same rows are small enough to be written without inner loops."""
     total = 0
     for step in steps:
         entries = 0
-        for root in _roots(step, with_rows):
-            inner = root.space[1:] if with_rows else root.space
-            if not is_static(inner) or 0 in inner:
+        for root in _roots(step, True):
+            inner = root.space[1:]
+            if not is_static(inner) or 0 in inner or max(inner, default=1) > _LONGEST_ROW_AXIS:
                 return False
             count = 1
             for extent in inner:
                 count *= extent
-            if with_rows and max(inner, default=1) > _LONGEST_ROW_AXIS:
-                return False
-            if not with_rows and count > _MOST_ENTRIES:
-                return False
             entries = max(entries, count)
         total += entries * (step.size if isinstance(step, Nest) else 2)
     return total <= _MOST_INSTRUCTIONS
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Steps without rows that are to be written together, and what computes their values."""
+
+    stored: Collection[Value]
+    steps: list[Small] = field(default_factory=list)
+    made: set[Value] = field(default_factory=set)
+    equations: set[Equation] = field(default_factory=set)
+    work: int = 0
+
+    def take(self, step: Small) -> bool:
+        """Add a step, if what it computes is small, and not too much together with the others."""
+        made = {root.value for root in _roots(step, False)}
+        if not all(_is_little(root) for root in _roots(step, False)):
+            return False
+        inside = self.made | made
+
+        def known(value: Value) -> bool:
+            return value in self.stored and value not in inside
+
+        fresh = [e for e in equations_between(list(made), known) if e not in self.equations]
+        work = self.work + sum(work_of(equation) for equation in fresh)
+        if work > _MOST_INSTRUCTIONS or not all(_is_known(equation) for equation in fresh):
+            return False
+        self.steps.append(step)
+        self.made |= made
+        self.equations.update(fresh)
+        self.work = work
+        return True
+
+
+def _is_little(root: Root) -> bool:
+    """Whether a root has so few entries, and points, that vectors would not be faster."""
+    points = entry_count(root.space)
+    entries = entry_count(root.value.shape)
+    if points is None or entries is None:
+        return False
+    return entries <= _MOST_ENTRIES and points <= _MOST_POINTS
+
+
+def _is_known(equation: Equation) -> bool:
+    """Whether an equation's entries can be told apart now."""
+    if isinstance(equation.op.lower, Reduction | Contraction):
+        return all(is_static(value.shape) for value in equation.inputs)
+    return True
 
 
 def can_write(group: Straight, stored: Collection[Value]) -> bool:
@@ -83,63 +128,17 @@ def can_write(group: Straight, stored: Collection[Value]) -> bool:
 
 def lower_straight(reader: Reader, group: Straight, vector_bits: int) -> None:
     """Write the entries one after another, inside the loop over the rows if there is one."""
-    k = reader.k
     if group.rows is None:
-        _write(reader, group, None)
-        return
-    lanes = max(1, vector_bits // (8 * group.widest))
-    with k.loop(k.size(group.rows), lanes=lanes) as row:
-        sums = _write(reader, group, row)
-        totals = [(root, at, k.reduce(str(root.kind), sums[root, at])) for root, at in sums]
-    for root, at, total in totals:
-        _store(reader, root.value, at, total)
+        _write_entries(reader, group, vector_bits)
+    else:
+        write_rows(reader, group.rows, group.roots, group.kept, vector_bits // (8 * group.widest))
 
 
-def _write(
-    reader: Reader, group: Straight, row: Ref | None
-) -> Mapping[tuple[Root, tuple[int, ...]], Ref]:
-    """Write all entries and store those that are kept; those to be summed over the rows return."""
-    roots = group.roots
-    reader.begin([root.value for root in roots if root.kind is None])
-    reader.elements = Elements(row)
-    sums: dict[tuple[Root, tuple[int, ...]], Ref] = {}
-    for root in roots:
-        entries = _entries(reader, root, row)
-        if row is not None and 0 not in root.placement:
-            sums.update({(root, at): entry for at, entry in entries.items()})
-            continue
-        if root.kind is not None:
-            reader.elements.of[root.value] = entries
-        if root.value in group.kept:
-            for at, entry in entries.items():
-                _store(reader, root.value, at, entry, row)
-    return sums
-
-
-def _entries(reader: Reader, root: Root, row: Ref | None) -> dict[tuple[int, ...], Ref]:
-    """The entries of a root's value (of one row of it), by their coordinates within the row."""
-    k, first = reader.k, 0 if row is None else 1
-    inner = root.space[first:]
-    assert is_static(inner)
-    found: dict[tuple[int, ...], Ref] = {}
-    for point in every(*(range(extent) for extent in inner)):
-        coordinates = [*(() if row is None else (row,)), *(k.index(i) for i in point)]
-        values = [
-            reader.at(operand, Index(k, operand.shape, [coordinates[a] for a in axes]))
-            for operand, axes in zip(root.operands, root.reads, strict=True)
-        ]
-        value = values[0] if len(values) == 1 else reader.product(*values)
-        at = tuple(point[a - first] for a in root.placement if a >= first)
-        found[at] = value if at not in found else k.combine(str(root.kind), found[at], value)
-    return found
-
-
-def _store(
-    reader: Reader, value: Value, at: tuple[int, ...], entry: Ref, row: Ref | None = None
-) -> None:
-    k = reader.k
-    coordinates = [*(() if row is None else (row,)), *(k.index(i) for i in at)]
-    k.store(reader.buffers[value], Index(k, value.shape, coordinates).flat, entry)
+def _write_entries(reader: Reader, group: Straight, vector_bits: int) -> None:
+    """Write and store every entry of what is kept."""
+    made = {root.value for root in group.roots}
+    kept = [value for value in dict.fromkeys(r.value for r in group.roots) if value in group.kept]
+    write_entries(reader, kept, frozenset(reader.stored) - made, vector_bits)
 
 
 def _roots(step: Small, with_rows: bool) -> list[Root]:

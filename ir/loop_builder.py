@@ -64,6 +64,7 @@ class LoopBuilder:
         self._blocks = [_Block(self.body)]
         self._mask: Ref | None = None
         self._constants: dict[Ref, object] = {}
+        self._absent: set[Ref] = set()  # zeros that stand in known places
         self.divided = False  # whether an `Index` had to divide a flat position into coordinates
 
     # --- scalars -----------------------------------------------------------------------------
@@ -78,6 +79,18 @@ class LoopBuilder:
         value = self._constants.get(a)
         return value if isinstance(value, int | float) else None
 
+    def absent(self, a: Ref) -> Ref:
+        """`a`; a floating-point zero that is known, as an entry that is not there.
+
+        It is left out of sums, and products with it, and what is divided, are it: also beside an
+        infinity or a nan. So are the zeros of an identity matrix, or those around a pad's block.
+        """
+        if not a.dtype.is_float or self.known(a) != 0 or a in self._absent:
+            return a
+        zero = self._emit("const", (), a.dtype, value=0.0, key="absent")
+        self._absent.add(zero)
+        return zero
+
     def index(self, value: int) -> Ref:
         """An integer as an index (i64)."""
         return self.const(value, i64)
@@ -89,30 +102,25 @@ class LoopBuilder:
         )
 
     def add(self, a: Ref, b: Ref) -> Ref:
-        if a.dtype is i64 and self._is_zero(a):
+        if self._is_nothing(a):
             return b
-        return a if a.dtype is i64 and self._is_zero(b) else self._emit("add", (a, b), a.dtype)
+        return a if self._is_nothing(b) else self._emit("add", (a, b), a.dtype)
 
     def sub(self, a: Ref, b: Ref) -> Ref:
-        return a if a.dtype is i64 and self._is_zero(b) else self._emit("sub", (a, b), a.dtype)
+        if a in self._absent:
+            return self.unary("neg", b)
+        return a if self._is_nothing(b) else self._emit("sub", (a, b), a.dtype)
 
     def mul(self, a: Ref, b: Ref) -> Ref:
-        if a.dtype is i64:
-            if self._is_one(a) or self._is_zero(b):
-                return b
-            if self._is_one(b) or self._is_zero(a):
-                return a
-        return self._emit("mul", (a, b), a.dtype)
+        return self._product("mul", a, b)
 
     def term(self, a: Ref, b: Ref) -> Ref:
         """`a * b` as a term of a sum, which may round product and sum together."""
-        if self._is_one(a) or self._is_one(b):
-            return b if self._is_one(a) else a
-        return self._emit("term", (a, b), a.dtype)
+        return self._product("term", a, b)
 
     def div(self, a: Ref, b: Ref) -> Ref:
         """The quotient of floats."""
-        return self._emit("div", (a, b), a.dtype)
+        return a if a in self._absent else self._emit("div", (a, b), a.dtype)
 
     def floordiv(self, a: Ref, b: Ref) -> Ref:
         """The quotient rounded down, of integers (by zero: 0)."""
@@ -128,6 +136,8 @@ class LoopBuilder:
 
     def unary(self, op: str, a: Ref) -> Ref:
         """neg, abs, floor, ceil, trunc, round, sqrt (same dtype), isnan, not (bool)."""
+        if a in self._absent and op != "isnan":
+            return a
         return self._emit(op, (a,), bool_ if op in ("isnan", "not") else a.dtype)
 
     def binary(self, op: str, a: Ref, b: Ref) -> Ref:
@@ -140,6 +150,9 @@ class LoopBuilder:
 
     def both(self, a: Ref | None, b: Ref | None) -> Ref | None:
         """The conjunction, where None and a true constant are true."""
+        for x in (a, b):
+            if x is not None and self.known(x) is False:
+                return x
         a, b = (None if x is None or self.known(x) else x for x in (a, b))
         if a is None or b is None:
             return a if b is None else b
@@ -165,7 +178,12 @@ class LoopBuilder:
         return self._emit("select", (condition, if_true, if_false), if_true.dtype)
 
     def cast(self, a: Ref, dtype: DType) -> Ref:
-        return a if a.dtype is dtype else self._emit("cast", (a,), dtype)
+        if a.dtype is dtype:
+            return a
+        if a in self._absent and dtype.is_float:
+            return self.absent(self.const(0.0, dtype))
+        found = self._emit("cast", (a,), dtype)
+        return self.absent(found) if a.dtype is bool_ else found
 
     def call(self, name: str, *arguments: Ref) -> Ref:
         """A function of `MATH_FUNCTIONS`."""
@@ -317,6 +335,18 @@ class LoopBuilder:
     def _innermost_condition(self) -> int:
         conditions = (i for i, b in enumerate(self._blocks) if i and b.accumulators is None)
         return max(conditions, default=0)
+
+    def _product(self, op: str, a: Ref, b: Ref) -> Ref:
+        for one, other in ((a, b), (b, a)):
+            if one in self._absent or (one.dtype is i64 and self._is_zero(one)):
+                return one
+            if self._is_one(one):
+                return other
+        return self._emit(op, (a, b), a.dtype)
+
+    def _is_nothing(self, a: Ref) -> bool:
+        """Whether `a` is left out of sums: a zero of integers, or one that is not there."""
+        return a in self._absent or (a.dtype is i64 and self._is_zero(a))
 
     def _is_zero(self, a: Ref) -> bool:
         return self._constants.get(a) == 0

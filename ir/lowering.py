@@ -146,12 +146,14 @@ class IndexMap:
     `index` is an `Index` of the result, `operands` are `Operand`s. `align(*types, **attrs)` gives
     one `Alignment` an operand: for each of its axes the result axis whose coordinate it is read at
     over its whole length, or None. `repeats`: one entry of an operand may be read for many of the
-    result (broadcast, take), so a costly operand is better stored.
+    result (broadcast, take), so a costly operand is better stored. `move(*arrays, **attrs)` does
+    the same to NumPy arrays of anything; None where numbers decide what is read.
     """
 
     read: Callable[..., Ref]
     align: Callable[..., tuple[Alignment, ...]]
     repeats: bool = False
+    move: Callable[..., Any] | None = None
 
 
 # The reductions, and what a loop accumulates for each.

@@ -31,7 +31,6 @@ from gradc.ir.transforms.reverse import pull_cotangents
 from gradc.ir.types import ArrayType, DType, f64, i64
 
 N, M = size("n"), size("m")
-DIMS: tuple[Dim, ...] = (N, N, M, M, 3, 2)
 
 
 @dataclass(slots=True)
@@ -40,6 +39,8 @@ class Generator:
 
     rng: np.random.Generator
     dtype: DType
+    n: Dim
+    m: Dim
     pool: list[Value] = field(default_factory=list)
 
     def choose(self, options: list[Value]) -> Value:
@@ -54,6 +55,11 @@ class Generator:
     def like(self, value: Value) -> Value:
         """Some value of the same type."""
         return self.choose([v for v in self.pool if v.type == value.type])
+
+    def dim(self) -> Dim:
+        """The length of a new axis."""
+        dims = (self.n, self.n, self.m, self.m, 3, 2)
+        return dims[self.rng.integers(len(dims))]
 
     def axis(self, value: Value) -> int:
         return int(self.rng.integers(value.type.rank))
@@ -111,7 +117,7 @@ def _broadcast(g: Generator) -> Value:
     if x.type.rank >= 3:
         return elementwise.sin(x)
     at = int(g.rng.integers(x.type.rank + 1))
-    shape = (*x.shape[:at], DIMS[g.rng.integers(len(DIMS))], *x.shape[at:])
+    shape = (*x.shape[:at], g.dim(), *x.shape[at:])
     return structural.broadcast(x, shape=shape, axes=_without(len(shape), at))
 
 
@@ -179,8 +185,8 @@ def _take(g: Generator) -> Value:
     axis = g.axis(x)
     length = x.shape[axis]
     count = constants.size_value(dim=length)
-    steps = constants.iota(size=M, dtype=i64)
-    wide = structural.broadcast(count, shape=(M,), axes=())
+    steps = constants.iota(size=g.m, dtype=i64)
+    wide = structural.broadcast(count, shape=(g.m,), axes=())
     rows = arithmetic.remainder(steps * 7 + 1, wide)  # valid, with duplicates
     taken = indexing.take(x, rows, axis=axis)
     kind = g.rng.integers(3)
@@ -253,14 +259,16 @@ GROWERS: tuple[tuple[Callable[[Generator], Value], int], ...] = (
 )
 
 
-def random_function(seed: int, dtype: DType = f64, equations: int = 12) -> Function:
+def random_function(
+    seed: int, dtype: DType = f64, equations: int = 12, n: Dim = N, m: Dim = M
+) -> Function:
     """A function of four float arrays with one scalar result and two further ones."""
     rng = np.random.default_rng(seed)
-    shapes: tuple[Shape, ...] = ((N, M), (M,), (N, 3), ())
+    shapes: tuple[Shape, ...] = ((n, m), (m,), (n, 3), ())
     parameters = [
         parameter(ArrayType(dtype, shape), name) for shape, name in zip(shapes, "abcd", strict=True)
     ]
-    g = Generator(rng, dtype, list(parameters))
+    g = Generator(rng, dtype, n, m, list(parameters))
     growers = [grower for grower, weight in GROWERS for _ in range(weight)]
     for _ in range(equations):
         g.pool.append(growers[rng.integers(len(growers))](g))

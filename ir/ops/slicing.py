@@ -8,7 +8,7 @@ stop of an empty slice may lie below its start by less than a step, and padding 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,11 @@ def span(length: Dim, step: int) -> Dim:
 def _window(start: int, length: int, step: int) -> slice:
     """The NumPy slice of `length` entries from `start` on."""
     return slice(start, start + max(length * step - step + 1, 0), step)
+
+
+def _view(windows: Iterable[slice]) -> tuple[Any, ...]:
+    """The index of a part of an array, which is an array also if there is no axis."""
+    return (..., *windows)
 
 
 def check_count(name: str, x: ArrayType, **attributes: tuple[Any, ...]) -> None:
@@ -82,7 +87,8 @@ def _infer_slice(x: ArrayType, *, starts: Dims, stops: Dims, steps: Steps) -> Ar
 
 def _evaluate_slice(x: Array, *, starts: Steps, stops: Steps, steps: Steps) -> Array:
     axes = zip(starts, stops, steps, strict=True)
-    return x[(*(slice(start, max(start, stop), step) for start, stop, step in axes),)]
+    part: Array = x[_view(slice(start, max(start, stop), step) for start, stop, step in axes)]
+    return part
 
 
 def _pad_slice(
@@ -141,7 +147,7 @@ slice_: Op = linear(
     evaluate=_evaluate_slice,
     transpose=_pad_slice,
     batch=_batch_slice,
-    lower=IndexMap(_read_slice, _align_slice),
+    lower=IndexMap(_read_slice, _align_slice, move=_evaluate_slice),
     requires=_require_slice,
 )
 
@@ -182,7 +188,7 @@ def _infer_pad(
 def _evaluate_pad(x: Array, fill: Array, *, low: Steps, high: Steps, interior: Steps) -> Array:
     axes = list(zip(x.shape, low, high, interior, strict=True))
     result = np.full([a + m * (i + 1) - i + b for m, a, b, i in axes], fill, x.dtype)
-    result[(*(_window(a, m, i + 1) for m, a, _, i in axes),)] = x
+    result[_view(_window(a, m, i + 1) for m, a, _, i in axes)] = x
     return result
 
 
@@ -256,12 +262,12 @@ def _read_block(
     starts: Dims,
     steps: Steps,
 ) -> Ref:
-    """`block` where `index` lies in it, else `otherwise` read at `at`."""
+    """`block` where `index` lies in it, else `otherwise` read at `at`: zeros there are absent."""
     shape = block.type.shape
     condition, inner = _inside(k, index, starts, shape, steps, index.shape)
     if condition is None:
         return block(*inner)
-    return k.guard(condition, lambda: block(*inner), otherwise.read(at))
+    return k.guard(condition, lambda: block(*inner), k.absent(otherwise.read(at)))
 
 
 def _read_pad(
@@ -291,7 +297,7 @@ pad: Op = linear(
     evaluate=_evaluate_pad,
     transpose=_transpose_pad,
     batch=_batch_pad,
-    lower=IndexMap(_read_pad, _align_pad),
+    lower=IndexMap(_read_pad, _align_pad, move=_evaluate_pad),
     requires=_require_pad,
 )
 
@@ -323,7 +329,7 @@ def _infer_update(x: ArrayType, update: ArrayType, *, starts: Dims, steps: Steps
 def _evaluate_update(x: Array, update: Array, *, starts: Steps, steps: Steps) -> Array:
     result = x.copy()
     axes = zip(starts, update.shape, steps, strict=True)
-    result[(*(_window(start, m, step) for start, m, step in axes),)] = update
+    result[_view(_window(start, m, step) for start, m, step in axes)] = update
     return result
 
 
@@ -370,7 +376,7 @@ update_slice: Op = linear(
     evaluate=_evaluate_update,
     transpose=_transpose_update,
     batch=_batch_update,
-    lower=IndexMap(_read_update, _align_update),
+    lower=IndexMap(_read_update, _align_update, move=_evaluate_update),
     requires=_require_update,
 )
 
@@ -393,6 +399,10 @@ def _infer_concat(*parts: ArrayType, axis: int) -> ArrayType:
     for part in parts:
         length = length + part.shape[axis]
     return first.with_shape((*first.shape[:axis], length, *first.shape[axis + 1 :]))
+
+
+def _evaluate_concat(*parts: Array, axis: int) -> Array:
+    return np.concatenate(parts, axis)
 
 
 def _transpose_concat(
@@ -424,7 +434,10 @@ def _batch_concat(inputs: Sequence[Value], batched: Sequence[bool], size: Dim, *
 
 
 def _read_concat(k: LoopBuilder, index: Index, operands: Sequence[Operand], *, axis: int) -> Ref:
-    """Each part is read only where the coordinate lies between its start and its stop."""
+    """Each part is read only where the coordinate lies between its start and its stop.
+
+    Zeros that are known are absent.
+    """
     coordinates = index.coordinates
     value = k.const(0, operands[0].type.dtype)
     start: Dim = 0
@@ -434,8 +447,8 @@ def _read_concat(k: LoopBuilder, index: Index, operands: Sequence[Operand], *, a
         inner = list(coordinates)
         inner[axis] = k.sub(coordinates[axis], k.size(start))
         if inside is None:
-            return part(*inner)
-        value = k.guard(inside, partial(part, *inner), value)
+            return k.absent(part(*inner))
+        value = k.absent(k.guard(inside, partial(part, *inner), value))
         start = stop
     return value
 
@@ -454,8 +467,8 @@ def _align_concat(*parts: ArrayType, axis: int) -> tuple[Alignment, ...]:
 concat: Op = linear(
     "concat",
     infer=_infer_concat,
-    evaluate=lambda *parts, axis: np.concatenate(parts, axis),
+    evaluate=_evaluate_concat,
     transpose=_transpose_concat,
     batch=_batch_concat,
-    lower=IndexMap(_read_concat, _align_concat),
+    lower=IndexMap(_read_concat, _align_concat, move=_evaluate_concat),
 )

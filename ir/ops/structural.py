@@ -123,7 +123,12 @@ broadcast: Op = linear(
     evaluate=_evaluate_broadcast,
     transpose=_sum_broadcast,
     batch=_batch_broadcast,
-    lower=IndexMap(_read_broadcast, lambda x, *, shape, axes: (axes,), repeats=True),
+    lower=IndexMap(
+        _read_broadcast,
+        lambda x, *, shape, axes: (axes,),
+        repeats=True,
+        move=_evaluate_broadcast,
+    ),
 )
 
 
@@ -176,6 +181,10 @@ def inverse(permutation: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(permutation.index(axis) for axis in range(len(permutation)))
 
 
+def _evaluate_transpose(x: Array, *, permutation: tuple[int, ...]) -> Array:
+    return np.transpose(x, permutation)
+
+
 def _untranspose(
     primals: Sequence[Value], result: Value, cotangent: Value, *, permutation: tuple[int, ...]
 ) -> tuple[Cotangent]:
@@ -197,10 +206,14 @@ def _read_transpose(
 transpose: Op = linear(
     "transpose",
     infer=_infer_transpose,
-    evaluate=lambda x, *, permutation: np.transpose(x, permutation),
+    evaluate=_evaluate_transpose,
     transpose=_untranspose,
     batch=_batch_transpose,
-    lower=IndexMap(_read_transpose, lambda x, *, permutation: (inverse(permutation),)),
+    lower=IndexMap(
+        _read_transpose,
+        lambda x, *, permutation: (inverse(permutation),),
+        move=_evaluate_transpose,
+    ),
 )
 
 
@@ -217,6 +230,10 @@ def _infer_reshape(x: ArrayType, *, shape: Shape) -> ArrayType:
     check_shape("reshape", shape)
     list(_require_equal_size(x, shape=shape))
     return x.with_shape(shape)
+
+
+def _evaluate_reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
+    return np.reshape(x, shape)
 
 
 def _unreshape(
@@ -248,10 +265,10 @@ def _read_reshape(
 reshape: Op = linear(
     "reshape",
     infer=_infer_reshape,
-    evaluate=lambda x, *, shape: np.reshape(x, shape),
+    evaluate=_evaluate_reshape,
     transpose=_unreshape,
     batch=_batch_reshape,
-    lower=IndexMap(_read_reshape, _align_reshape),
+    lower=IndexMap(_read_reshape, _align_reshape, move=_evaluate_reshape),
     requires=_require_equal_size,
 )
 
@@ -299,7 +316,11 @@ assume_shape: Op = linear(
     evaluate=_evaluate_assume_shape,
     transpose=_unassume_shape,
     batch=_batch_assume_shape,
-    lower=IndexMap(_read_assume_shape, lambda x, *, shape: (tuple(range(x.rank)),)),
+    lower=IndexMap(
+        _read_assume_shape,
+        lambda x, *, shape: (tuple(range(x.rank)),),
+        move=_evaluate_assume_shape,
+    ),
     requires=_require_shape,
 )
 
@@ -310,6 +331,10 @@ assume_shape: Op = linear(
 def _infer_reverse(x: ArrayType, *, axes: tuple[int, ...]) -> ArrayType:
     check_axes("reverse", x, axes)
     return x
+
+
+def _evaluate_reverse(x: Array, *, axes: tuple[int, ...]) -> Array:
+    return np.flip(x, axes) if axes else x
 
 
 def _unreverse(
@@ -338,11 +363,12 @@ def _read_reverse(
 reversed_: Op = linear(
     "reverse",
     infer=_infer_reverse,
-    evaluate=lambda x, *, axes: np.flip(x, axes) if axes else x,
+    evaluate=_evaluate_reverse,
     transpose=_unreverse,
     batch=_batch_reverse,
     lower=IndexMap(
         _read_reverse,
         lambda x, *, axes: (tuple(None if i in axes else i for i in range(x.rank)),),
+        move=_evaluate_reverse,
     ),
 )
