@@ -19,10 +19,12 @@ from gradc.ir.ops.structural import broadcast, reshape
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.transforms.batch import batch_values
 from gradc.ir.transforms.directions.sweep import along_directions, blocks_along
+from gradc.ir.transforms.directions.work import work_of
 from gradc.ir.transforms.forward import push_tangents
 from gradc.ir.transforms.reverse import pull_cotangents
 from gradc.ir.transforms.zeros import cotangent_type
 from gradc.ir.types import i64
+from gradc.jacobians import pushed_along
 from gradc.tensor.variable import Tensor
 from random_programs import random_arguments, random_function
 
@@ -152,7 +154,6 @@ def test_short_arrays_of_symbolic_length(length: int) -> None:
 def entries_moved(linear: Value, direction: Value) -> int:
     """The number of entries that are computed for all directions together."""
     blocks = blocks_along(linear, direction)
-    assert blocks is not None
     sizes = [block.value.type.size for block in blocks]
     assert all(isinstance(size, int) for size in sizes)
     return sum(sizes)  # type: ignore[arg-type]
@@ -201,7 +202,7 @@ def test_a_jacobian_by_weights_keeps_rows_apart() -> None:
     (linear,) = push_tangents([gt.tanh(x @ w).value], {w.value: tangent})
     assert linear is not None
     blocks = blocks_along(linear, tangent)
-    assert blocks is not None and [len(b.value.shape) for b in blocks] == [3]
+    assert [len(b.value.shape) for b in blocks] == [3]
 
 
 def test_second_orders_of_compressed_derivatives() -> None:
@@ -215,3 +216,32 @@ def test_second_orders_of_compressed_derivatives() -> None:
             for order in {(0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (1, 0, 2), (2, 1, 0)}:
                 expected[tuple(at[k] for k in order)] = value
     np.testing.assert_allclose(f(point), expected)
+
+
+def test_forward_mode_where_columns_are_fewer_on_the_way() -> None:
+    """Six rows, and seven columns of which five move what is costly."""
+    x, A = gt.tensor("x", shape=(7,)), gt.tensor("A", shape=(300, 300))
+    wide = gt.concat([x[:5], gt.ones((295,))])
+    y = gt.tanh(A @ gt.tanh(A @ wide))[:6]
+    found, forward = gradc.jacobian(y, x).value, pushed_along(y.value, x.value)
+    assert work_of(found, [y.value]) == work_of(forward, [y.value]) < 2 * 6 * 300 * 300
+
+
+def test_reverse_mode_where_rows_are_fewer_on_the_way() -> None:
+    """As many rows as columns, and two entries between the many and the rows."""
+    x, A = gt.tensor("x", shape=(40,)), gt.tensor("A", shape=(2, 400))
+    wide = gt.tanh(gt.take(x, gt.asarray(np.arange(400) % 40), axis=0))
+    y = gt.concat([gt.sin(A @ wide), gt.zeros((38,))])
+    found = work_of(gradc.jacobian(y, x).value, [y.value])
+    assert found * 2 < work_of(pushed_along(y.value, x.value), [y.value])
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_chunks_of_a_symbolic_number_of_directions(chunk: int) -> None:
+    """Where directions stay on diagonals there is nothing to cut; else their number is wanted."""
+    x = gt.tensor("x", shape=("n",))
+    f = gradc.function([x], gradc.jacobian(x[1:] * x[:-1], x, chunk=chunk))
+    point = np.array([1.0, 2.0, 4.0])
+    np.testing.assert_array_equal(f(point), [[2.0, 1.0, 0.0], [0.0, 4.0, 2.0]])
+    with pytest.raises(ValueError, match="chunk"):
+        gradc.jacobian(x * gt.sum(x**2), x, chunk=chunk)

@@ -398,7 +398,7 @@ def test_hard_points_in_both_directions(
     x = gt.vector("x")
     output = gt.sum(expression(x))
     jacobian = gradc.jacobian(output, x)
-    tangents = gradc.forms.pushed_along(output.value, x.value)
+    tangents = gradc.jacobians.pushed_along(output.value, x.value)
     with np.errstate(all="ignore"):
         reverse, forward = values([x], [jacobian, Tensor(tangents)], point)
     np.testing.assert_array_equal(reverse, expected)

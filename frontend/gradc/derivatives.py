@@ -36,6 +36,7 @@ from gradc.ir.function import Function, Value, parameter
 from gradc.ir.op import DISCONNECTED, Cotangent, Disconnected, Null
 from gradc.ir.transforms.reverse import pull_cotangents
 from gradc.ir.transforms.zeros import cotangent_type, zeros
+from gradc.jacobians import jacobian_of, pushed, pushed_along
 from gradc.tensor.source import located
 from gradc.tensor.variable import Tensor
 from gradc.why import missing_derivatives
@@ -160,7 +161,7 @@ def pushforward(
     check_word("disconnected_outputs", disconnected_outputs, ("raise", "warn", "ignore"))
     check_word("return_disconnected", return_disconnected, ("zero", "none", "disconnected"))
     outputs, targets = values_of("pushforward: f", f), values_of("pushforward: wrt", wrt)
-    pushed = forms.pushed(outputs, _directions("pushforward", "tangents", targets, tangents))
+    moved = pushed(outputs, _directions("pushforward", "tangents", targets, tangents))
     found = [
         Tensor(tangent)
         if tangent is not None
@@ -172,7 +173,7 @@ def pushforward(
             "raise",
             forward=True,
         )
-        for output, tangent in zip(outputs, pushed, strict=True)
+        for output, tangent in zip(outputs, moved, strict=True)
     ]
     return contained(f, found)
 
@@ -222,11 +223,12 @@ def jacobian(
     vectorize: bool = True,
     chunk: int | None = None,
 ) -> Any:
-    """The Jacobian, of shape expression.shape + wrt.shape: one batched pullback, no loop over rows.
+    """The Jacobian, of shape expression.shape + wrt.shape: all rows or columns together, no loop.
 
-    Where `wrt` is certainly smaller than the expression, it is a batched pushforward. With `chunk`,
-    at most so many rows (or columns) are computed together, which bounds the memory; their number
-    has to be known then. `vectorize` is PyTensor's, and changes nothing.
+    By rows it is a pullback, by columns a pushforward, whichever is less work, and only for entries
+    that depend on one another. With `chunk`, at most so many rows (or columns) are held side by
+    side, which bounds the memory; where they are more, their number has to be known before the
+    call. `vectorize` is PyTensor's, and changes nothing.
     """
     _check_chunk("jacobian", chunk)
     if _is_function(expression):
@@ -267,7 +269,7 @@ def hessian(
     held = constants(stop)
 
     def block(gradient: Tensor, target: Tensor) -> Tensor:
-        return Tensor(forms.pushed_along(gradient.value, target.value, held, chunk))
+        return Tensor(pushed_along(gradient.value, target.value, held, chunk))
 
     if blocks == "full":
         rows = [contained(wrt, [block(g, t) for t in targets]) for g in gradients]
@@ -299,7 +301,7 @@ def hessian_vector_product(
     arrays = [gradient.value for gradient in gradients if isinstance(gradient, Tensor)]
     products = iter(
         Tensor(zeros(value.type) if tangent is None else tangent)
-        for value, tangent in zip(arrays, forms.pushed(arrays, moving, held), strict=True)
+        for value, tangent in zip(arrays, pushed(arrays, moving, held), strict=True)
     )
     return contained(wrt, [next(products) if isinstance(g, Tensor) else g for g in gradients])
 
@@ -436,7 +438,7 @@ def _jacobian(
         report_disconnected(target, disconnected, forward=False)
         kind = cotangent_type(target).with_shape((*expression.shape, *target.shape))
         return Tensor(zeros(kind))
-    return Tensor(forms.jacobian_of(expression, [target], stop, chunk)[0])
+    return Tensor(jacobian_of(expression, [target], stop, chunk)[0])
 
 
 def _connection(expression: Value, target: Value, stop: Sequence[Value]) -> Cotangent:

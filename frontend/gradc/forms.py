@@ -14,28 +14,21 @@ function does not depend on has derivative zero, unless a `Policy` says otherwis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from gradc.errors import DisconnectedInputError, GradcTypeError, GradcValueError, NullTypeGradError
-from gradc.ir.dims import Dim
 from gradc.ir.function import Function, Value, parameter
 from gradc.ir.function import function as cut
 from gradc.ir.op import Cotangent, Disconnected, Null
-from gradc.ir.ops.cast import cast
-from gradc.ir.ops.constants import full, iota
-from gradc.ir.ops.logic import eq
-from gradc.ir.ops.slicing import concat
-from gradc.ir.ops.structural import broadcast, reshape, transpose
+from gradc.ir.ops.constants import full
 from gradc.ir.passes.pipeline import BEFORE_DERIVATIVES, optimize
-from gradc.ir.transforms.batch import batch_values
-from gradc.ir.transforms.directions.sweep import along_directions
-from gradc.ir.transforms.forward import push_tangents, pushforward
+from gradc.ir.transforms.forward import pushforward
 from gradc.ir.transforms.rebuild import unused_name
 from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents, pullback
 from gradc.ir.transforms.zeros import cotangent_type, zeros
-from gradc.ir.types import i64
+from gradc.jacobians import jacobian_of, pushed, pushed_along
 
 Wrt: TypeAlias = "str | int | Sequence[str | int] | None"
 
@@ -135,110 +128,6 @@ def hvp(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
         for g, tangent in zip(gradients, pushed(gradients, along, held), strict=True)
     ]
     return _derived(fn, "hvp", directions, products, _labels(fn, "hvp", wrt))
-
-
-def jacobian_of(
-    expression: Value,
-    wrt: Sequence[Value],
-    stop: Sequence[Value] = (),
-    chunk: int | None = None,
-) -> list[Value]:
-    """The Jacobians of a value, of shape expression.shape + wrt.shape.
-
-    One pullback, batched over all rows; a pushforward over all columns where these are fewer.
-    Values in `stop` count as constants. With `chunk` at most so many rows or columns are computed
-    together, which bounds the memory of what lies between.
-    """
-    return [_jacobian_block(expression, target, stop, chunk) for target in wrt]
-
-
-def _jacobian_block(
-    expression: Value, target: Value, stop: Sequence[Value], chunk: int | None
-) -> Value:
-    if _is_smaller(target, expression):
-        return pushed_along(expression, target, stop, chunk)
-    kind = cotangent_type(expression)
-    seed = parameter(kind) if expression.shape else full((), 1, kind.dtype)
-    (row,) = pull_cotangents([(expression, seed)], [target], stop=stop)
-    shape = (*expression.shape, *target.shape)
-    if isinstance(row, Null):
-        raise NullTypeGradError(f"the Jacobian cannot be computed: {row.reason}")
-    if not isinstance(row, Value):
-        return zeros(cotangent_type(target).with_shape(shape))
-    if not expression.shape:
-        return row
-    return _reshaped(_along_basis(row, seed, chunk), shape)
-
-
-def pushed_along(
-    expression: Value, target: Value, stop: Sequence[Value] = (), chunk: int | None = None
-) -> Value:
-    """The derivative of `expression` by every entry of `target`, from a batched pushforward."""
-    tangent = parameter(cotangent_type(target))
-    (column,) = pushed([expression], {target: tangent}, stop)
-    kind = cotangent_type(expression)
-    if column is None:
-        return zeros(kind.with_shape((*expression.shape, *target.shape)))
-    columns = _along_basis(column, tangent, chunk)
-    first, rank = len(target.shape), len(target.shape) + len(expression.shape)
-    order = (*range(first, rank), *range(first))
-    return columns if order == tuple(range(rank)) else transpose(columns, permutation=order)
-
-
-def _is_smaller(target: Value, expression: Value) -> bool:
-    """Whether forward mode certainly needs fewer passes."""
-    columns, rows = target.type.size, expression.type.size
-    if not isinstance(columns, int):
-        return False
-    return not isinstance(rows, int) or columns < rows
-
-
-def pushed(
-    outputs: Sequence[Value], tangents: Mapping[Value, Value], stop: Sequence[Value] = ()
-) -> list[Value | None]:
-    """`push_tangents`, with the user's error for a tangent that cannot be computed."""
-    try:
-        return push_tangents(outputs, tangents, stop=stop)
-    except NullGradientError as error:
-        raise NullTypeGradError(str(error)) from error
-
-
-def _along_basis(linear: Value, direction: Value, chunk: int | None) -> Value:
-    """`linear` for each unit array in the place of `direction`: direction.shape + linear.shape."""
-    size = direction.type.size
-    if chunk is None or (isinstance(size, int) and size <= chunk):
-        return along_directions(linear, direction)
-    if not isinstance(size, int):
-        raise GradcValueError(
-            f"chunk: the number of derivatives, {size}, is not known before the call",
-            hint="leave chunk away, or give the variable a shape of integers",
-        )
-    starts = range(0, size, chunk)
-    parts = [_batched(linear, direction, at, min(chunk, size - at)) for at in starts]
-    joined: Value = concat(*parts, axis=0)
-    return _reshaped(joined, (*direction.shape, *linear.shape))
-
-
-def _batched(linear: Value, direction: Value, start: int, count: Dim) -> Value:
-    (found,) = batch_values([linear], {direction: _basis(direction, start, count)}, count)
-    return found
-
-
-def _basis(value: Value, start: int, count: Dim) -> Value:
-    """Unit arrays of a value's shape, from number `start` on: [count, *shape]."""
-    size = value.type.size
-    number = iota(size=count, dtype=i64)
-    if start:
-        number = number + start
-    rows = broadcast(number, shape=(count, size), axes=(0,))
-    columns = broadcast(iota(size=size, dtype=i64), shape=(count, size), axes=(1,))
-    unit = cast(eq(rows, columns), dtype=value.dtype)
-    return _reshaped(unit, (count, *value.shape))
-
-
-def _reshaped(value: Value, shape: tuple[Dim, ...]) -> Value:
-    result: Value = value if value.shape == shape else reshape(value, shape=shape)
-    return result
 
 
 def _prepared(fn: Function, wrt: Wrt, policy: Policy) -> tuple[Function, list[Value]]:

@@ -28,24 +28,40 @@ _RULES: Mapping[Op, Rule] = {**ENTRY_RULES, **MOVE_RULES, **POSITION_RULES, **SU
 
 def along_directions(linear: Value, direction: Value) -> Value:
     """`linear` for each unit array in the place of `direction`: direction.shape + linear.shape."""
-    blocks = blocks_along(linear, direction)
-    if blocks is None:
-        blocks = ()
-    return expanded(blocks, linear, direction.shape)
+    found = _sweep(linear, direction)
+    return expanded(found.get(linear, ()), linear, direction.shape)
 
 
-def blocks_along(linear: Value, direction: Value) -> Blocks | None:
-    """The derivative of `linear` by `direction`, compressed; None if it does not depend on it."""
+def blocks_along(linear: Value, direction: Value) -> Blocks:
+    """The derivative of `linear` by `direction`, compressed."""
+    return _sweep(linear, direction).get(linear, ())
+
+
+def most_directions(linear: Value, direction: Value) -> Dim:
+    """How many directions at most are held side by side on the way; 1 where all are on diagonals.
+
+    A number that is not known before the call comes before all others.
+    """
+    most: Dim = 1
+    for value, blocks in _sweep(linear, direction).items():
+        for block in blocks if value is not direction else ():
+            count = product(block.value.shape[: block.lead])
+            if not isinstance(count, int):
+                return count
+            most = max(most, count) if isinstance(most, int) else most
+    return most
+
+
+def _sweep(linear: Value, direction: Value) -> dict[Value, Blocks]:
+    """The derivatives of all values between the two, compressed."""
     found: dict[Value, Blocks] = {direction: identity(direction)}
     for made in sorted_equations([linear], stop=[direction]):
         if any(value in found for value in made.inputs):
             with at(made.span):
                 flows = [found.get(value) for value in made.inputs]
-                for output, blocks in zip(
-                    made.outputs, _applied(made, flows, direction.shape), strict=True
-                ):
-                    found[output] = blocks
-    return found.get(linear)
+                results = _applied(made, flows, direction.shape)
+                found.update(zip(made.outputs, results, strict=True))
+    return found
 
 
 def _applied(made: Equation, flows: Flows, space: Shape) -> Sequence[Blocks]:
