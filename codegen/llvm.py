@@ -13,6 +13,7 @@ from dataclasses import replace
 from gradc.codegen.llvm_entry import write_entries
 from gradc.codegen.llvm_kernel import KernelFunction, write_kernel
 from gradc.codegen.llvm_product import product_scratch
+from gradc.codegen.llvm_shared import repeated_loops
 from gradc.codegen.llvm_text import Module
 from gradc.codegen.target import Target
 from gradc.ir.loops import Buffer, Program
@@ -35,7 +36,7 @@ def emit_module(
     loaded (`jit.load_programs`).
     """
     _check_names(programs)
-    module = Module(target, share_products)
+    module = Module(target, share_products, repeated=repeated_loops(programs))
     shared: dict[bytes, str] = {}
     same: dict[str, str] = {}
     _define_bytes(module, "@gradc_manifest", manifest.encode() + b"\0", exported=True)

@@ -18,6 +18,7 @@ from gradc.codegen.llvm_index import INDEX_ARITHMETIC, index_arithmetic
 from gradc.codegen.llvm_loops import write_loop
 from gradc.codegen.llvm_memory import load
 from gradc.codegen.llvm_product import write_product
+from gradc.codegen.llvm_shared import write_shared
 from gradc.codegen.llvm_spread import KernelState, Source, Spread, project, union
 from gradc.codegen.llvm_stores import store
 from gradc.codegen.llvm_text import Module, Writer, literal, memory_type
@@ -89,6 +90,8 @@ def _block(k: KernelState, statements: Sequence[Statement]) -> None:
                 k.values[statement.result] = _instruction(k, statement)
             case Store():
                 store(k, statement)
+            case For() if statement in k.module.repeated:
+                write_shared(k, statement, _block)
             case For():
                 write_loop(k, statement, _block)
             case If():
@@ -98,7 +101,7 @@ def _block(k: KernelState, statements: Sequence[Statement]) -> None:
             case Fill():
                 _fill(k, statement)
             case MatMul():
-                write_product(k, statement)
+                write_product(k, statement, _block)
             case Call():
                 _call_external(k, statement)
 

@@ -41,7 +41,8 @@ def plan(
 ) -> list[Segment]:
     """How to run `count` iterations (None: not known).
 
-    `is_long`: the body is so long that a mask in every trip costs less than its code twice.
+    `is_long`: the body is so long, or runs so rarely, that a mask in every trip costs less than its
+    code twice.
     """
     if count is not None:
         return _static_plan(lanes, copies, max(count, 0), has_masked_memory)
@@ -93,11 +94,13 @@ def write_loop(
     k.depth += 1
     totals = [_beginning(k, statement, a) for a in statement.accumulators]
     position = start
+    is_rest = k.is_rest
     for segment in _segments(k, loop):
         end = _end(k, loop, segment, position)
         totals = _write_segment(k, loop, segment, (position, end), totals, block)
         position = end
-    k.depth -= 1
+        k.is_rest = is_rest or segment.copies > 1  # fewer iterations than copies are left
+    k.depth, k.is_rest = k.depth - 1, is_rest
     for accumulator, total in zip(statement.accumulators, totals, strict=True):
         k.values[accumulator.result] = _result(k, statement, accumulator, total)
 
@@ -106,7 +109,8 @@ def _segments(k: KernelState, loop: _Loop) -> list[Segment]:
     statement, count = loop.statement, None
     if is_number(loop.start) and is_number(loop.stop):
         count = -((int(loop.start) - int(loop.stop)) // statement.step)
-    has_masks, is_long = k.module.target.has_masked_memory, _is_long(statement)
+    has_masks = k.module.target.has_masked_memory
+    is_long = k.is_rest or _is_long(statement)
     return plan(statement.lanes, statement.copies, count, has_masks, is_long)
 
 

@@ -94,6 +94,7 @@ class KernelState:
     scratch: dict[Buffer, str] = field(default_factory=dict)
     dims: dict[Dim, str] = field(default_factory=dict)
     depth: int = 0  # the number of loops that are open
+    is_rest: bool = False  # what is written runs for the last iterations of a loop with copies
     _sink: str = ""
 
     def size(self, dim: Dim) -> str:
@@ -101,13 +102,14 @@ class KernelState:
         if isinstance(dim, int):
             return str(dim)
         if dim not in self.dims:
-            sizes = {name: self._size_parameter(name) for name in names_of((dim,))}
+            sizes = {name: self.size_parameter(name) for name in names_of((dim,))}
             lines, self.w.lines = self.w.lines, self.entry
             self.dims[dim] = self.w.dim(dim, sizes)
             self.w.lines = lines
         return self.dims[dim]
 
-    def _size_parameter(self, name: str) -> str:
+    def size_parameter(self, name: str) -> str:
+        """The parameter that holds a named size."""
         parameter = f"%n.{name}"
         self.parameters[parameter] = "i64"
         self.sources[parameter] = name

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from gradc.codegen.target import Target
 from gradc.ir.dims import Dim, FloorDiv
+from gradc.ir.loops import For
 from gradc.ir.types import DType
 
 _TYPES = {"f64": "double", "f32": "float", "i64": "i64", "i32": "i32", "bool": "i1"}
@@ -76,6 +77,8 @@ class Module:
     fast_math: bool = False  # of the program that is being written
     declarations: dict[str, str] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
+    repeated: frozenset[For] = frozenset()  # loops that are written as functions
+    shared: dict[str, str] = field(default_factory=dict)  # texts of those functions -> symbols
 
     def declare(self, symbol: str, text: str) -> str:
         """Declare an external function or an intrinsic; gives its symbol."""
