@@ -1,6 +1,6 @@
 """Compare gradc with what a user would pick instead, in one run on one core.
 
-    python benchmarks/compare.py [NAME ...]      names: build call chain logistic c_start
+    python benchmarks/compare.py [NAME ...]      names: build compile call chain logistic c_start
 
 Peers: C (gcc -O3 -march=native -ffast-math), NumPy, and JAX where it is installed.
 """
@@ -28,6 +28,12 @@ import gradc
 import gradc.tensor as gt
 import numpy as np
 from gradc import f64
+from gradc.codegen.cabi import manifest_of
+from gradc.codegen.choices import Choices
+from gradc.codegen.llvm import emit_module
+from gradc.codegen.lower import cut_into_kernels, lower_cut
+from gradc.codegen.target import compile_to_object, host
+from gradc.ir.passes.pipeline import optimize
 from harness import Run, check_equal, compile_c, pin_to_one_core, pointer, report, time_round_robin
 
 MODEL = Path(__file__).parents[1] / "examples" / "logistic" / "logistic.grad"
@@ -60,6 +66,44 @@ def build() -> None:
     print(f"  library: {size:,} bytes")
     stages = re.findall(r"^ *([\d.]+) ms  (\w+)$", passes, re.M)
     print("  the build itself: " + ", ".join(f"{stage} {ms} ms" for ms, stage in stages))
+
+
+def compile_time() -> None:
+    """From a Python function of up to 10,000 operations to object code of value and gradient."""
+    print("\ncompilation of value and gradient, milliseconds of CPU")
+    for operations in (50, 2_000, 10_000):
+        best = min((_stages(operations) for _ in range(3)), key=lambda found: sum(found.values()))
+        parts = ", ".join(f"{stage} {1e3 * seconds:.1f}" for stage, seconds in best.items())
+        print(f"  {operations:>6} operations: {1e3 * sum(best.values()):8.1f} = {parts}")
+
+
+def _stages(operations: int) -> dict[str, float]:
+    """The seconds of CPU of each stage of the compilation of a chain with that many operations."""
+    functions = (gt.sin, gt.exp, gt.tanh, gt.log1p)
+
+    def chain(x: f64["n"], y: f64["n"]):  # noqa: F821
+        v = x
+        for step in range(operations // 2):
+            rare = functions[step // 10 % 4](v) * y if step % 10 == 0 else None
+            v = v * 0.99 + y if rare is None else rare
+        return gt.sum(v)
+
+    clock = [time.process_time()]
+
+    def lap(made: Any) -> Any:
+        clock.append(time.process_time())
+        return made
+
+    target, choices = host(), Choices(host().vector_bits)
+    function = lap(gradc.function(chain))
+    graph = lap(gradc.value_and_grad(function, wrt="x")).ir
+    optimized = lap(optimize(graph))
+    cut = lap(cut_into_kernels(optimized, choices))
+    program = lap(lower_cut(cut, "chain", choices))
+    text = lap(emit_module([program], manifest_of([program], target), target))
+    lap(compile_to_object(text, target))
+    stages = ("trace", "derivative", "passes", "schedule", "loops", "text", "LLVM")
+    return {s: b - a for s, a, b in zip(stages, clock, clock[1:], strict=False)}
 
 
 def call() -> None:
@@ -211,7 +255,14 @@ def c_start() -> None:
     print(f"  best {1e3 * min(times):.2f} ms, median {1e3 * sorted(times)[25]:.2f} ms")
 
 
-ALL = {f.__name__: f for f in (build, call, chain, logistic, c_start)}
+ALL = {
+    "build": build,
+    "compile": compile_time,
+    "call": call,
+    "chain": chain,
+    "logistic": logistic,
+    "c_start": c_start,
+}
 
 
 def main() -> None:

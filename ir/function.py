@@ -155,10 +155,12 @@ def equation(
 ) -> Equation:
     """Build an equation with new outputs, typed by the op's rule."""
     inputs = tuple(inputs)
-    types = op.infer(*(value.type for value in inputs), **attrs)
+    types = op.infer(*[value.type for value in inputs], **attrs)
     made = Equation(op, inputs, attrs, span=span)
-    many = types if isinstance(types, tuple) else (types,)
-    made.outputs = tuple(Value(type, None, made, i, span) for i, type in enumerate(many))
+    if isinstance(types, tuple):
+        made.outputs = tuple([Value(type, None, made, i, span) for i, type in enumerate(types)])
+    else:
+        made.outputs = (Value(types, None, made, 0, span),)
     return made
 
 

@@ -40,6 +40,11 @@ def current_span() -> Span | None:
     return _CURRENT.get()
 
 
+def move_to(span: Span | None) -> None:
+    """Give every equation built from now on this span, until the `at` block around this ends."""
+    _CURRENT.set(span)
+
+
 class at:  # a class, not a generator: passes enter one for each equation
     """Give every equation built inside the `with` block this span."""
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -94,6 +97,11 @@ class ArrayType:
     __repr__ = __str__
 
 
+_STRUCT_CODES: Mapping[str, str] = MappingProxyType(
+    {"f64": "=d", "f32": "=f", "i64": "=q", "i32": "=i", "bool": "=?"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ConstantData:
     """The elements of a constant array, hashable: row-major bytes in native order."""
@@ -106,6 +114,13 @@ class ConstantData:
         """The array, read-only."""
         assert is_static(self.type.shape)
         return np.frombuffer(self.data, self.type.dtype.numpy).reshape(self.type.shape)
+
+    @property
+    def number(self) -> int | float:
+        """The only element of a constant without axes, as Python's number."""
+        assert not self.type.shape
+        found: int | float = struct.unpack(_STRUCT_CODES[self.type.dtype.name], self.data)[0]
+        return found
 
     def __str__(self) -> str:
         return str(self.array.tolist())

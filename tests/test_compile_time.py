@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,10 +14,11 @@ from gradc.codegen.llvm import emit_module
 from gradc.codegen.llvm_loops import Segment, plan
 from gradc.codegen.lower import lower
 from gradc.codegen.target import Target
-from gradc.ir.function import Function, function, parameter
+from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.loops import Program
-from gradc.ir.ops import elementwise, reductions
+from gradc.ir.ops import constants, elementwise, reductions
 from gradc.ir.passes.pipeline import optimize
+from gradc.ir.transforms.reverse import pull_cotangents
 from gradc.ir.types import f64
 from native import native
 
@@ -54,6 +57,48 @@ def test_the_time_of_a_stage_is_linear(stage: Callable[[Function], object]) -> N
     """Eight times the operations take eight times as long; quadratic work would take 64 times."""
     small, large = chain(300), chain(2400)
     assert seconds(lambda: stage(large)) < 24 * seconds(lambda: stage(small))
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called meanwhile, Python's and built-in ones: no matter how fast."""
+    count = 0
+
+    def observe(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(observe)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def gradient(length: int) -> Function:
+    fn = chain(length)
+    seed = constants.scalar(1.0, f64)
+    pulled = pull_cotangents([(fn.results[0], seed)], fn.parameters)
+    gradients = [c for c in pulled if isinstance(c, Value)]
+    return function("f", fn.parameters, [*fn.results, *gradients])
+
+
+STAGES: dict[str, Callable[[int], Callable[[], object]]] = {
+    "derivative": lambda length: lambda: gradient(length),
+    "passes": lambda length: partial(optimize, gradient(length)),
+    "loops": lambda length: partial(program, optimize(gradient(length)), "f"),
+    "text": lambda length: partial(emitted, optimize(gradient(length))),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("small", "factor"), [(500, 4), pytest.param(1000, 10, marks=pytest.mark.slow)]
+)
+def test_the_work_of_a_stage_is_linear(stage: str, small: int, factor: int) -> None:
+    prepare = STAGES[stage]
+    few, many = calls(prepare(small)), calls(prepare(small * factor))
+    assert many < 1.5 * factor * few  # quadratic work would be `factor` times as much again
 
 
 def test_kernels_that_differ_in_names_only_are_written_once() -> None:

@@ -142,10 +142,11 @@ def constant_number(x: Value) -> int | float | None:
         (x,) = x.owner.inputs
     if x.owner is None or x.owner.op is not constant:
         return None
-    elements = x.owner.attrs["value"].array
-    if elements.ndim == 0:
-        scalar: int | float = elements.item()
+    held: ConstantData = x.owner.attrs["value"]
+    if not held.type.shape:
+        scalar = held.number
         return None if scalar != scalar else scalar
+    elements = held.array
     if elements.size == 0 or not (elements == elements.flat[0]).all():
         return None
     number: int | float = elements.flat[0].item()

@@ -252,10 +252,12 @@ def same_type(name: str, kinds: str = "fi", operands: int = 2) -> Callable[..., 
     def infer(*types: ArrayType) -> ArrayType:
         if len(types) != operands:
             raise TypeRuleError(f"{name}: takes {operands} operands, not {len(types)}")
-        first, *rest = types
-        for other in rest:
-            check_equal(name, first, other)
-        check_kind(name, first, kinds)
+        first = types[0]
+        for other in types:
+            if other is not first:
+                check_equal(name, first, other)
+        if first.dtype.kind not in kinds:
+            check_kind(name, first, kinds)
         return first
 
     return infer

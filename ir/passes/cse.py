@@ -23,9 +23,11 @@ def share_common_subexpressions(fn: Function) -> Function:
     for made in fn.equations:
         inputs = [values.get(value, value) for value in made.inputs]
         key = _key(made, inputs)
-        if key not in kept:
-            kept[key] = rebuild_equation(made, inputs)
-        values.update(zip(made.outputs, kept[key].outputs, strict=True))
+        first = kept.get(key)
+        if first is None:
+            first = kept[key] = rebuild_equation(made, inputs)
+        if first is not made:
+            values.update(zip(made.outputs, first.outputs, strict=True))
     if len(kept) == len(fn.equations):
         return fn
     return with_results(fn, [values.get(result, result) for result in fn.results])
@@ -38,6 +40,8 @@ def _key(made: Equation, inputs: Sequence[Value]) -> Hashable:
         name, operands = _MIRRORED[name], operands[::-1]
     if name in _COMMUTATIVE:
         operands.sort(key=id)
+    if not made.attrs:
+        return name, *operands
     attrs = tuple(sorted(made.attrs.items(), key=lambda item: item[0]))
-    kinds = tuple(type(value) for _, value in attrs)  # tells 1 from 1.0 and from True
+    kinds = tuple([type(value) for _, value in attrs])  # tells 1 from 1.0 and from True
     return name, tuple(operands), attrs, kinds

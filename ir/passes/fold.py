@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from gradc.ir.dims import is_static, product
 from gradc.ir.function import Equation, Function, Value
-from gradc.ir.lowering import Composite, External
+from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction, Scatter
 from gradc.ir.ops.constants import constant, size_value
 from gradc.ir.ops.structural import broadcast
 from gradc.ir.passes.rewrite import rewrite
 from gradc.ir.types import constant_data
 
+_COMPUTED = (Pointwise, IndexMap, Reduction, Contraction, Scatter)
 _LARGEST = 64  # elements: a larger constant costs more to store and load than to compute
 
 
@@ -19,7 +20,7 @@ def fold_constants(fn: Function) -> Function:
 
     A broadcast scalar stays a broadcast: it costs nothing, and rules recognise it.
     """
-    return rewrite(fn, {size_value: (_fold_size,)}, everywhere=(_fold,))
+    return rewrite(fn, {size_value: (_fold_size,)}, dict.fromkeys(_COMPUTED, (_fold,)))
 
 
 def _fold_size(made: Equation) -> Value | None:
@@ -31,11 +32,10 @@ def _fold_size(made: Equation) -> Value | None:
 
 
 def _fold(made: Equation) -> Value | None:
-    if made.op in (broadcast, constant) or not made.inputs or len(made.outputs) != 1:
-        return None
-    if isinstance(made.op.lower, Composite | External):
-        return None
-    if not all(map(_is_small_constant, made.inputs)):
+    for value in made.inputs:
+        if not _is_small_constant(value):
+            return None
+    if made.op is broadcast or not made.inputs or len(made.outputs) != 1:
         return None
     output = made.outputs[0]
     if not is_static(output.shape) or product(output.shape) > _LARGEST:  # type: ignore[operator]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TypeAlias
 
+from gradc.ir.collection import collection_paused
 from gradc.ir.function import Function
 from gradc.ir.passes.contractions import form_contractions
 from gradc.ir.passes.cse import share_common_subexpressions
@@ -76,15 +77,16 @@ def optimize(
     time, and whether that is anything new. With `check` the verifier runs after each pass; an
     InvalidFunctionError then names the pass.
     """
-    for work in pipeline:
-        start = perf_counter()
-        made = work(fn)
-        seconds = perf_counter() - start
-        if check and made is not fn:
-            _verify_after(work, made)
-        if observe is not None:
-            observe(work.__name__, made, seconds, made is not fn)
-        fn = made
+    with collection_paused():
+        for work in pipeline:
+            start = perf_counter()
+            made = work(fn)
+            seconds = perf_counter() - start
+            if check and made is not fn:
+                _verify_after(work, made)
+            if observe is not None:
+                observe(work.__name__, made, seconds, made is not fn)
+            fn = made
     return fn
 
 

@@ -28,7 +28,7 @@ from gradc.ir.passes.rewrite import Rules, rewrite
 
 def simplify_shapes(fn: Function) -> Function:
     """`fn` with chains of broadcasts, transposes, reshapes, slices, ... in canonical form."""
-    return rewrite(fn, _RULES, everywhere=(_broadcast_last, _unit_reshape_last))
+    return rewrite(fn, _RULES, {Pointwise: (_broadcast_last, _unit_reshape_last)})
 
 
 def _broadcast_last(made: Equation) -> Value | None:
@@ -36,7 +36,7 @@ def _broadcast_last(made: Equation) -> Value | None:
 
     The operands are broadcast along the same axes; scalars may be among them.
     """
-    if not isinstance(made.op.lower, Pointwise) or not made.inputs:
+    if not made.inputs:
         return None
     shape = made.outputs[0].shape
     kept: tuple[int, ...] = ()
@@ -63,8 +63,6 @@ def _unit_reshape_last(made: Equation) -> Value | None:
 
     The operands are reshapes of values of one shape; broadcast scalars may be among them.
     """
-    if not isinstance(made.op.lower, Pointwise) or not made.inputs:
-        return None
     sources = [(value, input_of(value, reshape)) for value in made.inputs]
     shapes = {source.shape for _, source in sources if source is not None}
     if len(shapes) != 1:

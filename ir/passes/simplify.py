@@ -95,22 +95,19 @@ def _subtract_itself(made: Equation) -> Value | None:
 # --- products ------------------------------------------------------------------------------------
 
 
-def _multiply_by_unit(made: Equation) -> Value | None:
+def _multiply_by_number(made: Equation) -> Value | None:
+    """x * 1 -> x; x * -1 -> -x; x * 0 -> 0 for a finite x; 3 * x -> x * 3."""
     x, y = made.inputs
-    if (other := other_operand((x, y), 1)) is not None:
-        return other
-    other = other_operand((x, y), -1)
-    return None if other is None else -other
-
-
-def _multiply_by_zero(made: Equation) -> Value | None:
-    other = other_operand(made.inputs, 0)
-    return zeros_like(other) if other is not None and is_finite(other) else None
-
-
-def _number_last(made: Equation) -> Value | None:
-    x, y = made.inputs
-    return y * x if constant_number(x) is not None and constant_number(y) is None else None
+    number = constant_number(y)
+    if number is None:
+        return None if constant_number(x) is None else y * x
+    if number == 1:
+        return x
+    if number == -1:
+        return -x
+    if number == 0 and is_finite(x):
+        return zeros_like(x)
+    return y if constant_number(x) == 1 else None
 
 
 def _multiply_negatives(made: Equation) -> Value | None:
@@ -366,9 +363,7 @@ _RULES: Rules = {
     add: (_add_zero, _add_negative, _add_itself),
     sub: (_subtract_zero, _subtract_negative, _subtract_itself),
     mul: (
-        _multiply_by_unit,
-        _multiply_by_zero,
-        _number_last,
+        _multiply_by_number,
         _multiply_negatives,
         _multiply_twice,
         _multiply_equal_roots,

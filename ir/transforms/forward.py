@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from gradc.ir.collection import collection_paused
 from gradc.ir.function import Equation, Function, Value, function, parameter, sorted_equations
 from gradc.ir.op import Null
 from gradc.ir.span import at, differentiated
@@ -35,18 +36,26 @@ def push_tangents(
         check_cotangent(value, seed)
     moving: dict[Value, Flow] = dict(tangents)
     cut = set(stop)
-    for made in sorted_equations(outputs):
-        if not any(output.dtype.is_float for output in made.outputs):
-            continue
-        if all(value not in moving for value in made.inputs):
-            continue
-        with at(differentiated(made.span)):
-            pushed = push_masked(made, [moving.get(value) for value in made.inputs])
-            for output, flow in zip(made.outputs, pushed, strict=True):
-                if flow is not None and output.dtype.is_float and output not in cut:
-                    _check(made, output, flow)
-                    moving[output] = add_flows(flow, tangents.get(output))
+    with collection_paused():
+        for made in sorted_equations(outputs):
+            _push_through(made, moving, tangents, cut)
     return [_finished(output, moving.get(output)) for output in outputs]
+
+
+def _push_through(
+    made: Equation, moving: dict[Value, Flow], tangents: Mapping[Value, Value], cut: set[Value]
+) -> None:
+    """Push the tangents of an equation's inputs on to those outputs that are not in `cut`."""
+    if moving.keys().isdisjoint(made.inputs):
+        return
+    if not any(output.dtype.is_float for output in made.outputs):
+        return
+    with at(differentiated(made.span)):
+        pushed = push_masked(made, [moving.get(value) for value in made.inputs])
+        for output, flow in zip(made.outputs, pushed, strict=True):
+            if flow is not None and output.dtype.is_float and output not in cut:
+                _check(made, output, flow)
+                moving[output] = add_flows(flow, tangents.get(output))
 
 
 def pushforward(fn: Function, wrt: Sequence[int], *, stop: Collection[Value] = ()) -> Function:

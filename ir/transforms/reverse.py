@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
+from gradc.ir.collection import collection_paused
 from gradc.ir.function import Equation, Function, Value, function, parameter, sorted_equations
 from gradc.ir.op import DISCONNECTED, Cotangent, Disconnected, Null
 from gradc.ir.ops.cast import cast
@@ -63,10 +64,12 @@ def pull_cotangents(
     flows: dict[Value, Flow] = {}
     for value, cotangent in seeds:
         _collect(flows, value, cotangent)
-    for made in reversed(equations):
-        _replace_known(flows, made.outputs, known)
-        if any(value in reaching for value in made.inputs):
-            _pull_through(made, flows, reaching)
+    with collection_paused():
+        for made in reversed(equations):
+            if known:
+                _replace_known(flows, made.outputs, known)
+            if not reaching.isdisjoint(made.inputs):
+                _pull_through(made, flows, reaching)
     _replace_known(flows, wrt, known)
     return [_finished(value, flows) for value in wrt]
 
@@ -107,14 +110,14 @@ def _values_that_depend(
     reaching = set(wrt)
     cut = set(stop) - reaching
     for made in equations:
-        if any(value in reaching for value in made.inputs):
-            reaching.update(output for output in made.outputs if output not in cut)
+        if not reaching.isdisjoint(made.inputs):
+            reaching.update([output for output in made.outputs if output not in cut])
     return reaching
 
 
 def _pull_through(made: Equation, flows: dict[Value, Flow], reaching: set[Value]) -> None:
     """Pull the cotangents of an equation's outputs back to those inputs that lead to wrt."""
-    if all(output not in flows for output in made.outputs):
+    if flows.keys().isdisjoint(made.outputs):
         return
     with at(differentiated(made.span)):
         pulled = _cotangents_of_inputs(made, [flows.get(output) for output in made.outputs])
