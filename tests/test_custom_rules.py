@@ -92,7 +92,7 @@ def test_rules_pass_the_check(op: Op) -> None:
     (
         (
             Op("f", plain, pullback=lambda p, r, c: (c * gt.cos(p[0]) * p[1], c * gt.cos(p[0]))),
-            "the pushforward of f is not its derivative",
+            "the pullback of f is not its derivative, along argument 1; at result 0",
         ),
         (
             Op(
@@ -249,6 +249,33 @@ def test_no_gradient_in_a_pullback() -> None:
     with pytest.raises(TypeError, match="y is a setting"):
         gradc.pushforward(cost, y, y)
     assert gradc.function([x, y, z], gradc.pushforward(cost, [x, z], [x, z]))(2.0, 3.0, 4.0) == 24.0
+
+
+def test_no_gradient_in_a_pushforward() -> None:
+    """Null in a forward rule is a NullTypeGradError with its reason, in either direction."""
+
+    def split(x: Any) -> Any:
+        return gt.sin(x), gt.floor(x), x * 3.0
+
+    missing = gradc.grad_not_implemented("split", 0, None, "the rest is not smooth")
+    op = Op("split", split, pushforward=lambda p, r, t: (t[0] * gt.cos(p[0]), missing, None))
+    x, t = gt.scalar("x"), gt.scalar("t")
+    sine, rest, zero = op(x)
+    for derive in (gradc.pushforward, gradc.pushforward_through_pullback, gradc.pullback):
+        f = gradc.function([x, t], derive(sine + zero, x, t))
+        np.testing.assert_allclose(f(0.5, 2.0), 2.0 * np.cos(0.5), rtol=1e-15)
+        with pytest.raises(gradc.NullTypeGradError, match="the rest is not smooth"):
+            derive(sine + rest, x, t)
+    for cost in (rest, sine * rest):
+        with pytest.raises(gradc.NullTypeGradError, match="the rest is not smooth"):
+            gradc.grad(cost, x)
+    H = gradc.function([x], gradc.hessian(sine, x))
+    np.testing.assert_allclose(H(0.5), -np.sin(0.5), rtol=1e-15)
+    single = Op("f", gt.floor, pushforward=lambda p, r, t: gradc.NullType("no slope"))
+    for derive in (gradc.jacobian, gradc.grad):
+        with pytest.raises(gradc.NullTypeGradError, match="no slope"):
+            derive(single(x), x)
+    assert "no slope" in str(gradc.why_zero(single(x), x))
 
 
 def test_what_a_where_cuts_stays_cut() -> None:

@@ -9,6 +9,7 @@ import gradc.tensor as gt
 import numpy as np
 import pytest
 from gradc import DisconnectedType, NoGradient, NullType, Tensor
+from gradc.tracing import make_function
 from gradient_graphs import at, both, equal
 
 V = np.array([0.3, -0.7, 1.2])
@@ -122,8 +123,10 @@ def test_s71_their_values_are_those_of_the_identity() -> None:
         gradc.grad_scale(x, 5),
         gradc.consider_constant(x),
     ]
-    for value in gradc.function([x], outputs)(V):
+    f = gradc.function([x], outputs)
+    for value in f(V):
         np.testing.assert_array_equal(value, V)
+    assert not f.optimized.equations  # nothing is left of them
 
 
 def test_s72_zero_grad_is_zero_and_connected() -> None:
@@ -272,6 +275,9 @@ def test_s90_rows_and_columns_give_the_same() -> None:
     by_columns = gradc.jacobian(gt.exp(x * s), s)  # one column, three rows
     by_rows = gradc.jacobian(gt.sum(gt.exp(x * s)), x)  # one row, three columns
     point = {x: V, s: 2.0}
+    for found in (by_columns, by_rows):  # neither has made a square of it
+        made = make_function([x, s], [found], "f")
+        assert max(v.type.size for e in made.equations for v in e.outputs) == 3
     equal(at(point, by_columns), V * np.exp(2 * V))
     equal(at(point, by_rows), 2 * np.exp(2 * V))
 

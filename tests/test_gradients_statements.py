@@ -7,7 +7,11 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "gradients.md"
-FILES = (TESTS / "test_gradients_meaning.py", TESTS / "test_gradients_forms.py")
+FILES = (
+    TESTS / "test_gradients_meaning.py",
+    TESTS / "test_gradients_forms.py",
+    TESTS / "test_gradients_rules.py",
+)
 
 
 def test_every_statement_is_a_test() -> None:

@@ -34,7 +34,7 @@ from gradc.ir.function import function as cut
 from gradc.ir.ops.constants import zeros_like
 from gradc.ir.ops.custom import CUT, NULL, VALUE, ZERO, custom
 from gradc.ir.span import at, current_span
-from gradc.ir.types import ArrayType, DisconnectedType
+from gradc.ir.types import ArrayType, DisconnectedType, NullType
 from gradc.null import NoGradient
 from gradc.tensor.operands import asarray, assume_shape, is_weak, result_type, same_length
 from gradc.tensor.sizes import display
@@ -199,7 +199,8 @@ class _Tracing:
         attrs: dict[str, Any] = {"name": op.name, "value": value, "answers": ()}
         attrs["pushforward"] = attrs["pullback"] = None
         if op.pushforward is not None:
-            attrs["pushforward"] = reason or self._pushforward(types, single)
+            found = (reason, ()) if reason else self._pushforward(types, single)
+            attrs["pushforward"], attrs["moves"] = found
         if op.pullback is not None:
             found = (reason, ()) if reason else self._pullback(types, single)
             attrs["pullback"], attrs["answers"] = found
@@ -224,19 +225,23 @@ class _Tracing:
         results = self._arrays("value", [found] if single else found)
         return self._region("value", inputs, results), single
 
-    def _pushforward(self, types: Sequence[ArrayType], single: bool) -> Function:
+    def _pushforward(
+        self, types: Sequence[ArrayType], single: bool
+    ) -> tuple[Function, tuple[str, ...]]:
         inputs, results = self._inputs(), _named(types, "result")
         tangents = [parameter(x.type, f"{x.name}_tangent") for x in inputs if x.dtype.is_float]
         rest = iter(tangents)
         given = tuple(Tensor(next(rest)) if x.dtype.is_float else None for x in inputs)
         found = self._with_rule("pushforward", inputs, results, single, given)
         answers = [found] if single else self._as_tuple("pushforward", found, len(types), "result")
+        floats = [(a, r) for a, r in zip(answers, results, strict=True) if r.dtype.is_float]
+        moves = tuple(_answer(r, a) for a, r in floats)
         arrays = [
             self._fitted("pushforward", "tangent", "result", answer, result)
-            for answer, result in zip(answers, results, strict=True)
-            if result.dtype.is_float
+            for (answer, result), state in zip(floats, moves, strict=True)
+            if state == VALUE
         ]
-        return self._region("pushforward", (*inputs, *results, *tangents), arrays)
+        return self._region("pushforward", (*inputs, *results, *tangents), arrays), moves
 
     def _pullback(
         self, types: Sequence[ArrayType], single: bool
@@ -308,8 +313,6 @@ class _Tracing:
         """A tangent or cotangent in the type of the value that it belongs to; None is zero."""
         if answer is None or (isinstance(answer, int | float) and answer == 0):
             return zeros_like(model)
-        if isinstance(answer, NoGradient):
-            raise GradcTypeError(f"{self.op.name}: the {role} returned {answer!r} for a result")
         array = asarray(answer)
         pairs = list(zip(array.shape, model.shape, strict=False))
         lengths = [same_length(given, wanted) for given, wanted in pairs]
@@ -336,9 +339,9 @@ class _Tracing:
 
 
 def _answer(x: Value, answer: Any) -> str:
-    """What a pullback's answer for the input x says."""
-    if isinstance(answer, NoGradient):
-        kind = answer.type
+    """What a pullback's answer for the input x says, or a pushforward's for the result x."""
+    kind = answer.type if isinstance(answer, NoGradient) else answer
+    if isinstance(kind, NullType | DisconnectedType):
         return CUT if isinstance(kind, DisconnectedType) else f"{NULL}{kind.why_null}"
     if answer is None or not x.dtype.is_float:
         return ZERO

@@ -11,11 +11,15 @@ from typing import Any
 from gradc.derivatives import grad
 from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.ops import gradient_ops
-from gradc.ir.types import NoGradient, NullType
+from gradc.ir.types import DisconnectedType, NoGradient, NullType
 from gradc.tensor.operands import asarray, cast
 from gradc.tensor.pointwise import add
 from gradc.tensor.source import located
 from gradc.tensor.variable import Tensor
+
+# Called, they make a gradient of that type, as in PyTensor: `null_type()`.
+disconnected_type = DisconnectedType()
+null_type = NullType()
 
 
 @located

@@ -83,12 +83,15 @@ def check_rule(
 class _Checked:
     """The compiled functions; `moving` are the positions of the inputs that are varied.
 
+    `rule`: the one that is written, from which the forward direction comes.
+
     value: points -> results; forward: points, tangents -> tangents of the results;
     reverse: points, cotangents -> cotangents; second: points, cotangents, tangents -> the
     derivative of `reverse` along the tangents.
     """
 
     name: str
+    rule: str
     moving: tuple[int, ...]
     names: tuple[str, ...]
     value: CompiledFunction
@@ -115,8 +118,10 @@ class _Checked:
         pushed = pushforward(results, wrt, tangents, "ignore")
         pulled = pullback(results, wrt, seeds, disconnected_inputs="ignore")
         twice = pushforward(pulled, wrt, tangents, "ignore")
+        written = getattr(op, "pullback", None) and not getattr(op, "pushforward", None)
         return cls(
             str(name),
+            "pullback" if written else "pushforward",
             moving,
             tuple(f"argument {i}" for i in moving),
             function(inputs, results, name="value"),
@@ -149,17 +154,13 @@ def _checked_once(
     cotangents = _random_like(checked.value(*points), random)
 
     def moved(by: float) -> list[Array]:
-        arrays = list(points)
-        for i, t in zip(checked.moving, tangents, strict=True):
-            arrays[i] = (points[i] + by * t).astype(points[i].dtype)
-        return arrays
+        return _moved(checked, points, tangents, by)
 
     name = checked.name
     pushed = checked.forward(*points, *tangents)
-    differences = _differences(lambda by: checked.value(*moved(by)), limits.step)
-    outputs = [f"result {k}" for k in range(len(pushed))]
-    what = f"the pushforward of {name} is not its derivative"
-    forward = _compare(what, outputs, pushed, differences, limits.differences)
+    forward = max(
+        _check_argument(checked, points, tangents, k, limits) for k in range(len(checked.moving))
+    )
     pulled = checked.reverse(*points, *cotangents)
     what = f"the pullback of {name} is not the transpose of its pushforward: <u, J t> = <J^T u, t>"
     reverse = _compare_products(
@@ -177,6 +178,28 @@ def _checked_once(
         what, _terms(others, twice), _terms(tangents, mirrored), limits.rounding
     )
     return forward, reverse, second, symmetry
+
+
+def _moved(checked: _Checked, points: Arrays, tangents: Arrays, by: float) -> list[Array]:
+    arrays = list(points)
+    for i, t in zip(checked.moving, tangents, strict=True):
+        arrays[i] = (points[i] + by * t).astype(points[i].dtype)
+    return arrays
+
+
+def _check_argument(
+    checked: _Checked, points: Arrays, tangents: Arrays, number: int, limits: _Precision
+) -> float:
+    """The error of the derivative along the tangent of one argument alone."""
+    alone = [t if k == number else np.zeros_like(t) for k, t in enumerate(tangents)]
+    pushed = checked.forward(*points, *alone)
+    differences = _differences(
+        lambda by: checked.value(*_moved(checked, points, alone, by)), limits.step
+    )
+    along = checked.names[number]
+    outputs = [f"result {k}" for k in range(len(pushed))]
+    what = f"the {checked.rule} of {checked.name} is not its derivative, along {along}"
+    return _compare(what, outputs, pushed, differences, limits.differences)
 
 
 def _differences(f: Callable[[float], Any], step: float) -> list[Array]:

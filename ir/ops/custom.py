@@ -9,7 +9,9 @@
 A rule that is missing follows from the other by transposition: both are linear in their tangents or
 cotangents, so each is the other's pullback. Where both are missing, derivatives go through `value`.
 A text in the place of a rule is the reason why there is no derivative. `answers` says of each input
-what its cotangent is: "value", "zero", "disconnected", or "null: " and a reason.
+what its cotangent is: "value", "zero", "disconnected", or "null: " and a reason. `moves` says the
+same of the tangents of the float results, of which the pushforward gives those that are values;
+where it is empty, all are.
 
 Rules are inlined when they are used, so they are differentiated as any other part of a graph. The
 op itself is gone before scheduling: `value` takes its place.
@@ -48,6 +50,7 @@ def _infer(
     pushforward: Rule,
     pullback: Rule,
     answers: tuple[str, ...],
+    moves: tuple[str, ...] = (),
 ) -> ArrayType | tuple[ArrayType, ...]:
     """The types of the value's results, for inputs of exactly its parameters' types."""
     inputs = tuple(p.type for p in value.parameters)
@@ -59,7 +62,10 @@ def _infer(
     floats = _floats(results)
     if isinstance(pushforward, Function):
         wanted = (*inputs, *results, *_floats(inputs))
-        _check_region(f"{name}: the pushforward", pushforward, wanted, floats)
+        if moves and len(moves) != len(floats):
+            raise TypeRuleError(f"{name}: {len(moves)} moves for {len(floats)} results of floats")
+        given = tuple(t for t, state in zip(floats, moves, strict=False) if state == VALUE)
+        _check_region(f"{name}: the pushforward", pushforward, wanted, given if moves else floats)
     if isinstance(pullback, Function):
         if len(answers) != len(inputs):
             raise TypeRuleError(f"{name}: {len(answers)} answers for {len(inputs)} inputs")
@@ -103,6 +109,7 @@ def _jvp(
     pushforward: Rule,
     pullback: Rule,
     answers: tuple[str, ...],
+    moves: tuple[str, ...] = (),
 ) -> Any:
     results = result if isinstance(result, tuple) else (result,)
     if isinstance(pushforward, str) or (pushforward is None and isinstance(pullback, str)):
@@ -113,7 +120,9 @@ def _jvp(
         if x.dtype.is_float
     ]
     if isinstance(pushforward, Function):
-        found = inline(pushforward, (*primals, *results, *filled))
+        given = inline(pushforward, (*primals, *results, *filled))
+        states = _answered(moves, given) if moves else given
+        found: Sequence[Any] = [None if t is DISCONNECTED else t for t in states]
     elif isinstance(pullback, Function):
         for answer, tangent in zip(answers, tangents, strict=True):
             if answer.startswith(NULL) and tangent is not None:
@@ -151,6 +160,7 @@ def _vjp(
     pushforward: Rule,
     pullback: Rule,
     answers: tuple[str, ...],
+    moves: tuple[str, ...] = (),
 ) -> tuple[Cotangent, ...]:
     results = result if isinstance(result, tuple) else (result,)
     given = cotangent if isinstance(cotangent, tuple) else (cotangent,)
@@ -166,6 +176,12 @@ def _vjp(
         return _answered(answers, found)
     if isinstance(pushforward, Function):
         count = len(primals) + len(results)
+        floats = [c for r, c in zip(results, given, strict=True) if r.dtype.is_float]
+        for state, c in zip(moves, floats, strict=False):
+            if state.startswith(NULL) and c is not None:
+                return (Null(state.removeprefix(NULL)),) * len(primals)
+        if moves:
+            filled = [c for c, state in zip(filled, moves, strict=True) if state == VALUE]
         rule = transposed(pushforward, count, f"the pushforward of {name}", "tangents", "pullback")
         found = inline(rule, (*primals, *results, *filled))
         return _answered([VALUE if x.dtype.is_float else ZERO for x in primals], found)

@@ -50,12 +50,12 @@ def _refuse(what: str, hint: str) -> Callable[[Tensor], NoReturn]:
     return method
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Tensor:
     """A symbolic array: a value of the graph. Operators broadcast and promote as NumPy's do.
 
     Only an axis whose length is statically 1 broadcasts. `==` compares entry by entry; identity is
-    `a.value is b.value`, and hashing goes by identity.
+    `a.value is b.value`, and hashing goes by identity. Its name is all of it that can be changed.
     """
 
     value: Value
@@ -88,7 +88,14 @@ class Tensor:
 
     @property
     def name(self) -> str | None:
+        """What errors, gradients and printed graphs call it."""
         return self.value.name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        if not isinstance(name, str | None):
+            raise GradcTypeError(f"a name is text or None, not {name!r}")
+        self.value.name = name
 
     @property
     def T(self) -> Tensor:
