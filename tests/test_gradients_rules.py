@@ -43,11 +43,9 @@ def test_s118_the_contract_can_be_checked() -> None:
     errors = gradc.check_rule(by_pullback, V)
     assert max(errors.reverse, errors.forward) < 1e-8
     wrong = two_rules(of_first, lambda p, c: 2.0 * c * p[0])
-    with pytest.raises(
-        gradc.GradientError, match="the pullback of times .*along argument 1"
-    ) as error:
+    worst = r"the pullback of times .*along argument 1; at result 0\[\d\]"
+    with pytest.raises(gradc.GradientError, match=worst):
         gradc.check_rule(wrong, V, V)
-    assert "[" in str(error.value)  # the entry
 
 
 def test_s119_higher_orders_are_derivatives_of_the_rules() -> None:
@@ -103,7 +101,7 @@ def test_s123_a_rule_that_is_not_linear_has_no_transpose() -> None:
     x = gt.scalar("x")
     clips = Op("f", gt.sin, pullback=lambda p, r, c: (gt.clip(c, -1.0, 1.0),))
     equal(at({x: 2}, gradc.grad(5.0 * clips(x), x)), 1)
-    with pytest.raises(TypeError, match="not linear in its cotangents.*write a pushforward too"):
+    with pytest.raises(TypeError, match=r"not linear in its cotangents.*write a pushforward too"):
         gradc.pushforward(clips(x), x, one)
 
 

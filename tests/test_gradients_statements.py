@@ -7,11 +7,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "gradients.md"
-FILES = (
-    TESTS / "test_gradients_meaning.py",
-    TESTS / "test_gradients_forms.py",
-    TESTS / "test_gradients_rules.py",
-)
+FILES = tuple(TESTS / f"test_gradients_{part}.py" for part in ("meaning", "forms", "rules"))
 
 
 def test_every_statement_is_a_test() -> None:
