@@ -15,6 +15,7 @@ from gradc.codegen.llvm_product import product_scratch
 from gradc.ir.dims import Dim
 from gradc.ir.loops import Buffer, Program
 from gradc.runtime.manifest import (
+    GRADC_VERSION,
     ArrayEntry,
     FunctionEntry,
     Manifest,
@@ -50,7 +51,7 @@ def manifest_of(
         for program in programs
     )
     entry = TargetEntry(target.triple, target.cpu, target.features)
-    return write_manifest(Manifest(_version(), entry, functions))
+    return write_manifest(Manifest(GRADC_VERSION, entry, functions))
 
 
 def header(manifest: str, name: str) -> str:
@@ -192,12 +193,3 @@ def _array_entry(buffer: Buffer) -> ArrayEntry:
 
 def _dim(dim: Dim) -> int | str:
     return dim if isinstance(dim, int) else str(dim)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # slow to import
-
-    try:
-        return version("gradc")
-    except PackageNotFoundError:
-        return "0 (not installed)"

@@ -53,7 +53,7 @@ class Target:
         return ",+fma," in listed or ("fma" in _known_features(self.cpu) and ",-fma," not in listed)
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.triple, self.cpu, self.features) if part)
+        return f"{self.triple}/{self.cpu}/{self.features}".rstrip("/")
 
 
 class CompileError(Exception):

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from gradc.runtime.dims import SIZE, Program, compile_dim, is_linear, sizes_read
 
+GRADC_VERSION = "0.1.0"  # as in pyproject.toml; importlib.metadata takes 10 ms to say it
 ABI_VERSION = 1
 MAX_RANK = 32
 DTYPES = ("f64", "f32", "i64", "i32", "bool")

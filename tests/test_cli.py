@@ -5,14 +5,17 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import run, source
 from gradc import cli
+from gradc.codegen.cabi import manifest_of
+from gradc.codegen.target import host
 from gradc.ir.text import parse_function
-from gradc.runtime.manifest import append_footer
+from gradc.runtime.manifest import GRADC_VERSION, append_footer, read_manifest
 from gradc.runtime.module import load
 
 LOGISTIC = """# Logistic regression with an L2 term.
@@ -484,3 +487,9 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(FileNotFoundError) as raised:
         write_whole(tmp_path / "no" / "file", b"")
     assert raised.value.filename == str(tmp_path / "no" / "file")
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    assert project["project"]["version"] == GRADC_VERSION
+    assert read_manifest(manifest_of([], host())).gradc_version == GRADC_VERSION

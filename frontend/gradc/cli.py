@@ -260,17 +260,10 @@ class _ShowVersion(argparse.Action):
     """Looks the version up only when it is asked for: that takes longer than all other options."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        print(_version())
+        from gradc.runtime.manifest import GRADC_VERSION
+
+        print(f"gradc {GRADC_VERSION}")
         parser.exit()
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"gradc {version('gradc')}"
-    except PackageNotFoundError:
-        return "gradc (not installed)"
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from gradc.cli import OK
 from gradc.codegen.link import LinkError, find_linker
 from gradc.codegen.target import host
+from gradc.runtime.manifest import GRADC_VERSION
 
 
 def show_info(options: argparse.Namespace) -> int:
     """Print what a bug report needs."""
     target = host()
-    rows = [(name, _version(name)) for name in ("gradc", "numpy", "llvmlite", "lark")]
+    rows = [("gradc", GRADC_VERSION)]
+    rows += [(name, _version(name)) for name in ("numpy", "llvmlite", "lark")]
     rows += [
         ("python", platform.python_version()),
         ("llvm", _llvm_version()),
