@@ -18,6 +18,7 @@ class Choices:
     rows: whether steps over the same rows run block by block.
     block: the number of rows of a block; None: as many as the first cache holds.
     straight: whether small arrays of known shape are held in registers.
+    finish: whether what follows a product entry by entry runs on the parts of it in the cache.
     """
 
     vector_bits: int = 512
@@ -26,3 +27,4 @@ class Choices:
     rows: bool = True
     block: int | None = None
     straight: bool = True
+    finish: bool = True

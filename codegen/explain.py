@@ -29,6 +29,7 @@ from gradc.codegen.rows import RowGroup, Scheduled, parts_of
 from gradc.codegen.schedule import root_of
 from gradc.codegen.steps import (
     ExternalStep,
+    FinishedProduct,
     Nest,
     RoutineStep,
     ScatterStep,
@@ -134,6 +135,8 @@ def _kind(step: Scheduled) -> str:
         return f"calls of the external function {step.equation.attrs['symbol']}"
     if isinstance(step, RoutineStep):
         return f"the loops of {step.equation.op.name}, entry after entry"
+    if isinstance(step, FinishedProduct):
+        return "a matrix product, each part of it finished in the cache"
     return "one loop nest" if isinstance(step, Nest) else "a matrix product"
 
 

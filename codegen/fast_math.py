@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gradc.ir.loops import For, If, Instruction, Program, Ref, Statement
+from gradc.ir.loops import For, If, Instruction, MatMul, Program, Ref, Statement
 
 _EXACT = ("eq", "ne", "ge", "le")
 
@@ -30,6 +30,8 @@ def _compares(body: Sequence[Statement]) -> bool:
         statement = pending.pop()
         if isinstance(statement, For | If):
             pending.extend(statement.body)
+        elif isinstance(statement, MatMul) and statement.finish is not None:
+            pending.extend(statement.finish.body)
         elif isinstance(statement, Instruction):
             if statement.op == "const":
                 constants.add(statement.result)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from gradc.codegen.llvm_spread import KernelState
-from gradc.codegen.llvm_text import Module, memory_type
+from gradc.codegen.llvm_shared import argument
+from gradc.codegen.llvm_spread import KernelState, Spread
+from gradc.codegen.llvm_text import Module, Writer, memory_type
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
 from gradc.codegen.target import Target
-from gradc.ir.loops import For, If, Kernel, MatMul, Statement
+from gradc.ir.loops import Finish, For, If, Kernel, MatMul, Statement
 from gradc.ir.types import DType
+
+_INDICES = ("%batch", "%row", "%rows", "%column", "%columns")
 
 
 def product_symbol(dtype: DType) -> str:
@@ -47,8 +51,12 @@ def product_scratch(kernels: Sequence[Kernel], vector_bits: int) -> int:
     return max((scratch_bytes(dtype, vector_bits) for dtype in products_of(kernels)), default=0)
 
 
-def write_product(k: KernelState, statement: MatMul) -> None:
-    """Call the packed kernel."""
+def write_product(
+    k: KernelState,
+    statement: MatMul,
+    write: Callable[[KernelState, Sequence[Statement]], None],
+) -> None:
+    """Call the packed kernel; `write` writes the statements that finish its parts."""
     dtype = statement.c[0].type.dtype
     element, symbol = memory_type(dtype), product_symbol(dtype)
     if k.module.shares_products:
@@ -67,5 +75,86 @@ def write_product(k: KernelState, statement: MatMul) -> None:
         given.append(f"ptr {address}")
         given.extend(f"i64 {k.scalar(stride, 'the stride of a matrix')}" for stride in strides)
     accumulate = str(statement.accumulate).lower()
-    given.extend((f"i1 {accumulate}", f"ptr {k.slot(k.product_slot)}", "ptr null", "ptr null"))
-    k.w.do(f"call void @{symbol}({', '.join(given)})")
+    given.extend((f"i1 {accumulate}", f"ptr {k.slot(k.product_slot)}"))
+    if statement.finish is None:
+        k.w.do(f"call void @{symbol}({', '.join(given)}, ptr null, ptr null)")
+        return
+    part = _write_part(k, statement.finish, write)
+    context = k.w.name()
+    k.entry.append(f"  {context} = alloca [{8 * (1 + len(part.parameters))} x i8], align 8")
+    if part.can_fail:
+        k.w.do(f"store i32 0, ptr {context}")
+    for i, value in enumerate(part.arguments):
+        place = k.w.let(f"getelementptr i8, ptr {context}, i64 {8 * (1 + i)}")
+        k.w.do(f"store {value}, ptr {place}")
+    k.w.do(f"call void @{symbol}({', '.join(given)}, ptr {part.symbol}, ptr {context})")
+    if part.can_fail:
+        _return_failure(k, k.w.let(f"load i32, ptr {context}"))
+
+
+def _return_failure(k: KernelState, status: str) -> None:
+    """Return a status that is not 0."""
+    k.w.can_fail = True
+    failed, fine = k.w.label("failed"), k.w.label("fine")
+    k.w.branch(k.w.let(f"icmp eq i32 {status}, 0"), fine, failed)
+    k.w.start(failed)
+    k.w.do(f"ret i32 {status}")
+    k.w.start(fine)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The function that finishes a part of a product, and what it finds in its context.
+
+    The context holds the first status that was not 0, and then what the statements read: 8 bytes
+    each. `parameters` are their names, `arguments` their types and values in the kernel.
+    """
+
+    symbol: str
+    parameters: tuple[str, ...]
+    arguments: tuple[str, ...]
+    can_fail: bool
+
+
+def _write_part(
+    k: KernelState, finish: Finish, write: Callable[[KernelState, Sequence[Statement]], None]
+) -> _Part:
+    """Add the function of the statements, and one that calls it with what the context holds."""
+    inner = KernelState(k.module, Writer(k.module), k.constants, k.product_slot)
+    refs = (finish.batch, finish.row, finish.rows, finish.column, finish.columns)
+    for ref, name in zip(refs, _INDICES, strict=True):
+        inner.values[ref] = Spread((), (name,))
+        inner.natural.add(ref)
+    write(inner, finish.body)
+    number = sum(name.startswith("@gradc.part.") for name in k.module.definitions)
+    symbol = f"@gradc.part.{number}"
+    indices = ", ".join(f"i64 {name}" for name in _INDICES)
+    given = ", ".join([indices, *(f"{kind} {name}" for name, kind in inner.parameters.items())])
+    kind, end = ("i32", "ret i32 0") if inner.w.can_fail else ("void", "ret void")
+    lines = [f"define internal {kind} {symbol}.body({given}) nounwind {{", "entry:"]
+    lines += [*inner.entry, *inner.w.lines, f"  {end}", "}"]
+    lines += [f"define internal void {symbol}(ptr %context, {indices}) nounwind {{", "entry:"]
+    kinds = {name: attributes.split()[0] for name, attributes in inner.parameters.items()}
+    for i, (name, own) in enumerate(kinds.items()):
+        lines.append(f"  {name}.at = getelementptr i8, ptr %context, i64 {8 * (1 + i)}")
+        lines.append(f"  {name} = load {own}, ptr {name}.at")
+    passed = ", ".join([indices, *(f"{own} {name}" for name, own in kinds.items())])
+    lines += (
+        _noted(f"call {kind} {symbol}.body({passed})")
+        if inner.w.can_fail
+        else [f"  call void {symbol}.body({passed})"]
+    )
+    k.module.definitions[symbol] = "\n".join([*lines, "  ret void", "}"])
+    arguments = tuple(argument(k, inner, name) for name in inner.parameters)
+    return _Part(symbol, tuple(kinds), arguments, inner.w.can_fail)
+
+
+def _noted(call: str) -> list[str]:
+    """A call whose status goes to the context, if none before it failed."""
+    return [
+        f"  %status = {call}",
+        "  %before = load i32, ptr %context",
+        "  %is.first = icmp eq i32 %before, 0",
+        "  %first = select i1 %is.first, i32 %status, i32 %before",
+        "  store i32 %first, ptr %context",
+    ]

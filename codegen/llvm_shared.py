@@ -99,7 +99,7 @@ def write_shared(
     lines = "\n".join((*inner.entry, *inner.w.lines))
     symbol = _symbol(k, f"({parameters}) noinline nounwind {{\nentry:\n{lines}\n}}", result)
     arguments = ", ".join(
-        given[name] if name in given else _argument(k, inner, name) for name in inner.parameters
+        given[name] if name in given else argument(k, inner, name) for name in inner.parameters
     )
     call = f"call {result} {symbol}({arguments})"
     if not kinds:
@@ -145,7 +145,7 @@ def _pass(k: KernelState, inner: KernelState, ref: Ref, given: dict[str, str]) -
     inner.values[ref] = Spread((), (operand,))
 
 
-def _argument(k: KernelState, inner: KernelState, parameter: str) -> str:
+def argument(k: KernelState, inner: KernelState, parameter: str) -> str:
     """What the kernel passes for a size, a buffer or a part of the arena."""
     source, kind = inner.sources[parameter], inner.parameters[parameter].split()[0]
     if isinstance(source, str):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gradc.ir.dims import Dim
-from gradc.ir.loops import For, If, Instruction, Kernel, MatMul, Ref, Statement
+from gradc.ir.loops import Finish, For, If, Instruction, Kernel, MatMul, Ref, Statement
 
 
 def outline(kernel: Kernel) -> Iterator[str]:
@@ -21,10 +21,11 @@ class _Scope:
     """What defines each scalar, and the words for the lengths that are no expression of sizes."""
 
     made: Mapping[Ref, Instruction]
+    words: Mapping[Ref, str] = field(default_factory=dict)
 
     def length(self, ref: Ref) -> str:
         dim = self._dim(ref, 20)
-        return str(dim) if dim is not None else "rows of the block"
+        return str(dim) if dim is not None else self.words.get(ref, "rows of the block")
 
     def _dim(self, ref: Ref, depth: int) -> Dim | None:
         """The value of an index as an expression of the sizes, where it is one."""
@@ -59,6 +60,16 @@ def _outline(body: Sequence[Statement], scope: _Scope, indent: str) -> Iterator[
             yield from _outline(statement.body, scope, indent)
         elif isinstance(statement, MatMul):
             yield f"{indent}{_product(statement, scope)}"
+            if statement.finish is not None:
+                yield from _finish(statement.finish, scope, f"{indent}  ")
+
+
+def _finish(finish: Finish, scope: _Scope, indent: str) -> Iterator[str]:
+    """The loops over the entries of a part of a product."""
+    made = dict(scope.made)
+    _collect(finish.body, made)
+    words = {finish.rows: "rows of a part", finish.columns: "columns of a part"}
+    yield from _outline(finish.body, _Scope(made, words), indent)
 
 
 def _loop(loop: For, scope: _Scope) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gradc.codegen.buffers import Arena, Lifetime, plan
 from gradc.codegen.choices import Choices
 from gradc.codegen.external import lower_external
+from gradc.codegen.finish import finish_products, lower_finished
 from gradc.codegen.nest import lower_nest
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import accumulates, lower_product
@@ -19,6 +20,7 @@ from gradc.codegen.scatter import copy_base, scatter_updates
 from gradc.codegen.schedule import schedule
 from gradc.codegen.steps import (
     ExternalStep,
+    FinishedProduct,
     Nest,
     ProductStep,
     RoutineStep,
@@ -49,6 +51,15 @@ class Cut:
     outputs: Mapping[Value, Buffer]
     arena: Arena
 
+    @property
+    def buffers(self) -> Mapping[Value, Buffer]:
+        """The buffer of every value in memory."""
+        found = {**self.inputs, **self.outputs, **self.arena.buffers}
+        for step in self.steps:
+            if isinstance(step, FinishedProduct) and step.place is not None:
+                found[step.product.equation.outputs[0]] = found[step.place]
+        return found
+
 
 def lower(function: Function, name: str, choices: Choices = Choices()) -> Program:  # noqa: B008
     """The program that computes the function's results.
@@ -73,13 +84,14 @@ def cut_into_kernels(function: Function, choices: Choices) -> Cut:
         for value, own in zip(fn.results, names, strict=True)
     }
     steps = group_rows(cut, fn.results, choices)
+    steps = finish_products(steps, cut.stored, fn.results, choices)
     arena = plan(_lifetimes(steps, cut.stored, outputs))
     return Cut(fn, cut.stored, steps, inputs, outputs, arena)
 
 
 def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
     """The loops of every kernel."""
-    buffers = {**cut.inputs, **cut.outputs, **cut.arena.buffers}
+    buffers = cut.buffers
     constants: dict[object, Buffer] = {}
     kernels = []
     for number, step in enumerate(cut.steps):
@@ -105,6 +117,8 @@ def _lower_step(reader: Reader, step: Scheduled, vector_bits: int) -> None:
         lower_nest(reader, step, vector_bits)
     elif isinstance(step, RowGroup):
         lower_rows(reader, step, vector_bits)
+    elif isinstance(step, FinishedProduct):
+        lower_finished(reader, step, vector_bits)
     elif isinstance(step, Straight):
         lower_straight(reader, step, vector_bits)
     elif isinstance(step, ProductStep):
@@ -176,6 +190,8 @@ def _stored_type(value: Value, step: Scheduled) -> ArrayType:
 def _written(step: Scheduled) -> list[Value]:
     """The values that have a buffer, in order."""
     made = [value for part in parts_of(step) for value in written(part)]
+    if isinstance(step, FinishedProduct) and step.place is not None:
+        return [v for v in made if v not in step.product.equation.outputs]
     return [v for v in made if v in step.kept] if isinstance(step, Straight) else made
 
 

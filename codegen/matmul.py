@@ -379,8 +379,8 @@ def multiply_directly(
             panel = body.address(e, right, body.mul(j, given.b[1]))
             packed = is_packed(body, tile, columns, pack)
             with body.when(packed):
-                values = (depth, columns, panel, *given.b, "%scratch", tile.width)
-                body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
+                given_b = (panel, *given.b, "%scratch", tile.width)
+                body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, depth, columns, *given_b)
             values = (
                 *(given.m, depth, left, *given.a),
                 body.select("ptr", packed, "%scratch", panel),

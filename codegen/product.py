@@ -11,9 +11,10 @@ from gradc.codegen.reader import Reader
 from gradc.codegen.steps import in_layout
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
-from gradc.ir.loops import Buffer, MatMul, Ref
+from gradc.ir.loops import Buffer, Finish, MatMul, Ref
 
 Labels = Sequence[int]
+Run = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,12 @@ class ProductRows:
     count: Ref
 
 
-def lower_product(reader: Reader, equation: Equation, rows: ProductRows | None = None) -> None:
+def lower_product(
+    reader: Reader,
+    equation: Equation,
+    rows: ProductRows | None = None,
+    finish: Finish | None = None,
+) -> None:
     """Write out[...] = sum over k of lhs * rhs; of a block of rows only, where `rows` are given.
 
     The labels are sorted into batch, row (lhs and out), column (rhs and out) and sum labels. Of
@@ -47,10 +53,7 @@ def lower_product(reader: Reader, equation: Equation, rows: ProductRows | None =
     where = tuple(zip(labels, values, strict=True))
     if rows is not None:
         extents[rows.label] = rows.count
-    batch = _split([x for x in out if x in lhs and x in rhs], (lhs, rhs, out))
-    first = _split([x for x in out if x in lhs and x not in rhs], (lhs, out))
-    second = _split([x for x in out if x in rhs and x not in lhs], (rhs, out))
-    sums = _split([x for x in lhs if x in rhs and x not in out], (lhs, rhs))
+    batch, first, second, sums = runs(lhs, rhs, out)
     with ExitStack() as stack:
         at = {
             label: stack.enter_context(k.loop(extents[label]))
@@ -67,7 +70,17 @@ def lower_product(reader: Reader, equation: Equation, rows: ProductRows | None =
             for part in (first, second, sums, batch)
         )
         adds = accumulates(equation, None if rows is None else rows.label)
-        k.append(MatMul(count, m, n, depth, a, b, c, accumulate=adds))
+        k.append(MatMul(count, m, n, depth, a, b, c, adds, finish))
+
+
+def runs(lhs: Labels, rhs: Labels, out: Labels) -> tuple[Run, Run, Run, Run]:
+    """The batch, row, column and sum labels: those to loop over, and those of the kernel."""
+    return (
+        _split([x for x in out if x in lhs and x in rhs], (lhs, rhs, out)),
+        _split([x for x in out if x in lhs and x not in rhs], (lhs, out)),
+        _split([x for x in out if x in rhs and x not in lhs], (rhs, out)),
+        _split([x for x in lhs if x in rhs and x not in out], (lhs, rhs)),
+    )
 
 
 def accumulates(equation: Equation, row_label: int | None = None) -> bool:
@@ -77,7 +90,7 @@ def accumulates(equation: Equation, row_label: int | None = None) -> bool:
     return row_label in sums or bool(_split(sums, (lhs, rhs))[0])
 
 
-def _split(labels: Labels, operands: Sequence[Labels]) -> tuple[list[int], list[int]]:
+def _split(labels: Labels, operands: Sequence[Labels]) -> Run:
     """Labels to loop over, and the run at the end that is adjacent, in order, in every operand."""
     start = max(len(labels) - 1, 0)
     while start > 0 and all(

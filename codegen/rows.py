@@ -17,6 +17,7 @@ from gradc.codegen.choices import Choices
 from gradc.codegen.loop_plan import cost_in_block, lanes_of
 from gradc.codegen.schedule import nest_of, root_of
 from gradc.codegen.steps import (
+    FinishedProduct,
     Nest,
     ProductStep,
     Read,
@@ -68,7 +69,7 @@ class RowGroup:
         )
 
 
-Scheduled: TypeAlias = "Step | RowGroup | Straight"
+Scheduled: TypeAlias = "Step | RowGroup | Straight | FinishedProduct"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +115,7 @@ def group_rows(
 
 def parts_of(step: Scheduled) -> Sequence[Step]:
     """The steps that a group joins; a step by itself."""
-    return step.steps if isinstance(step, RowGroup | Straight) else (step,)
+    return step.steps if isinstance(step, RowGroup | Straight | FinishedProduct) else (step,)
 
 
 def _analyse(cut: Schedule, results: Collection[Value]) -> _Cut:

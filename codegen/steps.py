@@ -101,6 +101,22 @@ class RoutineStep:
     equation: Equation
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FinishedProduct:
+    """A matrix product, and the nest that runs over each part of it that is complete.
+
+    The product is computed in the memory of `place`, a value of the nest, if nothing else reads it.
+    """
+
+    product: ProductStep
+    nest: Nest
+    place: Value | None
+
+    @property
+    def steps(self) -> tuple[ProductStep, Nest]:
+        return self.product, self.nest
+
+
 Step: TypeAlias = "Nest | ProductStep | ScatterStep | ExternalStep | RoutineStep"
 
 

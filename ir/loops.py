@@ -180,11 +180,30 @@ class Fill:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Finish:
+    """What is done with a product as parts of it become complete, while they are in the caches.
+
+    `body` runs once for each part: the `rows` rows from `row` on and the `columns` columns from
+    `column` on of the matrix `batch`; the five are refs (i64) that it may read, and it reads no
+    others from outside. Every entry belongs to one part; the parts, and their order, depend on
+    sizes and strides only. Of C the body reads and writes its own part; it may replace C by
+    something else.
+    """
+
+    batch: Ref
+    row: Ref
+    rows: Ref
+    column: Ref
+    columns: Ref
+    body: list[Statement]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class MatMul:
     """C[b,i,j] = sum_k A[b,i,k] * B[b,k,j] (`accumulate`: +=) on the packed, register-tiled kernel.
 
     Each operand is a buffer, the flat index of its first element, and its element strides:
-    (batch, row, column) as i64 refs.
+    (batch, row, column) as i64 refs. `finish` runs for each part of C that is complete.
     """
 
     batch: Ref
@@ -195,6 +214,7 @@ class MatMul:
     b: tuple[Buffer, Ref, tuple[Ref, Ref, Ref]]
     c: tuple[Buffer, Ref, tuple[Ref, Ref, Ref]]
     accumulate: bool = False
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -12,6 +12,7 @@ from gradc.ir.loops import (
     Accumulator,
     Buffer,
     Fill,
+    Finish,
     For,
     If,
     Instruction,
@@ -134,6 +135,19 @@ class _Run:
         c = self.view(s.c, (batch, m, n))
         product = np.einsum("bik,bkj->bij", a, b)
         c[...] = c + product if s.accumulate else product
+        if s.finish is not None:
+            self.finish(s.finish, (batch, m, n))
+
+    def finish(self, finish: Finish, shape: tuple[int, int, int]) -> None:
+        """Run the statements for parts of odd sizes, last ones first: no order is promised."""
+        batch, m, n = shape
+        refs = (finish.batch, finish.row, finish.rows, finish.column, finish.columns)
+        for index in range(batch):
+            for row in reversed(range(0, m, 3)):
+                for column in reversed(range(0, n, 5)):
+                    part = (index, row, min(3, m - row), column, min(5, n - column))
+                    self.values.update(zip(refs, map(np.int64, part), strict=True))
+                    self.block(finish.body)
 
     def view(self, operand: Any, shape: tuple[int, ...]) -> Any:
         buffer, first, strides = operand

@@ -19,6 +19,7 @@ FORCED = {
     "no rows": replace(USUAL, rows=False),
     "blocks of 1": replace(USUAL, block=1),
     "blocks of 64": replace(USUAL, block=64, straight=False),
+    "products finished in passes of their own": replace(USUAL, finish=False),
     "loops only": replace(USUAL, straight=False),
     "scalars": replace(USUAL, vector_bits=64),
     "128 bits": replace(USUAL, vector_bits=128),

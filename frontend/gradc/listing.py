@@ -10,6 +10,7 @@ from gradc.ir.loops import (
     Buffer,
     Call,
     Fill,
+    Finish,
     For,
     If,
     Instruction,
@@ -78,12 +79,28 @@ def _names(body: Iterable[Statement]) -> dict[Ref, str]:
                 for accumulator in statement.accumulators:
                     names[accumulator.result] = f"%{values}"
                     values += 1
-            if isinstance(statement, For | If):
-                pending.append(iter(statement.body))
+            elif isinstance(statement, MatMul) and statement.finish is not None:
+                names.update(_part(statement.finish))
+            inside = _inside(statement)
+            if inside:
+                pending.append(iter(inside))
                 break
         else:
             pending.pop()
     return names
+
+
+def _part(finish: Finish) -> dict[Ref, str]:
+    """The names of what tells where a part of a product lies."""
+    refs = (finish.batch, finish.row, finish.rows, finish.column, finish.columns)
+    return dict(zip(refs, ("batch", "row", "rows", "column", "columns"), strict=True))
+
+
+def _inside(statement: Statement) -> Sequence[Statement]:
+    """The statements that a statement runs."""
+    if isinstance(statement, MatMul):
+        return () if statement.finish is None else statement.finish.body
+    return statement.body if isinstance(statement, For | If) else ()
 
 
 def _literal(statement: Instruction) -> str:
@@ -106,6 +123,9 @@ def _block(body: Iterable[Statement], names: dict[Ref, str], indent: str) -> Ite
             yield from _block(statement.body, names, indent + "  ")
         else:
             yield indent + _effect(statement, names)
+            if _inside(statement):
+                yield f"{indent}  for each part: rows at row, columns at column, of matrix batch"
+                yield from _block(_inside(statement), names, indent + "    ")
 
 
 def _value(made: Instruction, names: dict[Ref, str]) -> str:
