@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradc.errors import GradcValueError, NullTypeGradError
-from gradc.ir.dims import Dim, product
+from gradc.ir.dims import product
 from gradc.ir.function import Value, parameter
 from gradc.ir.op import Null
 from gradc.ir.ops.cast import cast
 from gradc.ir.ops.constants import full, iota
 from gradc.ir.ops.logic import eq
 from gradc.ir.ops.slicing import concat
-from gradc.ir.ops.structural import broadcast, reshape, transpose
+from gradc.ir.ops.structural import broadcast
 from gradc.ir.transforms.batch import batch_values
 from gradc.ir.transforms.directions.boxes import nominal
 from gradc.ir.transforms.directions.sweep import along_directions, most_directions
+from gradc.ir.transforms.directions.uniform import reshaped, transposed
 from gradc.ir.transforms.directions.work import work_of
 from gradc.ir.transforms.forward import push_tangents
 from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents
@@ -73,7 +74,11 @@ def _pulled_along(
         raise NullTypeGradError(f"the Jacobian cannot be computed: {row.reason}")
     if not isinstance(row, Value):
         return zeros(cotangent_type(target).with_shape((*expression.shape, *target.shape)))
-    return _along_basis(row, seed, chunk) if expression.shape else row
+    if not expression.shape:
+        return row
+    rows = _along_basis(row, seed, chunk)
+    first, rank = len(target.shape), len(target.shape) + len(expression.shape)
+    return transposed(rows, (*range(first, rank), *range(first)))
 
 
 def pushed_along(
@@ -85,10 +90,7 @@ def pushed_along(
     kind = cotangent_type(expression)
     if column is None:
         return zeros(kind.with_shape((*expression.shape, *target.shape)))
-    columns = _along_basis(column, tangent, chunk)
-    first, rank = len(target.shape), len(target.shape) + len(expression.shape)
-    order = (*range(first, rank), *range(first))
-    return columns if order == tuple(range(rank)) else transpose(columns, permutation=order)
+    return _along_basis(column, tangent, chunk)
 
 
 def pushed(
@@ -102,7 +104,7 @@ def pushed(
 
 
 def _along_basis(linear: Value, direction: Value, chunk: int | None) -> Value:
-    """`linear` for each unit array in the place of `direction`: direction.shape + linear.shape."""
+    """`linear` for each unit array in the place of `direction`: linear.shape + direction.shape."""
     size = direction.type.size
     if chunk is None or (isinstance(size, int) and size <= chunk):
         return along_directions(linear, direction)
@@ -117,7 +119,8 @@ def _along_basis(linear: Value, direction: Value, chunk: int | None) -> Value:
     starts = range(0, size, chunk)
     parts = [_batched(linear, direction, at, min(chunk, size - at)) for at in starts]
     joined: Value = concat(*parts, axis=0)
-    return _reshaped(joined, (*direction.shape, *linear.shape))
+    order = (*range(1, joined.type.rank), 0)
+    return reshaped(transposed(joined, order), (*linear.shape, *direction.shape))
 
 
 def _batched(linear: Value, direction: Value, start: int, count: int) -> Value:
@@ -132,9 +135,4 @@ def _basis(value: Value, start: int, count: int) -> Value:
     rows = broadcast(iota(size=count, dtype=i64) + start, shape=(count, size), axes=(0,))
     columns = broadcast(iota(size=size, dtype=i64), shape=(count, size), axes=(1,))
     unit = cast(eq(rows, columns), dtype=value.dtype)
-    return _reshaped(unit, (count, *value.shape))
-
-
-def _reshaped(value: Value, shape: tuple[Dim, ...]) -> Value:
-    result: Value = value if value.shape == shape else reshape(value, shape=shape)
-    return result
+    return reshaped(unit, (count, *value.shape))

@@ -1,7 +1,7 @@
 """Derivatives by many directions at once, in compressed form: sums of blocks among zeros.
 
 The derivative of a value of shape S by an array of directions of shape T is an array of shape
-T + S. It is held as a sum of blocks, each zero outside a box. Along each axis of T a block either
+S + T. It is held as a sum of blocks, each zero outside a box. Along each axis of T a block either
 has an axis of its own (the directions from a start on), or is *tied* to an axis of S: entry i is
 moved by direction `step * i + offset` only, as the diagonal of an identity is, and the block's
 value has no axis for it.
@@ -15,7 +15,7 @@ value has no axis for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -24,6 +24,7 @@ from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Value
 from gradc.ir.ops.constants import array, constant_number, filled, full, iota, size_value
 from gradc.ir.ops.logic import eq, where
+from gradc.ir.ops.structural import broadcast
 from gradc.ir.transforms.directions.uniform import placed, repeated, reshaped
 from gradc.ir.types import i64
 
@@ -44,8 +45,8 @@ Place: TypeAlias = "Tie | Dim"  # a tie, or the first of the directions that hav
 class Block:
     """A part of the derivative of a value (shape S) by directions (shape `space`).
 
-    value: one axis for each untied axis of `space`, in their order, then those of S, cut to the
-        box in which the block is other than zero.
+    value: the axes of S, cut to the box in which the block is other than zero, then one for each
+        untied axis of `space`, in their order.
     places: what each axis of `space` is: a tie, or the first direction of its axis in `value`.
     starts: where the box begins along each axis of S.
     """
@@ -56,19 +57,29 @@ class Block:
     space: Shape
 
     @property
-    def lead(self) -> int:
-        """The number of axes of `value` that are directions."""
-        return self.value.type.rank - len(self.starts)
+    def rank(self) -> int:
+        """The number of axes of S."""
+        return len(self.starts)
 
     @property
     def lengths(self) -> Shape:
         """How long the box is along each axis of S."""
-        return self.value.shape[self.lead :]
+        return self.value.shape[: self.rank]
+
+    @property
+    def counts(self) -> Shape:
+        """How many directions there are along each axis of theirs."""
+        return self.value.shape[self.rank :]
+
+    @property
+    def behind(self) -> tuple[int, ...]:
+        """The axes of `value` that are directions."""
+        return tuple(range(self.rank, self.value.type.rank))
 
     @property
     def origin(self) -> Shape:
         """Where the box begins along each axis of `value`."""
-        return (*(p for p in self.places if not isinstance(p, Tie)), *self.starts)
+        return (*self.starts, *(p for p in self.places if not isinstance(p, Tie)))
 
     @property
     def ties(self) -> tuple[Tie | None, ...]:
@@ -84,7 +95,7 @@ class Block:
 
     def position(self, direction: int) -> int:
         """The axis of `value` that an axis of `space` has, or would have."""
-        return sum(not isinstance(place, Tie) for place in self.places[:direction])
+        return self.rank + sum(not isinstance(place, Tie) for place in self.places[:direction])
 
 
 Blocks: TypeAlias = "tuple[Block, ...]"
@@ -99,7 +110,7 @@ def identity(direction: Value) -> Blocks:
 
 
 def whole(value: Value, space: Shape) -> Blocks:
-    """The block of all directions and all entries; `value` has the shape space + S."""
+    """The block of all directions and all entries; `value` has the shape S + space."""
     starts = (0,) * (value.type.rank - len(space))
     return settled(Block(value, (0,) * len(space), starts, space))
 
@@ -135,9 +146,8 @@ def loosened(block: Block, axis: int) -> Block:
     shape = (*block.value.shape[:at], count, *block.value.shape[at:])
     others = tuple(i for i in range(len(shape)) if i != at)
     first = tie.offset + tie.step * block.starts[axis] - start
-    value = _on_diagonal(
-        repeated(block.value, shape, others), at, block.lead + 1 + axis, tie.step, first
-    )
+    wide = repeated(block.value, shape, others)
+    value = _on_diagonal(wide, axis, at, tie.step, first)
     return replaced(block, direction, start, value)
 
 
@@ -150,38 +160,33 @@ def _reach(block: Block, direction: int, tie: Tie) -> tuple[Dim, Dim]:
     return (first if tie.step > 0 else first - span), span + 1
 
 
-def _on_diagonal(value: Value, rows: int, columns: int, step: int, first: Dim) -> Value:
-    """`value` where its index along `rows` is step * its index along `columns` + first, or 0."""
-    count, length = value.shape[rows], value.shape[columns]
+def _on_diagonal(value: Value, axis: int, directions: int, step: int, first: Dim) -> Value:
+    """`value` where its index along `directions` is step * that along `axis` + first, or 0."""
+    length, count = value.shape[axis], value.shape[directions]
     number = constant_number(value)
     if isinstance(count, int) and isinstance(length, int) and isinstance(first, int):
-        hits = np.arange(count)[:, None] == step * np.arange(length) + first
+        hits = step * np.arange(length)[:, None] + first == np.arange(count)
         if number is not None:
             ones = array(number * hits.astype(float), value.dtype)
-            return repeated(ones, value.shape, (rows, columns))
+            return repeated(ones, value.shape, (axis, directions))
         mask = array(hits)
     else:
-        mask = diagonal(count, length, step, first)
-    condition = repeated(mask, value.shape, (rows, columns))
+        mask = diagonal(length, count, step, first)
+    condition = repeated(mask, value.shape, (axis, directions))
     result: Value = where(condition, value, full(value.shape, 0, value.dtype))
     return result
 
 
-def diagonal(count: Dim, length: Dim, step: int, first: Dim) -> Value:
-    """bool [count, length]: whether the row is step * the column + first."""
-    shape = (count, length)
-    column = iota(size=length, dtype=i64)
-    moved = column if step == 1 else column * step
+def diagonal(length: Dim, count: Dim, step: int, first: Dim) -> Value:
+    """bool [length, count]: whether the column is step * the row + first."""
+    row, shape = iota(size=length, dtype=i64), (length, count)
+    moved = row if step == 1 else row * step
     if first != 0:
         moved = moved + (first if isinstance(first, int) else filled((length,), _number(first)))
-    rows = repeated(iota(size=count, dtype=i64), shape, (0,))
-    columns = repeated(moved, shape, (1,))
-    result: Value = eq(_widened(rows, shape, 0), _widened(columns, shape, 1))
+    rows = broadcast(moved, shape=shape, axes=(0,))
+    columns = broadcast(iota(size=count, dtype=i64), shape=shape, axes=(1,))
+    result: Value = eq(rows, columns)
     return result
-
-
-def _widened(x: Value, shape: Shape, axis: int) -> Value:
-    return x if x.type.rank == 2 else repeated(x, shape, (axis,))
 
 
 def _number(dim: Dim) -> Value:
@@ -195,7 +200,7 @@ def filled_out(block: Block, axes: Iterable[int], shape: Shape) -> Block:
     before: list[Dim] = [0] * len(lengths)
     starts = list(block.starts)
     for axis in axes:
-        before[block.lead + axis], lengths[block.lead + axis] = starts[axis], shape[axis]
+        before[axis], lengths[axis] = starts[axis], shape[axis]
         starts[axis] = 0
     value = placed(block.value, tuple(before), tuple(lengths))
     return replace(block, value=value, starts=tuple(starts))
@@ -207,16 +212,3 @@ def renumbered(block: Block, axes: Mapping[int, int]) -> tuple[Place, ...]:
         replace(place, axis=axes[place.axis]) if isinstance(place, Tie) else place
         for place in block.places
     )
-
-
-def lead_axes(block: Block) -> tuple[int, ...]:
-    return tuple(range(block.lead))
-
-
-def behind(block: Block, axes: Sequence[int]) -> tuple[int, ...]:
-    """Axes of the value behind the directions."""
-    return tuple(block.lead + axis for axis in axes)
-
-
-def direction_lengths(block: Block) -> Shape:
-    return block.value.shape[: block.lead]

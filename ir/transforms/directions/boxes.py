@@ -84,9 +84,9 @@ def united(blocks: Sequence[Block], waste: float = float("inf")) -> Block | None
         if volume(lengths) > waste * sum(volume(block.value.shape) for block in blocks):
             return None
     value = assembled(origin, lengths, blocks)
-    rest = iter(origin)
+    rest = iter(origin[first.rank :])
     places = tuple(p if isinstance(p, Tie) else next(rest) for p in first.places)
-    return Block(value, places, tuple(rest), first.space)
+    return Block(value, places, origin[: first.rank], first.space)
 
 
 def assembled(origin: Shape, lengths: Shape, blocks: Sequence[Block]) -> Value:

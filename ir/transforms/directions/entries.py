@@ -28,7 +28,7 @@ from gradc.ir.transforms.directions.uniform import (
 def _fixed(x: Value, block: Block) -> Value:
     """An operand that no direction moves, at the entries of a block: of the value's shape."""
     own = cut(x, block.starts, block.lengths)
-    return repeated(own, block.value.shape, tuple(range(block.lead, block.value.type.rank)))
+    return repeated(own, block.value.shape, tuple(range(block.rank)))
 
 
 def _by_entries(work: Callable[[Equation, Value], Value]) -> Rule:

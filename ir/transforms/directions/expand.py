@@ -16,7 +16,7 @@ _SHORT = 64  # the length of a diagonal that is written as a square
 
 
 def expanded(blocks: Blocks, like: Value, space: Shape) -> Value:
-    """The whole derivative of a value: [*space, *S]."""
+    """The whole derivative of a value: [*S, *space]."""
     blocks = _loose_where_short(blocks)
     by_ties: dict[tuple[Tie | None, ...], list[Block]] = {(None,) * len(space): []}
     for block in blocks:
@@ -26,11 +26,12 @@ def expanded(blocks: Blocks, like: Value, space: Shape) -> Value:
     for ties, group in by_ties.items():
         if not group:
             continue
-        lengths = (*(d for d, t in zip(space, ties, strict=True) if t is None), *like.shape)
+        untied = (d for d, t in zip(space, ties, strict=True) if t is None)
+        lengths = (*like.shape, *untied)
         value = assembled((0,) * len(lengths), lengths, group)
-        total = _with_diagonals(value, ties, (*space, *like.shape), total, before)
+        total = _with_diagonals(value, ties, (*like.shape, *space), total, before)
         before.append(ties)
-    return full((*space, *like.shape), 0, like.dtype) if total is None else total
+    return full((*like.shape, *space), 0, like.dtype) if total is None else total
 
 
 def _loose_where_short(blocks: Blocks) -> Blocks:
@@ -53,17 +54,18 @@ def _with_diagonals(
     total: Value | None,
     before: Sequence[tuple[Tie | None, ...]],
 ) -> Value:
-    """`total` plus a value [untied directions, *S] that is zero off its ties."""
+    """`total` plus a value [*S, untied directions] that is zero off its ties."""
     if all(tie is None for tie in ties):
         return value if total is None else total + value
-    own = [i for i in range(len(shape)) if i >= len(ties) or ties[i] is None]
-    wide = repeated(value, shape, tuple(own))
+    rank = len(shape) - len(ties)
+    untied = (rank + direction for direction, tie in enumerate(ties) if tie is None)
+    wide = repeated(value, shape, (*range(rank), *untied))
     for direction, tie in enumerate(ties):
         if tie is None:
             continue
-        column = len(ties) + tie.axis
-        mask = diagonal(shape[direction], shape[column], tie.step, tie.offset)
-        condition = repeated(mask, shape, (direction, column))
+        length, count = shape[tie.axis], shape[rank + direction]
+        mask = diagonal(length, count, tie.step, tie.offset)
+        condition = repeated(mask, shape, (tie.axis, rank + direction))
         alone = total is None or all(_never_meet(ties, other) for other in before)
         last = total if total is not None and alone and ties.count(None) == len(ties) - 1 else None
         other = full(shape, 0, value.dtype) if last is None else last

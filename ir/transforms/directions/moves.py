@@ -23,10 +23,7 @@ from gradc.ir.transforms.directions.block import (
     Blocks,
     Place,
     Tie,
-    behind,
-    direction_lengths,
     filled_out,
-    lead_axes,
     loosened,
     renumbered,
     settled,
@@ -48,8 +45,9 @@ def _broadcast(made: Equation, flows: Flows) -> Blocks | None:
         lengths = list(shape)
         for own, axis in enumerate(axes):
             starts[axis], lengths[axis] = block.starts[own], block.lengths[own]
-        at = (*lead_axes(block), *behind(block, axes))
-        value = repeated(block.value, (*direction_lengths(block), *lengths), at)
+        whole = (*lengths, *block.counts)
+        at = (*axes, *range(len(shape), len(whole)))
+        value = repeated(block.value, whole, at)
         places = renumbered(block, dict(enumerate(axes)))
         return Block(value, places, tuple(starts), block.space)
 
@@ -60,7 +58,7 @@ def _transpose(made: Equation, flows: Flows) -> Blocks | None:
     order = made.attrs["permutation"]
 
     def moved(block: Block) -> Block:
-        value = transposed(block.value, (*lead_axes(block), *behind(block, order)))
+        value = transposed(block.value, (*order, *block.behind))
         places = renumbered(block, {axis: i for i, axis in enumerate(order)})
         return Block(value, places, tuple(block.starts[axis] for axis in order), block.space)
 
@@ -81,7 +79,7 @@ def _reverse(made: Equation, flows: Flows) -> Blocks | None:
             for p in block.places
         )
         known = constant_number(block.value) is not None
-        value = block.value if known else reversed_(block.value, axes=behind(block, axes))
+        value = block.value if known else reversed_(block.value, axes=axes)
         return Block(value, places, tuple(starts), block.space)
 
     return each(flows[0] or (), turned)
@@ -105,7 +103,7 @@ def _shifted(block: Block, low: Sequence[Dim], between: Sequence[int]) -> Block:
     value = block.value
     if any(gap and dim != 1 for gap, dim in zip(between, block.lengths, strict=True)):
         none = (0,) * value.type.rank
-        gaps = (*none[: block.lead], *between)
+        gaps = (*between, *none[block.rank :])
         value = pad(value, full((), 0, value.dtype), low=none, high=none, interior=gaps)
     return Block(value, tuple(places), starts, block.space)
 
@@ -148,9 +146,9 @@ def _sliced(block: Block, made: Equation) -> Block:
             block = filled_out(loosened(block, axis), [axis], whole)
     windows = [_window(block, axis, whole[axis], *axes[axis]) for axis in range(len(axes))]
     first, last, starts = (tuple(w[i] for w in windows if w is not None) for i in range(3))
-    low = (*(0,) * block.lead, *first)
-    high = (*direction_lengths(block), *last)
-    steps = (*(1,) * block.lead, *(step for _, _, step in axes))
+    more = len(block.behind)
+    low, high = (*first, *(0,) * more), (*last, *block.counts)
+    steps = (*(step for _, _, step in axes), *(1,) * more)
     shape = tuple((b - a + s - 1) // s for a, b, s in zip(low, high, steps, strict=True))
     number = constant_number(block.value)
     value = block.value
@@ -215,10 +213,10 @@ def _update_slice(made: Equation, flows: Flows) -> Blocks | None:
         for axis in range(x.type.rank):
             if block.starts[axis] != 0 or block.lengths[axis] != x.shape[axis]:
                 block = filled_out(loosened(block, axis), [axis], x.shape)
-        zeros = full((*direction_lengths(block), *update.shape), 0, block.value.dtype)
-        lead = block.lead
+        zeros = full((*update.shape, *block.counts), 0, block.value.dtype)
+        more = len(block.behind)
         value = update_slice(
-            block.value, zeros, starts=(*(0,) * lead, *starts), steps=(*(1,) * lead, *steps)
+            block.value, zeros, starts=(*starts, *(0,) * more), steps=(*steps, *(1,) * more)
         )
         return replace(block, value=value)
 
@@ -248,7 +246,7 @@ def _assume_shape(made: Equation, flows: Flows) -> Blocks | None:
         for axis in changed:
             block = filled_out(loosened(block, axis), [axis], before)
         lengths = [after[i] if i in changed else dim for i, dim in enumerate(block.lengths)]
-        shape = (*direction_lengths(block), *lengths)
+        shape = (*lengths, *block.counts)
         known = constant_number(block.value)
         if known is not None:
             return replace(block, value=full(shape, known, block.value.dtype))
@@ -278,7 +276,7 @@ def _reshape(made: Equation, flows: Flows) -> Blocks | None:
                 rest = product(before[axis] for axis in inner)
                 starts[new[0]] = block.starts[old[0]] * rest
                 lengths[new[0]] = block.lengths[old[0]] * rest
-        value = reshaped(block.value, (*direction_lengths(block), *lengths))
+        value = reshaped(block.value, (*lengths, *block.counts))
         return Block(value, renumbered(block, axes), tuple(starts), block.space)
 
     return each(flows[0] or (), regrouped)

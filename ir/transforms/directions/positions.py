@@ -12,7 +12,6 @@ from gradc.ir.ops.indexing import scatter_add, scatter_set, take
 from gradc.ir.transforms.directions.block import (
     Block,
     Blocks,
-    direction_lengths,
     filled_out,
     loosened,
     renumbered,
@@ -30,7 +29,7 @@ def _take(made: Equation, flows: Flows) -> Blocks | None:
 
     def taken(block: Block) -> Block:
         block = filled_out(loosened(block, axis), [axis], x.shape)
-        value = take(block.value, indices, axis=block.lead + axis)
+        value = take(block.value, indices, axis=axis)
         starts = (*block.starts[:axis], *(0,) * (more + 1), *block.starts[axis + 1 :])
         axes = {i: i if i < axis else i + more for i in range(x.type.rank)}
         return Block(value, renumbered(block, axes), starts, block.space)
@@ -53,8 +52,8 @@ def _scatter(made: Equation, flows: Flows) -> Blocks | None:
             block = loosened(block, i)
         block = filled_out(block, own, updates.shape)
         lengths = (*block.lengths[:axis], base.shape[axis], *block.lengths[axis + count :])
-        zeros = full((*direction_lengths(block), *lengths), 0, block.value.dtype)
-        value = made.op(zeros, indices, block.value, axis=block.lead + axis)
+        zeros = full((*lengths, *block.counts), 0, block.value.dtype)
+        value = made.op(zeros, indices, block.value, axis=axis)
         starts = (*block.starts[:axis], 0, *block.starts[axis + count :])
         axes = {i: i if i < axis else i + 1 - count for i in range(updates.type.rank)}
         return Block(value, renumbered(block, axes), starts, block.space)
@@ -62,10 +61,8 @@ def _scatter(made: Equation, flows: Flows) -> Blocks | None:
     def overwritten(block: Block) -> Block:
         block = filled_out(loosened(block, axis), [axis], base.shape)
         lengths = (*block.lengths[:axis], *indices.shape, *block.lengths[axis + 1 :])
-        zeros = full((*direction_lengths(block), *lengths), 0, block.value.dtype)
-        return replace(
-            block, value=scatter_set(block.value, indices, zeros, axis=block.lead + axis)
-        )
+        zeros = full((*lengths, *block.counts), 0, block.value.dtype)
+        return replace(block, value=scatter_set(block.value, indices, zeros, axis=axis))
 
     kept = of_base or ()
     if made.op is scatter_set:

@@ -51,7 +51,9 @@ def _open_ties(block: Block, axes: Sequence[int]) -> Block:
 def _freed(block: Block, value: Value, axes: Sequence[int]) -> tuple[Value, tuple[Place, ...]]:
     """The places once ties to `axes` are direction axes of `value`, which has them in order."""
     places = list(block.places)
-    position = 0
+    position = value.type.rank - sum(
+        not isinstance(place, Tie) or place.axis in axes for place in places
+    )
     for direction, place in enumerate(block.places):
         if isinstance(place, Tie) and place.axis not in axes:
             continue
@@ -82,16 +84,15 @@ def _sum(made: Equation, flows: Flows) -> Blocks | None:
 
     def reduced(block: Block) -> Block:
         block = _open_ties(block, axes)
-        front = []
+        back = []
         for direction, place in enumerate(block.places):
             if not isinstance(place, Tie):
-                front.append(block.position(direction))
+                back.append(block.position(direction))
             elif place.axis in axes:
-                front.append(block.lead + place.axis)
-        rest = [axis for axis in range(block.value.type.rank) if axis not in front]
-        value = transposed(block.value, (*front, *rest))
-        gone = (len(front) + i for i, axis in enumerate(rest) if axis - block.lead in axes)
-        value = summed(value, tuple(gone))
+                back.append(place.axis)
+        rest = [axis for axis in range(block.rank) if axis not in back]
+        value = transposed(block.value, (*rest, *back))
+        value = summed(value, tuple(i for i, axis in enumerate(rest) if axis in axes))
         value, places = _freed(block, value, axes)
         new = replace(block, places=places)
         places = renumbered(new, {axis: i for i, axis in enumerate(kept)})
@@ -121,14 +122,14 @@ def _contract(made: Equation, flows: Flows) -> Blocks | None:
             for label, dim in zip(fixed, other.shape, strict=True)
         )
         part = cut(other, starts, counts)
-        given = [*range(fresh, fresh + block.lead), *own]
-        front = []
+        given = [*own, *(fresh + axis for axis in block.behind)]
+        back = []
         for direction, place in enumerate(block.places):
             if not isinstance(place, Tie):
-                front.append(fresh + block.position(direction))
+                back.append(fresh + block.position(direction))
             elif place.axis in gone:
-                front.append(own[place.axis])
-        value = _product(block.value, part, given, fixed, (*front, *out), moving)
+                back.append(own[place.axis])
+        value = _product(block.value, part, given, fixed, (*out, *back), moving)
         value, places = _freed(block, value, gone)
         new = replace(block, places=places)
         axes = {axis: out.index(label) for axis, label in enumerate(own) if label in out}

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from gradc.ir.dims import Dim, Shape, product
 from gradc.ir.function import Equation, Value, sorted_equations
 from gradc.ir.op import Op
-from gradc.ir.ops.structural import reshape
 from gradc.ir.span import at
 from gradc.ir.transforms.directions.block import Blocks, identity, whole
 from gradc.ir.transforms.directions.entries import ENTRY_RULES
@@ -22,12 +21,13 @@ from gradc.ir.transforms.directions.moves import MOVE_RULES
 from gradc.ir.transforms.directions.positions import POSITION_RULES
 from gradc.ir.transforms.directions.rule import Flows, Rule
 from gradc.ir.transforms.directions.sums import SUM_RULES
+from gradc.ir.transforms.directions.uniform import reshaped, transposed
 
 _RULES: Mapping[Op, Rule] = {**ENTRY_RULES, **MOVE_RULES, **POSITION_RULES, **SUM_RULES}
 
 
 def along_directions(linear: Value, direction: Value) -> Value:
-    """`linear` for each unit array in the place of `direction`: direction.shape + linear.shape."""
+    """`linear` for each unit array in the place of `direction`: linear.shape + direction.shape."""
     found = _sweep(linear, direction)
     return expanded(found.get(linear, ()), linear, direction.shape)
 
@@ -45,7 +45,7 @@ def most_directions(linear: Value, direction: Value) -> Dim:
     most: Dim = 1
     for value, blocks in _sweep(linear, direction).items():
         for block in blocks if value is not direction else ():
-            count = product(block.value.shape[: block.lead])
+            count = product(block.counts)
             if not isinstance(count, int):
                 return count
             most = max(most, count) if isinstance(most, int) else most
@@ -81,12 +81,20 @@ def _by_all(made: Equation, flows: Flows, space: Shape) -> Sequence[Blocks]:
     result = made.op.batch(tuple(inputs), batched, size, **made.attrs)
     many = result if isinstance(result, tuple) else (result,)
     return [
-        whole(reshape(value, shape=(*space, *output.shape)), space)
+        whole(_unflat(value, space), space)
         for value, output in zip(many, made.outputs, strict=True)
     ]
 
 
 def _flat(value: Value, space: Shape, size: Dim) -> Value:
-    rest = value.shape[len(space) :]
-    result: Value = reshape(value, shape=(size, *rest))
-    return result
+    """[*S, *space] as a batch, [size, *S]."""
+    rank = value.type.rank - len(space)
+    front = transposed(value, (*range(rank, value.type.rank), *range(rank)))
+    return reshaped(front, (size, *value.shape[:rank]))
+
+
+def _unflat(value: Value, space: Shape) -> Value:
+    """A batch, [size, *S], as [*S, *space]."""
+    split = reshaped(value, (*space, *value.shape[1:]))
+    axes = range(split.type.rank)
+    return transposed(split, (*axes[len(space) :], *axes[: len(space)]))
