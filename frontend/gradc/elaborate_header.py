@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from gradc import syntax
 from gradc.diagnostics import Diagnostic, Label, Refused, refuse
@@ -129,6 +130,8 @@ def bind_new(name: syntax.Name, value: object, kind: str, scope: Scope) -> None:
     earlier = scope.values.get(name.text)
     if earlier is not None:
         causes = _first_binding(earlier)
+        if earlier.kind == "size":  # which of the two a later use means is not known
+            scope.values[name.text] = replace(earlier, value=POISON)
         raise refuse(
             "G0306",
             f"the name `{name.text}` is bound already",

@@ -194,7 +194,7 @@ def show_tree(node: object, depth: int = 0) -> str:
         return "".join(parts) or " none"
     if not is_dataclass(node):
         return f" {node!r}"
-    lines = f"{indent}{type(node).__name__} {_where(node)}"
+    lines = f"{indent}{type(node).__name__}{_where(node)}"
     for entry in fields(node):
         value = getattr(node, entry.name)
         if entry.name in ("span", "height") or value is None or value == "":
@@ -206,5 +206,7 @@ def show_tree(node: object, depth: int = 0) -> str:
 
 
 def _where(node: object) -> str:
-    span: Span = node.span  # type: ignore[attr-defined]
-    return f"{span.line}:{span.column}-{span.end_line}:{span.end_column}"
+    span: Span | None = getattr(node, "span", None)
+    if span is None:
+        return ""
+    return f" {span.line}:{span.column}-{span.end_line}:{span.end_column}"

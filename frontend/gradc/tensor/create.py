@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import GradcTypeError
+from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.dims import Dim, SizeExpr
 from gradc.ir.function import parameter
 from gradc.ir.types import ArrayType, DType, f64, i64
@@ -14,6 +14,8 @@ from gradc.tensor.operands import ArrayLike, as_dtype, asarray, build, cast, pro
 from gradc.tensor.sizes import as_dim, as_shape
 from gradc.tensor.source import located, users_line
 from gradc.tensor.variable import Tensor
+
+MAX_ENTRIES = 2**27  # of a constant: a gibibyte of f64
 
 
 def tensor(name: str | None = None, dtype: Any = f64, shape: Any = ()) -> Tensor:
@@ -112,9 +114,26 @@ def arange(start: ArrayLike, stop: Any = None, step: Any = 1, dtype: Any = None)
                 "the length of an arange must be known from sizes, not from values",
                 hint="use x.shape[0], or a size name like 'n'",
             )
+        _check_length(*bounds)
         return asarray(np.arange(*bounds), dtype)
     first, last = (as_dim(b) if isinstance(b, str) else b for b in (start, stop))
     return _arange_over_sizes(first, last, step, i64 if dtype is None else as_dtype(dtype))
+
+
+def _check_length(start: Any, stop: Any, step: Any) -> None:
+    """Raise GradcValueError for bounds without a length, or with one that no memory holds."""
+    try:
+        count = (stop - start) / step
+    except (TypeError, ZeroDivisionError) as error:
+        raise GradcValueError(
+            f"arange: from {start!r} to {stop!r} in steps of {step!r}: {error}",
+            hint="bounds and step are numbers, and the step is not 0",
+        ) from error
+    if not count <= MAX_ENTRIES:
+        raise GradcValueError(
+            f"arange: more than {MAX_ENTRIES:,} entries are too many for a constant",
+            hint="give it a size, which a call makes known: gt.arange('n')",
+        )
 
 
 @located
@@ -141,6 +160,8 @@ def linspace(start: ArrayLike, stop: ArrayLike, num: int = 50, dtype: Any = None
     """`num` numbers from `start` to `stop`, both included, evenly spaced."""
     if not isinstance(num, int) or num < 0:
         raise GradcTypeError(f"linspace: num is an integer that is not negative, not {num!r}")
+    if num > MAX_ENTRIES:
+        raise GradcValueError(f"linspace: more than {MAX_ENTRIES:,} entries are too many")
     first, last = promote(start, stop, dtype=f64 if dtype is None else as_dtype(dtype))
     weights = np.linspace(0.0, 1.0, num)
     first, last = (stretch(x, (num,)) for x in (first, last))
