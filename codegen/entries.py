@@ -13,7 +13,7 @@ import numpy as np
 from gradc.codegen.dead_code import without_dead_code
 from gradc.codegen.reader import Elements, Reader, Table, contraction_kind
 from gradc.codegen.regrouping import RegroupingBuilder
-from gradc.ir.dims import Shape, is_static
+from gradc.ir.dims import Dim, Shape, is_static
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Ref
@@ -62,20 +62,22 @@ def equations_between(results: Sequence[Value], known: Callable[[Value], bool]) 
     return list(found)
 
 
-def work_of(equation: Equation) -> int:
-    """About how many instructions an equation's entries take; those that only move take none."""
+def work_of(equation: Equation, rows: Dim = 1) -> int:
+    """About how many instructions an equation's entries take; those that only move take none.
+
+    Of an axis of the length `rows` one entry counts.
+    """
     rule = equation.op.lower
-    (result,) = equation.outputs
-    count = entry_count(result.shape) or 1
     if isinstance(rule, Literal) or (isinstance(rule, IndexMap) and rule.move is not None):
         return 0
+    shape = equation.outputs[0].shape
     if isinstance(rule, Reduction):
-        return entry_count(equation.inputs[0].shape) or LARGEST
+        shape = equation.inputs[0].shape
     if isinstance(rule, Contraction):
         labels = (*equation.attrs["lhs"], *equation.attrs["rhs"])
         dims = [dim for value in equation.inputs for dim in value.shape]
-        return entry_count(tuple(dict(zip(labels, dims, strict=True)).values())) or LARGEST
-    return count
+        shape = tuple(dict(zip(labels, dims, strict=True)).values())
+    return entry_count(tuple(dim for dim in shape if dim != rows)) or LARGEST
 
 
 def write_entries(

@@ -136,7 +136,7 @@ def _joined(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup |
     if len(steps) < 2:
         return None
     small = tuple(step for step in steps if isinstance(step, Nest | ProductStep))
-    if choices.straight and len(small) == len(steps) and is_short(small):
+    if choices.straight and len(small) == len(steps) and is_short(small, known.stored):
         straight = Straight(small, _rows(steps[0]), known.kept(members))
         if can_write(straight, known.stored):
             return straight

@@ -11,7 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from gradc.codegen.entries import entry_count, equations_between, work_of, write_entries
+from gradc.codegen.entries import (
+    entry_count,
+    equations_between,
+    work_of,
+    write_entries,
+)
 from gradc.codegen.reader import Reader, UnknownElementError
 from gradc.codegen.schedule import root_of
 from gradc.codegen.steps import Nest, ProductStep, Root, row_label
@@ -23,7 +28,8 @@ from gradc.ir.loops import Buffer
 from gradc.ir.lowering import Contraction, Reduction
 
 _MOST_INSTRUCTIONS = 6000
-_LONGEST_ROW_AXIS = 12  # entries of a row lie apart in memory: longer axes are better vectors
+_MOST_ROW_ENTRIES = 64  # of one value, and of one axis: longer rows are better vectors
+_LONGEST_ROW_AXIS = 16
 _MOST_ENTRIES = 36  # of one value without rows: more are better computed by vectors
 _MOST_POINTS = 128  # of one sum, or sum of products, without rows
 
@@ -52,21 +58,24 @@ class Straight:
         return max(s.widest if isinstance(s, Nest) else _itemsize(s) for s in self.steps)
 
 
-def is_short(steps: Sequence[Small]) -> bool:
+def is_short(steps: Sequence[Small], stored: Collection[Value]) -> bool:
     """Whether steps over the same rows are small enough to be written without inner loops."""
-    total = 0
-    for step in steps:
-        entries = 0
-        for root in _roots(step, True):
-            inner = root.space[1:]
-            if not is_static(inner) or 0 in inner or max(inner, default=1) > _LONGEST_ROW_AXIS:
-                return False
-            count = 1
-            for extent in inner:
-                count *= extent
-            entries = max(entries, count)
-        total += entries * (step.size if isinstance(step, Nest) else 2)
-    return total <= _MOST_INSTRUCTIONS
+    roots = [root for step in steps for root in _roots(step, True)]
+    if not all(_is_short_row(root) for root in roots):
+        return False
+    made = {root.value for root in roots}
+    rows = roots[0].space[0]
+    computed = equations_between(list(made), lambda v: v in stored and v not in made)
+    return sum(work_of(equation, rows) for equation in computed) <= _MOST_INSTRUCTIONS
+
+
+def _is_short_row(root: Root) -> bool:
+    """Whether a row of a root's space is small."""
+    inner = root.space[1:]
+    count = entry_count(inner)
+    if count is None or not is_static(inner):
+        return False
+    return count <= _MOST_ROW_ENTRIES and max(inner, default=1) <= _LONGEST_ROW_AXIS
 
 
 @dataclass(slots=True, eq=False)

@@ -10,6 +10,7 @@ import pytest
 from gradc.codegen.choices import Choices
 from gradc.codegen.lower import lower
 from gradc.codegen.target import host
+from gradc.ir.dims import size
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.loops import For, Instruction, Program, Statement
@@ -142,3 +143,17 @@ def test_an_entry_read_at_a_known_position_needs_no_loop() -> None:
     fn = function("f", [x], [part * 2.0])
     assert count(lower(fn, "f"), "load") == 2
     assert_agrees(native(fn), fn, random_arguments(fn, 1))
+
+
+def test_rows_of_joined_columns_need_no_selects() -> None:
+    """A row a lane: each entry of a joined array knows its part."""
+    x = parameter(f64["n", 3], "x")
+    y = elementwise.sin(x)
+    norm = structural.reshape(reductions.sum_(y * y, axes=(1,)), shape=(size("n"), 1))
+    joined = slicing.concat(y, norm, x * 2.0, y, axis=1)
+    fn = function("f", [x], [joined, reductions.sum_(joined, axes=(1,))])
+    program = lower(fn, "f")
+    assert len(program.kernels) == 1
+    assert not count(program, "select")
+    for n in (1, 7, 8, 30):
+        assert_agrees(native(fn), fn, random_arguments(fn, 1, n=n))
