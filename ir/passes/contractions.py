@@ -14,6 +14,13 @@ from gradc.ir.ops.contract import contract
 from gradc.ir.ops.structural import broadcast, other_axes, sum_, transpose
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, repeated
 from gradc.ir.passes.rewrite import Rules, rewrite
+from gradc.ir.passes.structured import (
+    product_with_diagonal,
+    product_without_sum,
+    repeat_after_contraction,
+    sum_of_diagonal,
+    summed_axis_first,
+)
 
 Labels = tuple[int, ...]
 
@@ -53,10 +60,7 @@ def _contracted(operands: Inputs, lhs: Labels, rhs: Labels, out: Labels) -> Valu
     if not set(out) <= {*lhs, *rhs} or not (set(lhs) & set(rhs)) - set(out):
         return None
     a, b = operands
-    a, lhs = _without(a, lhs, {*rhs, *out})
-    b, rhs = _without(b, rhs, {*lhs, *out})
-    result: Value = contract(a, b, lhs=lhs, rhs=rhs, out=out)
-    return result
+    return _summed_apart(a, b, lhs, rhs, out)
 
 
 def _without(x: Value, labels: Labels, wanted: set[int]) -> tuple[Value, Labels]:
@@ -145,15 +149,27 @@ def _untransposed(x: Value, labels: Labels) -> tuple[Value, Labels]:
 
 
 def _absorb_broadcast(made: Equation) -> Value | None:
-    """A broadcast of an operand only drops labels that the other operand has, too."""
+    """A broadcast of an operand only drops labels that the other operand has, too.
+
+    Where it drops the summed ones, the other operand is summed over them by itself.
+    """
     (a, lhs), (b, rhs) = ((x, made.attrs[side]) for x, side in _sides(made))
+    out = made.attrs["out"]
     narrow, kept = _unbroadcast(a, lhs)
     if narrow is not a and set(lhs) <= {*kept, *rhs}:
-        return _contracted((narrow, b), kept, rhs, made.attrs["out"])
+        return _summed_apart(narrow, b, kept, rhs, out)
     narrow, kept = _unbroadcast(b, rhs)
     if narrow is not b and set(rhs) <= {*kept, *lhs}:
-        return _contracted((a, narrow), lhs, kept, made.attrs["out"])
+        return _summed_apart(a, narrow, lhs, kept, out)
     return None
+
+
+def _summed_apart(a: Value, b: Value, lhs: Labels, rhs: Labels, out: Labels) -> Value:
+    """The contraction; each operand is summed before over the labels that only it has."""
+    a, lhs = _without(a, lhs, {*rhs, *out})
+    b, rhs = _without(b, rhs, {*lhs, *out})
+    result: Value = contract(a, b, lhs=lhs, rhs=rhs, out=out)
+    return result
 
 
 def _unbroadcast(x: Value, labels: Labels) -> tuple[Value, Labels]:
@@ -201,7 +217,16 @@ _RULES: Rules = {
         _pull_factor_out_of_sum,
         _pull_divisor_out_of_sum,
         _sum_of_contraction,
+        sum_of_diagonal,
     ),
     transpose: (_transpose_of_contraction,),
-    contract: (_absorb_transpose, _absorb_broadcast, _pull_factor_out),
+    contract: (
+        _absorb_transpose,
+        _absorb_broadcast,
+        repeat_after_contraction,
+        product_without_sum,
+        product_with_diagonal,
+        _pull_factor_out,
+        summed_axis_first,
+    ),
 }

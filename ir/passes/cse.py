@@ -33,6 +33,19 @@ def share_common_subexpressions(fn: Function) -> Function:
     return with_results(fn, [values.get(result, result) for result in fn.results])
 
 
+def _normal_contraction(made: Equation, operands: list[Value]) -> tuple[Hashable, ...]:
+    """Equal for contractions that differ in the order of operands and the names of labels."""
+    out = made.attrs["out"]
+    places = {label: place for place, label in enumerate(out)}
+    sides = [(operands[0], made.attrs["lhs"]), (operands[1], made.attrs["rhs"])]
+    sides.sort(key=lambda side: (id(side[0]), [places.get(label, -1) for label in side[1]]))
+    number: dict[int, int] = {}
+    for label in (*sides[0][1], *sides[1][1]):
+        number.setdefault(label, len(number))
+    parts = (sides[0][1], sides[1][1], out)
+    return sides[0][0], sides[1][0], *(tuple([number[x] for x in part]) for part in parts)
+
+
 def _key(made: Equation, inputs: Sequence[Value]) -> Hashable:
     """Equal for equations that compute the same."""
     name, operands = made.op.name, list(inputs)
@@ -40,6 +53,8 @@ def _key(made: Equation, inputs: Sequence[Value]) -> Hashable:
         name, operands = _MIRRORED[name], operands[::-1]
     if name in _COMMUTATIVE:
         operands.sort(key=id)
+    if name == "contract":
+        return name, *_normal_contraction(made, operands)
     if not made.attrs:
         return name, *operands
     attrs = tuple(sorted(made.attrs.items(), key=lambda item: item[0]))

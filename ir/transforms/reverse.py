@@ -121,9 +121,12 @@ def _pull_through(made: Equation, flows: dict[Value, Flow], reaching: set[Value]
         return
     with at(differentiated(made.span)):
         pulled = _cotangents_of_inputs(made, [flows.get(output) for output in made.outputs])
+        own: dict[Value, Flow] = {}  # x * x gives x two equal cotangents, which are added first
         for value, cotangent in zip(made.inputs, pulled, strict=True):
             if value in reaching and not isinstance(cotangent, Disconnected):
-                _collect(flows, value, _converted(made, value, cotangent))
+                _collect(own, value, _converted(made, value, cotangent))
+        for value, cotangent in own.items():
+            _collect(flows, value, cotangent)
 
 
 def _cotangents_of_inputs(made: Equation, entering: list[Flow]) -> Sequence[Flow | Disconnected]:

@@ -1,0 +1,218 @@
+"""Contractions with an operand of known structure: diagonal, symmetric, or repeated along axes.
+
+The rules are identities of real numbers, as those of `contractions.py`: products with the zeros of
+an identity matrix are left out, so that where infinities met them there may be no nan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradc.ir.dims import Shape
+from gradc.ir.function import Equation, Value
+from gradc.ir.lowering import Pointwise
+from gradc.ir.ops.arithmetic import add, mul
+from gradc.ir.ops.cast import cast
+from gradc.ir.ops.constants import iota
+from gradc.ir.ops.contract import contract
+from gradc.ir.ops.logic import eq, where
+from gradc.ir.ops.structural import broadcast, sum_, transpose
+from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, is_number, repeated
+
+Labels = tuple[int, ...]
+
+_DEPTH = 4  # pointwise ops that the test for symmetry looks through
+
+
+def product_without_sum(made: Equation) -> Value | None:
+    """A contraction that sums nothing is a product of its operands, each repeated."""
+    lhs, rhs, out = _labels(made)
+    if not made.outputs[0].dtype.is_float or not {*lhs, *rhs} <= set(out):
+        return None
+    shape = made.outputs[0].shape
+    a, b = made.inputs
+    return spread(a, lhs, out, shape) * spread(b, rhs, out, shape)
+
+
+def spread(x: Value, labels: Labels, out: Labels, shape: Shape) -> Value:
+    """`x`, whose axes have these labels, as an array of `shape` with axes labelled `out`."""
+    places = [out.index(label) for label in labels]
+    order = tuple(sorted(range(len(places)), key=lambda axis: places[axis]))
+    ordered = x if order == tuple(range(len(order))) else transpose(x, permutation=order)
+    return repeated(ordered, shape, tuple(sorted(places)))
+
+
+def repeat_after_contraction(made: Equation) -> Value | None:
+    """An axis of the result along which an operand is repeated is made last, by a broadcast."""
+    lhs, rhs, out = _labels(made)
+    for position, own, other in ((0, lhs, rhs), (1, rhs, lhs)):
+        source = input_of(made.inputs[position], broadcast)
+        if source is None:
+            continue
+        kept = tuple(own[axis] for axis in attrs_of(made.inputs[position])["axes"])
+        gone = {label for label in own if label not in kept and label not in other}
+        if not gone:
+            continue
+        narrow = _narrowed(made.inputs[position], own, gone)
+        rest = tuple(label for label in own if label not in gone)
+        left = tuple(label for label in out if label not in gone)
+        sides = ((narrow, rest), (made.inputs[1 - position], other))
+        (a, first), (b, second) = sides if position == 0 else sides[::-1]
+        product: Value = contract(a, b, lhs=first, rhs=second, out=left)
+        placed = tuple(out.index(label) for label in left)
+        return repeated(product, made.outputs[0].shape, placed)
+    return None
+
+
+def _narrowed(wide: Value, labels: Labels, gone: set[int]) -> Value:
+    """A broadcast value without those axes along which it is repeated."""
+    source, axes = wide.owner.inputs[0] if wide.owner else wide, attrs_of(wide)["axes"]
+    kept = [axis for axis, label in enumerate(labels) if label not in gone]
+    shape = tuple(wide.shape[axis] for axis in kept)
+    return repeated(source, shape, tuple(kept.index(axis) for axis in axes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Diagonal:
+    """A square matrix that is zero off its diagonal; `weights` lie there, or ones."""
+
+    weights: Value | None = None
+
+
+def product_with_diagonal(made: Equation) -> Value | None:
+    """sum_j D[i, j] b[..., j, ...] -> b[..., i, ...], times the weights on the diagonal of D."""
+    lhs, rhs, out = _labels(made)
+    for position, own, other in ((0, lhs, rhs), (1, rhs, lhs)):
+        summed = [label for label in own if label in other and label not in out]
+        free = [label for label in own if label not in other]
+        if len(own) != 2 or len(summed) != 1 or len(free) != 1:
+            continue
+        diagonal = _diagonal(made.inputs[position])
+        if diagonal is None:
+            continue
+        shape = made.outputs[0].shape
+        renamed = tuple(free[0] if label == summed[0] else label for label in other)
+        product = spread(made.inputs[1 - position], renamed, out, shape)
+        if diagonal.weights is None:
+            return product
+        return product * spread(diagonal.weights, (free[0],), out, shape)
+    return None
+
+
+def sum_of_diagonal(made: Equation) -> Value | None:
+    """The sum, over one axis or both, of a product of matrices on its diagonal.
+
+    sum_j I[i, j] (sum_k a[i, k] b[j, k]) -> sum_k a[i, k] b[i, k]: no other entry is computed.
+    """
+    for matrix, mask in _orders(inputs_of(made.inputs[0], mul)):
+        operands, condition = inputs_of(matrix, contract), input_of(mask, cast)
+        if operands is None or condition is None or not _is_on_diagonal(condition):
+            continue
+        lhs, rhs, (row, column) = (attrs_of(matrix)[name] for name in ("lhs", "rhs", "out"))
+        if len({row, column} & set(lhs)) != 1 or len({row, column} & set(rhs)) != 1:
+            continue
+        first, second = (
+            tuple(row if label == column else label for label in labels) for labels in (lhs, rhs)
+        )
+        diagonal: Value = contract(*operands, lhs=first, rhs=second, out=(row,))
+        result: Value = sum_(diagonal, axes=(0,)) if len(made.attrs["axes"]) == 2 else diagonal
+        return result
+    return None
+
+
+def _diagonal(x: Value) -> _Diagonal | None:
+    """The diagonal of a matrix that is known to be zero elsewhere."""
+    condition = input_of(x, cast)
+    if condition is not None:
+        return _Diagonal() if _is_on_diagonal(condition) else None
+    for factor, matrix in _orders(inputs_of(x, mul)):
+        inner = input_of(matrix, cast)
+        if inner is not None and _is_on_diagonal(inner):
+            return _weighted(factor)
+    branches = inputs_of(x, where)
+    if branches is None or not is_number(branches[2], 0) or not _is_on_diagonal(branches[0]):
+        return None
+    return _weighted(branches[1])
+
+
+def _weighted(factor: Value) -> _Diagonal | None:
+    """The diagonal with these factors, if they are the same along rows, or along columns."""
+    source = input_of(factor, broadcast)
+    if source is None or source.type.rank > 1:
+        return None
+    return _Diagonal(repeated(source, factor.shape[:1], ()) if not source.shape else source)
+
+
+def _is_on_diagonal(condition: Value) -> bool:
+    """Whether a condition on a square matrix is that the row is the column."""
+    sides = inputs_of(condition, eq)
+    if sides is None or condition.type.rank != 2 or condition.shape[0] != condition.shape[1]:
+        return False
+    axes = [attrs_of(side)["axes"] for side in sides if _is_count(side)]
+    return sorted(axes) == [(0,), (1,)]
+
+
+def _is_count(x: Value) -> bool:
+    """Whether x counts 0, 1, 2, ... along an axis and is repeated along the others."""
+    source = input_of(x, broadcast)
+    return source is not None and source.owner is not None and source.owner.op is iota
+
+
+def summed_axis_first(made: Equation) -> Value | None:
+    """A symmetric operand is read with the axis first that the other operand has.
+
+    So products that differ only in that become one. (X.T @ X is symmetric, and so is what is made
+    of it entry by entry.)
+    """
+    lhs, rhs, out = _labels(made)
+    a, b = made.inputs
+    if _is_to_be_turned(lhs, rhs) and _is_symmetric(a, _DEPTH):
+        result: Value = contract(a, b, lhs=lhs[::-1], rhs=rhs, out=out)
+        return result
+    if _is_to_be_turned(rhs, lhs) and _is_symmetric(b, _DEPTH):
+        turned: Value = contract(a, b, lhs=lhs, rhs=rhs[::-1], out=out)
+        return turned
+    return None
+
+
+def _is_to_be_turned(own: Labels, other: Labels) -> bool:
+    return len(own) == 2 and own[0] not in other and own[1] in other
+
+
+def _is_symmetric(x: Value, depth: int) -> bool:
+    """Whether a matrix is certainly its own transpose."""
+    if x.type.rank != 2 or x.shape[0] != x.shape[1] or x.owner is None:
+        return False
+    made = x.owner
+    if made.op is broadcast:
+        return not made.inputs[0].shape
+    if made.op is contract:
+        return _is_product_with_own_transpose(made)
+    if made.op is add and _are_transposes(*made.inputs):
+        return True
+    if made.op is eq or made.op is mul:
+        first, second = (input_of(side, broadcast) for side in made.inputs)
+        if first is not None and first is second and first.type.rank == 1:
+            return True
+    if not isinstance(made.op.lower, Pointwise) or not depth:
+        return False
+    return all(_is_symmetric(value, depth - 1) for value in made.inputs)
+
+
+def _is_product_with_own_transpose(made: Equation) -> bool:
+    lhs, rhs, out = _labels(made)
+    swapped = {out[0]: out[1], out[1]: out[0]}
+    exchanged = tuple(swapped.get(label, label) for label in lhs)
+    return made.inputs[0] is made.inputs[1] and exchanged == rhs
+
+
+def _are_transposes(x: Value, y: Value) -> bool:
+    return input_of(x, transpose) is y or input_of(y, transpose) is x
+
+
+def _orders(pair: Inputs | None) -> tuple[Inputs, ...]:
+    return () if pair is None else (pair, pair[::-1])
+
+
+def _labels(made: Equation) -> tuple[Labels, Labels, Labels]:
+    return made.attrs["lhs"], made.attrs["rhs"], made.attrs["out"]
