@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import gradc
 import gradc.tensor as gt
@@ -273,6 +273,22 @@ def test_wrong_annotations() -> None:
             gradc.function(wrong)
 
 
+def test_annotations_for_type_checkers() -> None:
+    rows = Annotated[gt.Tensor, "any rows", f64["n", 2]]
+
+    @gradc.function
+    def total(x: rows, scale: Annotated[gt.Tensor, f64]) -> gt.Tensor:  # type: ignore[valid-type]
+        return scale * gt.sum(x)
+
+    assert [str(p.type) for p in total.ir.parameters] == ["f64[n, 2]", "f64"]
+    assert total(np.ones((3, 2)), 2.0) == 12.0
+    with pytest.raises(gradc.GradcTypeError, match=r"the parameter x is annotated with \[1, 2\]"):
+
+        @gradc.function
+        def wrong(x: [1, 2]) -> Any:  # type: ignore[valid-type]
+            return x
+
+
 def test_lengths_in_annotations_may_be_of_numpy() -> None:
     @gradc.function
     def f(x: f64[np.int64(3), None]) -> Any:  # type: ignore[misc, type-arg]
@@ -346,7 +362,7 @@ def test_a_failed_build_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monke
         gradc.build(tmp_path / "loss.so")
     with pytest.raises(ValueError, match="twice"):
         gradc.build(tmp_path / "loss.so", {"loss": loss}, loss=loss)
-    with pytest.raises(FileNotFoundError, match="no folder"):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
         gradc.build(tmp_path / "nowhere" / "loss.so", loss=loss)
     with pytest.raises(ValueError, match="no name for a library"):
         gradc.build(tmp_path / "loss.h", loss=loss)

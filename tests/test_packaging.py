@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tarfile
 import venv
 import zipfile
@@ -36,6 +37,33 @@ assert total([1.0, 2.0]) == 5.0
 gradc.build("libtotal.so", total=total)
 assert gradc.load("libtotal.so").total([3.0, 4.0]) == 25.0
 print(gradc.__file__)
+"""
+
+# What a user's own module may be checked with: types of arrays, and of what comes out.
+TYPED = """
+from typing import Annotated
+
+import gradc
+import gradc.tensor as gt
+from gradc import f64
+
+Rows = Annotated[gt.Tensor, f64["n", 2]]
+
+
+@gradc.function
+def total(x: Rows, scale: Annotated[gt.Tensor, f64]) -> gt.Tensor:
+    return scale * gt.sum(x[1:] ** 2)
+
+
+def graph() -> gt.Tensor:
+    x = gt.vector("x")
+    return gt.sum(x.at[0].set(1.0))
+
+
+compiled: gradc.CompiledFunction = total
+report: gradc.BuildReport = gradc.build("libtotal.so", total=total)
+model: gradc.Module = gradc.load(report.library)
+wrong: int = graph()
 """
 
 
@@ -112,7 +140,18 @@ def test_the_wheel_works_where_nothing_else_is(python: Path, wheel: Path, tmp_pa
     assert place.is_relative_to(python.parent.parent)
     assert "usage" in run(python, "-m", "gradc", "--help", folder=tmp_path).lower()
     assert "usage" in run(python.with_name("gradc"), "--help", folder=tmp_path).lower()
+    check_types(python, tmp_path)
     run(python, "-m", "pip", "uninstall", "-q", "-y", "gradc", folder=tmp_path)
+
+
+def check_types(python: Path, folder: Path) -> None:
+    """mypy reads the types of the installed package: it finds the one mistake, and no other."""
+    (folder / "typed.py").write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python)]
+    done = subprocess.run([*command, "typed.py"], cwd=folder, capture_output=True, text=True)
+    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert len(errors) == 1, done.stdout
+    assert '(expression has type "Tensor", variable has type "int")' in errors[0]
 
 
 def test_an_editable_install_runs_the_checkout(python: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, get_origin
 
 from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.dims import Dim, SizeExpr, names_of, size, substitute
@@ -238,7 +238,13 @@ def _parameter(parameter: inspect.Parameter, function: str, python: Callable[...
 
 
 def _annotated_type(annotation: Any) -> ArrayType | None:
-    """The array type that an annotation means; None where it means none."""
+    """The array type that an annotation means; None where it means none.
+
+    `Annotated[Tensor, f64["n"]]` means f64["n"], and tells a type checker that it is a Tensor.
+    """
+    if get_origin(annotation) is Annotated:
+        found = (_annotated_type(part) for part in annotation.__metadata__)
+        return next((kind for kind in found if kind is not None), None)
     if isinstance(annotation, DType):
         return ArrayType(annotation)
     if isinstance(annotation, ArrayType):
@@ -246,5 +252,5 @@ def _annotated_type(annotation: Any) -> ArrayType | None:
         if any(map(has_anonymous, named)):
             raise GradcValueError(f"{display(annotation)}: a size name begins with two underscores")
         return annotation.with_shape(as_shape(annotation.shape))
-    numbers = {float: f64, int: i64, bool: bool_}
-    return ArrayType(numbers[annotation]) if annotation in numbers else None
+    numbers = ((float, f64), (int, i64), (bool, bool_))
+    return next((ArrayType(dtype) for kind, dtype in numbers if annotation is kind), None)
