@@ -11,13 +11,14 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heappop, heappush
 from itertools import groupby
 
 from gradc.ir.dims import Dim, evaluate_dim, is_nonnegative, names_of
 from gradc.ir.function import Value
 from gradc.ir.loops import Buffer
+from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType
 
 _USUAL = 1000  # what a size is taken to be where sizes cannot be compared

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from gradc.codegen.buffers import arena_text
@@ -14,6 +13,7 @@ from gradc.codegen.c_names import parameter_name
 from gradc.codegen.llvm_product import product_scratch
 from gradc.ir.dims import Dim
 from gradc.ir.loops import Buffer, Program
+from gradc.ir.record import dataclass
 from gradc.runtime.manifest import (
     GRADC_VERSION,
     ArrayEntry,

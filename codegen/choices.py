@@ -5,7 +5,7 @@ Whatever is chosen, results agree up to rounding: the tests force each choice in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from gradc.ir.record import dataclass
 
 
 @dataclass(frozen=True, slots=True)

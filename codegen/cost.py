@@ -9,7 +9,7 @@ is computed outside it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gradc.codegen.lower import Cut
 from gradc.codegen.rows import RowGroup, Scheduled, parts_of
@@ -32,6 +32,7 @@ from gradc.codegen.straight import Straight
 from gradc.ir.dims import Dim, Shape, is_nonnegative, product
 from gradc.ir.function import Equation, Value
 from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction
+from gradc.ir.record import dataclass
 
 
 @dataclass(frozen=True, slots=True)

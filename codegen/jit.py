@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from gradc.codegen.llvm import emit_module
 from gradc.codegen.llvm_product import product_module, product_symbol, products_of
 from gradc.codegen.target import compile_to_object, host
 from gradc.ir.loops import Program
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from gradc.codegen.whole_file import write_whole
+from gradc.ir.record import dataclass
 from gradc.runtime.manifest import append_footer
 
 # e_machine of an ELF object -> the prefix of GNU tools and the name zig has for the machine.

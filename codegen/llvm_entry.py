@@ -7,13 +7,13 @@ does not optimise: compiling them would take longer than compiling the call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from gradc.codegen.llvm_kernel import KernelFunction
 from gradc.codegen.llvm_spread import Source
 from gradc.codegen.llvm_text import Module, Writer, is_number, memory_type
 from gradc.ir.dims import Dim, FloorDiv, names_of
 from gradc.ir.loops import STATUS_NEGATIVE_SIZE, STATUS_OUT_OF_MEMORY, Buffer, Program
+from gradc.ir.record import dataclass
 from gradc.ir.types import bool_
 
 _ALIGNMENT = 64

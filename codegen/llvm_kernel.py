@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gradc.codegen.llvm_arithmetic import (
@@ -37,6 +36,7 @@ from gradc.ir.loops import (
     Statement,
     Store,
 )
+from gradc.ir.record import dataclass
 from gradc.ir.types import bool_, i64
 
 

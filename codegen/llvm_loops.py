@@ -10,12 +10,12 @@ to fit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, identity, select
 from gradc.codegen.llvm_spread import Affine, Axes, Entry, KernelState, Spread, project, union
 from gradc.codegen.llvm_text import is_number, literal, llvm_type
 from gradc.ir.loops import Accumulator, For, Instruction, Statement
+from gradc.ir.record import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from gradc.codegen.llvm_shared import argument
 from gradc.codegen.llvm_spread import KernelState, Spread
@@ -11,6 +10,7 @@ from gradc.codegen.llvm_text import Module, Writer, memory_type
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
 from gradc.codegen.target import Target
 from gradc.ir.loops import Finish, For, If, Kernel, MatMul, Statement
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
 _INDICES = ("%batch", "%row", "%rows", "%column", "%columns")

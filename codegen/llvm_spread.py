@@ -13,13 +13,14 @@ it varies with, and in one of three forms:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from itertools import product
 
 from gradc.codegen.llvm_text import Module, Writer, is_number, llvm_type
 from gradc.ir.dims import Dim, is_nonnegative, names_of
 from gradc.ir.loops import Buffer, Ref
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType, bool_, i64
 
 Axes = tuple[tuple[int, int], ...]  # (nesting depth of a loop, its copies), outermost first

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gradc.codegen.target import Target
 from gradc.ir.dims import Dim, FloorDiv
 from gradc.ir.loops import For
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
 _TYPES = {"f64": "double", "f32": "float", "i64": "i64", "i32": "i32", "bool": "i1"}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gradc.ir.dims import Dim
 from gradc.ir.loops import Finish, For, If, Instruction, Kernel, MatMul, Ref, Statement
+from gradc.ir.record import dataclass
 
 
 def outline(kernel: Kernel) -> Iterator[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from gradc.codegen.steps import INSIDE, Axes, Nest, Root, in_layout
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Value
+from gradc.ir.record import dataclass
 
 _USUAL_BLOCK = 64  # rows
 _ACROSS_LANES = 10.0  # instructions of a sum over the lanes of a vector

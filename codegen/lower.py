@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from gradc.codegen.buffers import Arena, Lifetime, plan
 from gradc.codegen.choices import Choices
@@ -33,6 +32,7 @@ from gradc.ir.dims import names_of
 from gradc.ir.function import Function, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Fill, Kernel, Program
+from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
 

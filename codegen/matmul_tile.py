@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gradc.codegen.loop_text import Carried, LoopText
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
 ROW_BLOCK = 1024
 ROW_PADDING = 16  # elements between packed rows, against aliasing of cache sets
-BYTES_OF_B = 196_608  # of a packed block: a fifth of a second cache of 1 MB
+BYTES_OF_B = 393_216  # of a packed block: two fifths of a second cache of 1 MB
 
 KERNEL_PARAMETERS = (
     "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, ptr %c, "

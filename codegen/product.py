@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import reduce
 
 from gradc.codegen.reader import Reader
@@ -12,6 +11,7 @@ from gradc.codegen.steps import in_layout
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loops import Buffer, Finish, MatMul, Ref
+from gradc.ir.record import dataclass
 
 Labels = Sequence[int]
 Run = tuple[list[int], list[int]]

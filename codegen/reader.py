@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import product as every
 from typing import Any, TypeAlias, cast
 
@@ -22,6 +22,7 @@ from gradc.ir.lowering import (
     Pointwise,
     Reduction,
 )
+from gradc.ir.record import dataclass
 from gradc.ir.types import ConstantData, bool_
 
 

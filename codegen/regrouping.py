@@ -11,10 +11,9 @@ Rounding changes in the last bits, as with any order of the terms of a contracti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Ref
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
 _MOST_TERMS = 12  # of a sum that is looked into

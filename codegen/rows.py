@@ -10,7 +10,6 @@ the rows are accumulated over the blocks.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from gradc.codegen.choices import Choices
@@ -35,6 +34,7 @@ from gradc.codegen.steps import (
 from gradc.codegen.straight import Run, Straight, can_write, is_short, rows_in_front
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Equation, Value
+from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType
 
 _BLOCK_BYTES = 32 * 1024

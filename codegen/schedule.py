@@ -8,7 +8,6 @@ unless one needs the other's finished result. Matrix products and scatters are s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from gradc.codegen.choices import Choices
 from gradc.codegen.steps import (
@@ -42,6 +41,7 @@ from gradc.ir.lowering import (
     Routine,
     Scatter,
 )
+from gradc.ir.record import dataclass
 
 # Costs are in floating-point operations an element; a load or store counts as about four.
 _REPEATED_COST = 4  # store a value of this cost rather than compute it once for every copy of it

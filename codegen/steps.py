@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias, TypeVar
 
 from gradc.ir.dims import Dim, Shape, product
 from gradc.ir.function import Equation, Value
 from gradc.ir.lowering import Contraction, IndexMap, Literal, Pointwise, Reduction
+from gradc.ir.record import dataclass
 
 _MOST_TERMS = 16  # of a sum that is inlined
 

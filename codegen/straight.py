@@ -9,7 +9,7 @@ row a lane: the way of many small independent problems.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gradc.codegen.entries import (
     entry_count,
@@ -26,6 +26,7 @@ from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer
 from gradc.ir.lowering import Contraction, Reduction
+from gradc.ir.record import dataclass
 
 _MOST_INSTRUCTIONS = 6000
 _MOST_ROW_ENTRIES = 64  # of one value, and of one axis: longer rows are better vectors

@@ -10,10 +10,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
+
+from gradc.ir.record import dataclass
 
 if TYPE_CHECKING:
     from llvmlite import binding  # type: ignore[import-untyped]

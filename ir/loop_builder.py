@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gradc.ir.dims import Dim
 from gradc.ir.loops import (
@@ -23,6 +23,7 @@ from gradc.ir.loops import (
     Statement,
     Store,
 )
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType, bool_, i64
 
 _FOLDED: dict[str, Callable[..., int]] = {

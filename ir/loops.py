@@ -18,11 +18,12 @@ is fixed, so a result does not depend on alignment, threads or the machine's vec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from gradc.ir.dims import Dim
 from gradc.ir.function import Requirement
+from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType, DType
 
 # The closed set of instructions. Integer division rounds down; min, max: a NaN wins, as in NumPy.

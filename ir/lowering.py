@@ -7,13 +7,13 @@ what is inlined into it, and what is stored, without knowing any op by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from gradc.ir.dims import Shape, product
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Ref
+from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType
 
 

@@ -21,11 +21,11 @@ Rules are dtype-free and build ordinary IR, so derivatives nest to any order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from gradc.ir.function import Requirement, Value, apply
 from gradc.ir.lowering import Lowering
+from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType
 
 

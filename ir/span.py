@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
+
+from gradc.ir.record import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from gradc.ir.dims import Dim, SizeExpr, parse_dim
 from gradc.ir.function import Equation, Function, Requirement, Value, equation, parameter
 from gradc.ir.op import Op
 from gradc.ir.ops.table import OPS_BY_NAME
+from gradc.ir.record import dataclass
 from gradc.ir.span import Span
 from gradc.ir.text_numbers import parse_number
 from gradc.ir.types import DTYPES_BY_NAME, ArrayType, ConstantData, DType, TypeRuleError

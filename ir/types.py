@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from gradc.ir.dims import Dim, Shape, is_static, parse_dim, product
+from gradc.ir.record import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ import platform
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from time import time_ns
 
 from gradc.codegen.whole_file import write_whole
+from gradc.ir.record import dataclass
 from gradc.runtime._core import Library
 from gradc.runtime.cpu import cpu_flags
 from gradc.runtime.manifest import Manifest, ManifestError, append_footer, read_footer

@@ -25,7 +25,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from gradc.errors import GradcError, GradcTypeError, GradcValueError
@@ -33,6 +32,7 @@ from gradc.ir.function import Function, UnboundValueError, Value, parameter
 from gradc.ir.function import function as cut
 from gradc.ir.ops.constants import zeros_like
 from gradc.ir.ops.custom import CUT, NULL, VALUE, ZERO, custom
+from gradc.ir.record import dataclass
 from gradc.ir.span import at, current_span
 from gradc.ir.types import ArrayType, DisconnectedType, NullType
 from gradc.null import NoGradient

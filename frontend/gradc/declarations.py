@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from gradc import syntax
 from gradc.diagnostics import Diagnostic, Label
 from gradc.function_table import BUILTIN_NAMES, FORMS, did_you_mean
+from gradc.ir.record import dataclass
 from gradc.ir.types import DTYPES_BY_NAME
 from gradc.static_values import CONSTANTS
 

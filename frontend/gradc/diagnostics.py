@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import groupby
 
+from gradc.ir.record import dataclass
 from gradc.ir.span import Span
 
 MAX_SHOWN = 100  # errors printed in one run

@@ -7,7 +7,7 @@ binds poison: what reads it is silent, so one mistake is reported once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gradc import syntax
 from gradc.calls import ENTRYWISE, evaluate_call, evaluate_function
@@ -24,6 +24,7 @@ from gradc.elaborate_body import elaborate_function
 from gradc.elaborate_rule import with_rules
 from gradc.expressions import POISON, Binding, Evaluated, Poison, Poisoned, Scope, evaluate
 from gradc.ir.function import Function
+from gradc.ir.record import dataclass
 from gradc.parser import parse_with_errors
 from gradc.unused import unused_constants, unused_in
 

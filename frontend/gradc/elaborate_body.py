@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from gradc import syntax
 from gradc import tensor as gt
@@ -27,6 +26,7 @@ from gradc.expressions import (
 )
 from gradc.ir.dims import SizeExpr
 from gradc.ir.function import Function, Value, function
+from gradc.ir.record import dataclass
 from gradc.ir.span import Span, at
 from gradc.ir.transforms.rebuild import unused_name
 from gradc.ir.types import ArrayType

@@ -7,7 +7,7 @@ traceback; the `.grad` language draws the same parts under the source line.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from gradc.ir.record import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ A value is a `Tensor`, or a static value (number, size, tuple, type, none). Erro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ from gradc.diagnostics import Diagnostic, Label, Refused, refuse
 from gradc.function_table import BUILTIN_NAMES, close_names, did_you_mean
 from gradc.ir.dims import SizeExpr
 from gradc.ir.function import Function
+from gradc.ir.record import dataclass
 from gradc.ir.span import Span, at
 from gradc.ir.types import DTYPES_BY_NAME, DType
 from gradc.located import located

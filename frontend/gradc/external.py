@@ -18,7 +18,6 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,6 +31,7 @@ from gradc.ir.function import Function, Value, parameter
 from gradc.ir.function import function as cut
 from gradc.ir.op import Op
 from gradc.ir.ops.external import C_TYPES, ExternalCode, external_op
+from gradc.ir.record import dataclass
 from gradc.ir.transforms.inline import bind_sizes
 from gradc.ir.transforms.rebuild import substitute_in
 from gradc.ir.types import ArrayType, DType, f64

@@ -15,7 +15,7 @@ function does not depend on has derivative zero, unless a `Policy` says otherwis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from gradc.errors import DisconnectedInputError, GradcTypeError, GradcValueError, NullTypeGradError
@@ -24,6 +24,7 @@ from gradc.ir.function import function as cut
 from gradc.ir.op import Cotangent, Disconnected, Null
 from gradc.ir.ops.constants import full
 from gradc.ir.passes.pipeline import BEFORE_DERIVATIVES, optimize
+from gradc.ir.record import dataclass
 from gradc.ir.transforms.forward import pushforward
 from gradc.ir.transforms.rebuild import unused_name
 from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents, pullback

@@ -6,12 +6,13 @@ The table is explicit: no text of the user's is ever looked up as an attribute.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from inspect import Parameter, signature
 from typing import Any
+
+from gradc.ir.record import dataclass
 
 FUNCTIONS = (
     # arithmetic

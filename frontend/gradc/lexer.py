@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 
 from gradc.diagnostics import Diagnostic, Label, Refused, refuse
+from gradc.ir.record import dataclass
 from gradc.ir.span import Span
 
 MAX_SOURCE = 16 * 1024 * 1024  # characters

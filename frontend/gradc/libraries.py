@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from errno import EINVAL, EISDIR, ENOENT
 from inspect import cleandoc
 from pathlib import Path
@@ -25,6 +25,7 @@ from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.function import Function
 from gradc.ir.ops.external import external_calls, external_symbols
 from gradc.ir.passes.pipeline import DEFAULT, FAST, optimize
+from gradc.ir.record import dataclass
 
 
 @dataclass(frozen=True, slots=True)

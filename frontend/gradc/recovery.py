@@ -7,12 +7,12 @@ them is silent, so that one mistake is reported once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from gradc import syntax
 from gradc.diagnostics import Diagnostic, Refused
+from gradc.ir.record import dataclass
 from gradc.ir.span import Span
 from gradc.lexer import ERROR, Token
 from gradc.parse_table import UnexpectedTokenError, load_table, parse

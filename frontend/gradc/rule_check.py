@@ -11,7 +11,6 @@ With f the function, J its Jacobian, t a tangent, u a cotangent, all random:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from gradc.driver import CompiledFunction, function
 from gradc.errors import GradcTypeError, GradientError
 from gradc.gradient import pullback, pushforward
 from gradc.ir.op import Null
+from gradc.ir.record import dataclass
 from gradc.ir.transforms.reverse import pull_cotangents
 from gradc.ir.types import dtype_of
 from gradc.tensor import asarray, tensor

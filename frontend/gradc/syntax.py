@@ -6,9 +6,9 @@ recurse; chains of operators (`a + b + c + ...`) and statements are flat, of any
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from gradc.ir.record import dataclass
 from gradc.ir.span import Span
 
 

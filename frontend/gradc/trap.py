@@ -9,7 +9,6 @@ finite numbers. What a choice or a division by infinity makes finite again is no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +19,7 @@ from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction
 from gradc.ir.ops.custom import custom
 from gradc.ir.ops.logic import where
+from gradc.ir.record import dataclass
 from gradc.ir.span import Span
 from gradc.ir.transforms.inline import inline
 from gradc.ir.transforms.rebuild import rebuild_equation, with_results

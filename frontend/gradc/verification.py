@@ -13,7 +13,6 @@ gradients, for the second order), computed in f64 also for arguments of f32.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +24,7 @@ from gradc.driver import CompiledFunction
 from gradc.errors import GradcTypeError, GradcValueError, GradientError
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType, dtype_of, f64
 from gradc.tensor import asarray, tensor
 from gradc.tensor import sum as sum_entries

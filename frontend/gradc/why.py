@@ -8,7 +8,6 @@ disconnected, or that the derivative cannot be computed. Every answer but the fi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +16,7 @@ from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.dims import names_of
 from gradc.ir.function import Equation, Function, Value, parameter, sorted_equations
 from gradc.ir.op import Cotangent, Disconnected, Null
+from gradc.ir.record import dataclass
 from gradc.ir.span import Span
 from gradc.tensor.variable import Tensor
 

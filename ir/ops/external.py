@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +24,7 @@ from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import External
 from gradc.ir.op import Null, Op
 from gradc.ir.ops.kinds import in_front
+from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType, TypeRuleError, dtype_of
 
 Array = np.ndarray[Any, Any]

@@ -8,7 +8,6 @@ a rule runs (as `Value`'s operators find the arithmetic ops).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import reduce, wraps
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ from gradc.ir.function import Value
 from gradc.ir.loops import Ref
 from gradc.ir.lowering import Lowering, Pointwise
 from gradc.ir.op import Cotangent, Masked, Op, no_requirements
+from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType, DType, TypeRuleError, bool_
 
 _KINDS = {"f": "floats", "i": "integers", "b": "booleans"}

@@ -9,12 +9,13 @@ one another cannot keep the sweep from ending.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.op import Op
+from gradc.ir.record import dataclass
 from gradc.ir.span import at, move_to
 from gradc.ir.transforms.rebuild import rebuild_equation, with_results
 

@@ -13,7 +13,6 @@ anything) and `Zeroed` (its value off the mask is zero, until a multiplication s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -27,6 +26,7 @@ from gradc.ir.ops.constants import full
 from gradc.ir.ops.logic import logical_and, logical_or, ne, where
 from gradc.ir.ops.reductions import any_
 from gradc.ir.ops.structural import broadcast, other_axes, transpose
+from gradc.ir.record import dataclass
 from gradc.ir.transforms.pointwise import is_pointwise
 from gradc.ir.transforms.zeros import cotangent_type, zeros
 from gradc.ir.types import TypeRuleError, bool_

@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,6 +33,7 @@ from gradc.driver import CompiledFunction
 from gradc.errors import GradcError
 from gradc.ir.dims import evaluate_dim
 from gradc.ir.function import Function
+from gradc.ir.record import dataclass
 from gradc.ir.transforms.forward import pushforward
 from gradc.ir.types import ArrayType
 from gradc.why import why_zero

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradc.errors import GradcIndexError, GradcTypeError, GradcValueError
 from gradc.ir.dims import Dim, SizeExpr
+from gradc.ir.record import dataclass
 from gradc.ir.types import i32, i64
 from gradc.tensor.operands import asarray, cast, note
 from gradc.tensor.sizes import as_integer, display

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradc.errors import GradcIndexError, GradcTypeError
 from gradc.ir.dims import Dim, Shape, product
+from gradc.ir.record import dataclass
 from gradc.ir.types import i64
 from gradc.tensor.axes import as_axis
 from gradc.tensor.index_parts import IndexParts, take_apart

@@ -7,13 +7,13 @@ class body says which. They are found when used, because those functions are bui
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
 from gradc.errors import GradcTypeError
 from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Value
+from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType, DType
 from gradc.tensor.length import as_length
 from gradc.tensor.sizes import display

@@ -16,7 +16,7 @@ value has no axis for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -25,6 +25,7 @@ from gradc.ir.function import Value
 from gradc.ir.ops.constants import array, constant_number, filled, full, iota, size_value
 from gradc.ir.ops.logic import eq, where
 from gradc.ir.ops.structural import broadcast
+from gradc.ir.record import dataclass
 from gradc.ir.transforms.directions.uniform import placed, repeated, reshaped
 from gradc.ir.types import i64
 
