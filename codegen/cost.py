@@ -18,6 +18,7 @@ from gradc.codegen.steps import (
     INSIDE,
     Axes,
     ExternalStep,
+    FinishedProduct,
     Nest,
     ProductStep,
     Root,
@@ -138,6 +139,8 @@ def _held(step: Scheduled, made: Collection[Value]) -> frozenset[Value]:
     """The values that never leave the caches or the registers."""
     if isinstance(step, RowGroup):
         return step.local
+    if isinstance(step, FinishedProduct):
+        return step.passing
     return frozenset(made) - step.kept if isinstance(step, Straight) else frozenset()
 
 

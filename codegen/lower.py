@@ -57,7 +57,7 @@ class Cut:
         found = {**self.inputs, **self.outputs, **self.arena.buffers}
         for step in self.steps:
             if isinstance(step, FinishedProduct) and step.place is not None:
-                found[step.product.equation.outputs[0]] = found[step.place]
+                found.update(dict.fromkeys(step.passing, found[step.place]))
         return found
 
 
@@ -190,8 +190,8 @@ def _stored_type(value: Value, step: Scheduled) -> ArrayType:
 def _written(step: Scheduled) -> list[Value]:
     """The values that have a buffer, in order."""
     made = [value for part in parts_of(step) for value in written(part)]
-    if isinstance(step, FinishedProduct) and step.place is not None:
-        return [v for v in made if v not in step.product.equation.outputs]
+    if isinstance(step, FinishedProduct):
+        return [v for v in made if v not in step.passing]
     return [v for v in made if v in step.kept] if isinstance(step, Straight) else made
 
 

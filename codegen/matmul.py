@@ -20,8 +20,6 @@ the part of C that they fill, if it is not null: while that part is still in the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gradc.codegen.loop_text import Carried, LoopText
 from gradc.codegen.matmul_lines import DOT_COLUMNS, LINE_PARAMETERS, line_functions
 from gradc.codegen.matmul_pack import (
@@ -40,6 +38,7 @@ from gradc.codegen.matmul_tile import (
     store_sum,
     tile_for,
 )
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
 BLOCKED_ROWS = 257  # rows of C from which A is cut into blocks, and B's panels packed
@@ -49,7 +48,7 @@ SHORT_SUM = 4  # vectors up to which it never does
 SHORT_COMBINATION = 64  # rows of B whose combination stays in registers
 LONG_ROW = 256  # columns from which whole rows of B are combined even so
 PACK_COLUMNS_OF_A = 160  # columns of C from which packing A pays
-FINISHED_AT_ONCE = 4096  # entries of C that the first cache holds
+FINISHED_AT_ONCE = 16384  # entries of C, a part of what the second cache holds
 
 FINISH_PARAMETERS = "ptr %context, i64 %batch, i64 %row, i64 %rows, i64 %column, i64 %columns"
 FINISH = "ptr %finish, ptr %context, i64 %index, i1 %turned"  # what is handed on to `finish`
@@ -364,18 +363,19 @@ def multiply_directly(
     e = tile.element
     a, b, c = places
     pack = body.negation(body.is_equal(given.b[1], 1))
-    small = body.is_less(body.mul(given.m, given.n), FINISHED_AT_ONCE)
-    with_each = body.both(is_given(body), body.negation(small))
     step = panel_step(body, tile, given.n)
+    entries = body.mul(body.add(given.m, 1), step)  # of a panel and more: m may be 0
+    panels = body.emit(f"udiv i64 {FINISHED_AT_ONCE}, {entries}")
+    group = body.mul(step, body.add(panels, 1))
     depth_step = depth_of_blocks(body, tile)
-    with body.loop(0, "%k", depth_step) as pc:
+    with body.loop(0, "%k", depth_step) as pc, body.loop(0, given.n, group) as jc:
         depth = body.minimum(body.sub("%k", pc), depth_step)
-        last = body.is_equal(body.add(pc, depth), "%k")
         left = body.address(e, a, body.mul(pc, given.a[1]))
         right = body.address(e, b, body.mul(pc, given.b[0]))
         adds = body.either(body.is_less(0, pc), "%accumulate")
-        with body.loop(0, given.n, step) as j:
-            columns = body.minimum(body.sub(given.n, j), step)
+        end = body.minimum(body.add(jc, group), given.n)
+        with body.loop(jc, end, step) as j:
+            columns = body.minimum(body.sub(end, j), step)
             panel = body.address(e, right, body.mul(j, given.b[1]))
             packed = is_packed(body, tile, columns, pack)
             with body.when(packed):
@@ -388,10 +388,10 @@ def multiply_directly(
                 *(body.address(e, c, j), given.c[0]),
             )
             call_kernel(body, tile, columns, values, adds)
-            with body.when(body.both(with_each, last)):
-                call_finish(body, (0, given.m, j, columns), index, given.turned)
-    with body.when(body.both(is_given(body), small)):
-        call_finish(body, (0, given.m, 0, given.n), index, given.turned)
+        last = body.is_equal(body.add(pc, depth), "%k")
+        with body.when(body.both(is_given(body), last)):
+            part = (0, given.m, jc, body.sub(end, jc))
+            call_finish(body, part, index, given.turned)
 
 
 def half_empty(body: LoopText, tile: Tile, n: str) -> str:

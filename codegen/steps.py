@@ -117,6 +117,11 @@ class FinishedProduct:
     def steps(self) -> tuple[ProductStep, Nest]:
         return self.product, self.nest
 
+    @property
+    def passing(self) -> frozenset[Value]:
+        """The product, if it has no memory of its own."""
+        return frozenset(self.product.equation.outputs) if self.place else frozenset()
+
 
 Step: TypeAlias = "Nest | ProductStep | ScatterStep | ExternalStep | RoutineStep"
 
