@@ -13,6 +13,7 @@ import pytest
 from gradc.codegen.link import LinkError
 from gradc.diagnostics import DiagnosticError
 from gradc.elaborate import compile_module, elaborate_source
+from gradc.trap import find_not_finite
 
 SOURCE = Path(__file__).parent / "external.c"
 X = np.array([0.5, -1.25, 2.0])
@@ -127,6 +128,22 @@ def test_functions_of_libm() -> None:
     np.testing.assert_allclose(found, np.log([1 / 3, 1 / 12]), rtol=1e-14)
     root = gradc.function(made["root"])(np.array([0.5], "f4"))
     np.testing.assert_allclose(root, np.pi, rtol=1e-6)
+
+
+def test_what_is_the_matter_is_at_the_call() -> None:
+    """Where a C function makes an infinity, or has no derivative, is the line that calls it."""
+    text = """extern fn lgamma(x: f64) -> f64
+    fn f(x: f64[n]) -> f64 {
+        sum(lgamma(x))
+    }
+    """
+    f = elaborate_source(text, "model.grad").functions["f"]
+    found = find_not_finite(f, np.array([1.0, 0.0]))
+    assert found is not None and found.span is not None
+    assert (found.op, found.index, found.span.line) == ("lgamma", (1,), 3)
+    reason = gradc.why_zero(f, "x").reasons[0]
+    assert reason.span is not None
+    assert (reason.op, reason.kind, reason.span.line) == ("lgamma", "null", 3)
 
 
 def test_a_comment_documents_it() -> None:

@@ -93,3 +93,18 @@ def test_identities_with_another_derivative() -> None:
     """
     (found,) = call(text, "g", np.array(3.0))
     assert found == 3 + 3 + 3 + 10 + 100
+
+
+@pytest.mark.parametrize("form", ["grad", "jvp", "vjp", "hvp", "jacobian", "hessian"])
+def test_missing_derivatives_are_listed_with_their_lines(form: str) -> None:
+    text = (
+        "fn f(w: f64[n], k: f64) -> f64 {\n    a = undefined_grad(w)\n"
+        f"    sum(a * w) + undefined_grad(k) ** 2\n}}\nexport g = {form}(f, wrt: (w, k))\n"
+    )
+    with pytest.raises(DiagnosticError) as caught:
+        elaborate(parse_source(text, "test.grad"))
+    (error,) = caught.value.diagnostics
+    assert (error.code, error.primary.span.line) == ("G0503", 5)
+    assert "with respect to w, k cannot be computed" in error.message
+    for place in ("test.grad:2:9: undefined_grad forbids it at w", "test.grad:3:18: undefined_gra"):
+        assert place in error.primary.text

@@ -76,6 +76,25 @@ def test_the_entry_is_followed_through_moves_sums_and_products() -> None:
     np.testing.assert_array_equal(picked.trap_nan(point), np.zeros(3))
 
 
+def test_a_scan_reads_the_entries_before() -> None:
+    """What spoilt an entry of a running sum or product lies at that entry or before it."""
+    x = gt.vector("x")
+    point = [1.0, 0.0, 3.0, -1.0, 2.0]
+    total = gradc.function([x], gt.cumsum(gt.log(x))[2:])
+    origin = trapped(total, point)
+    assert (origin.op, origin.index, origin.value) == ("log", (1,), -math.inf)
+    product = gradc.function([x], gt.cumprod(gt.sqrt(x))[-1])
+    assert (trapped(product, point).op, trapped(product, point).index) == ("sqrt", (3,))
+    powers = gradc.function([x], gt.cumprod(x * 1e200))
+    origin = trapped(powers, [1.0, 1.0])
+    assert (origin.op, origin.index) == ("recurrence", (1,))
+    slope = gradc.function([x], gradc.grad(gt.sum(gt.cumsum(gt.sqrt(x))), x))
+    origin = trapped(slope, [1.0, 0.0])
+    assert (origin.op, origin.index, origin.order) == ("div", (1,), 1)
+    first = gradc.function([x], gt.linear_recurrence(x - gt.log(x[1]), x * 0.0)[-1:])
+    assert trapped(first, [1.0, 0.0]).op == "log"
+
+
 def test_overflow_of_a_sum_and_f32() -> None:
     x = gt.tensor("x", f32, ("n",))
     origin = trapped(gradc.function([x], gt.sum(x)), np.full(3, 3e38, np.float32))

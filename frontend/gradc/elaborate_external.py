@@ -11,12 +11,11 @@ from gradc.elaborate_body import declared_results, result_names
 from gradc.elaborate_header import bind_parameters, collected
 from gradc.errors import GradcValueError
 from gradc.expressions import POISON, Scope
-from gradc.external import declare_external
+from gradc.external import called_once, declare_external
 from gradc.function_table import did_you_mean
 from gradc.ir.function import Function, Value, function
 from gradc.ir.span import Span, at
 from gradc.ir.types import ArrayType
-from gradc.tensor import Tensor
 
 
 def elaborate_external(
@@ -76,9 +75,8 @@ def _called(
     except GradcValueError as error:
         place = origin.symbol.span if origin.symbol else item.name.span
         raise _refused(error, place) from error
-    with at(item.name.span):
-        found = external(*map(Tensor, parameters))
-    return tuple(x.value for x in (found if isinstance(found, tuple) else (found,)))
+    with at(None):  # the place is that of the call
+        return called_once(external, parameters)
 
 
 def _refused(error: GradcValueError, place: Span) -> Refused:

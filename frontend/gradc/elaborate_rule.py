@@ -11,6 +11,7 @@ from gradc.elaborate_header import bind_new, collected
 from gradc.expressions import POISON, Binding, Evaluated, Poison, Scope
 from gradc.ir.dims import size
 from gradc.ir.function import Function, Value, function, parameter
+from gradc.ir.lowering import External
 from gradc.ir.ops.custom import VALUE, ZERO, custom
 from gradc.ir.span import Span, at
 from gradc.ir.transforms.zeros import zeros
@@ -31,7 +32,8 @@ def with_rules(
     pullback = regions.get("pullback")
     answers = tuple(VALUE if p.dtype.is_float else ZERO for p in made.parameters)
     inputs = [parameter(p.type, p.name, p.span) for p in made.parameters]
-    with at(rules[0].name.span):
+    is_external = any(isinstance(e.op.lower, External) for e in made.equations)
+    with at(None if is_external else rules[0].name.span):  # without a place: that of the call
         result = custom(
             *inputs,
             name=made.name,

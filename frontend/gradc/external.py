@@ -76,7 +76,6 @@ def _applied(external: ExternalFunction, *args: Any) -> Any:
     wanted = external.declared.parameters
     if len(args) != len(wanted):
         raise GradcTypeError(f"{external.name} takes {len(wanted)} arguments, not {len(args)}")
-    attrs = {"symbol": external.symbol, "returns": external.returns}
     if external.is_elementwise:
         arrays = [
             asarray(x, p.dtype if is_weak(x) else None) for x, p in zip(args, wanted, strict=True)
@@ -90,14 +89,31 @@ def _applied(external: ExternalFunction, *args: Any) -> Any:
         arrays = broadcast_arrays(*arrays)
         lead = arrays[0].shape
         values = [x.value for x in arrays]
-        found = external.op(*values, sizes=(), results=external.results, lead=lead, **attrs)
+        found = external.op(
+            *values,
+            symbol=external.symbol,
+            sizes=(),
+            results=external.results,
+            lead=lead,
+            returns=external.returns,
+        )
         return Tensor(found)
-    values = fitted(external.declared, args)
+    found = called_once(external, fitted(external.declared, args))
+    return Tensor(found[0]) if len(found) == 1 else tuple(map(Tensor, found))
+
+
+def called_once(external: ExternalFunction, values: Sequence[Value]) -> tuple[Value, ...]:
+    """The results of one call at values of the declared types."""
     bound = bind_sizes(external.declared, values)
-    sizes = tuple(bound[name] for name in external.declared.sizes)
-    results = substitute_in(external.results, bound)
-    found = external.op(*values, sizes=sizes, results=results, lead=(), **attrs)
-    return Tensor(found) if isinstance(found, Value) else tuple(map(Tensor, found))
+    found = external.op(
+        *values,
+        symbol=external.symbol,
+        sizes=tuple(bound[name] for name in external.declared.sizes),
+        results=substitute_in(external.results, bound),
+        lead=(),
+        returns=external.returns,
+    )
+    return (found,) if isinstance(found, Value) else tuple(found)
 
 
 def c_function(

@@ -14,7 +14,8 @@ function does not depend on has derivative zero, unless a `Policy` says otherwis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -52,14 +53,16 @@ PLAIN = Policy()
 def grad(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The gradient of a function with one scalar result."""
     fn, held = _prepared(fn, wrt, policy)
-    gradients = _gradients(fn, _positions(fn, wrt), held)
+    with _missing_listed(fn, wrt, held):
+        gradients = _gradients(fn, _positions(fn, wrt), held)
     return _derived(fn, "grad", (), gradients, _labels(fn, "grad", wrt))
 
 
 def value_and_grad(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The scalar result and its gradient."""
     fn, held = _prepared(fn, wrt, policy)
-    gradients = _gradients(fn, _positions(fn, wrt), held)
+    with _missing_listed(fn, wrt, held):
+        gradients = _gradients(fn, _positions(fn, wrt), held)
     names = [_value_name(fn), *_labels(fn, "grad", wrt)]
     return _derived(fn, "value_and_grad", (), [fn.results[0], *gradients], names)
 
@@ -67,26 +70,23 @@ def value_and_grad(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Fun
 def jvp(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The results and their directional derivatives along the tangents of `wrt`."""
     fn, held = _prepared(fn, wrt, policy)
-    try:
+    with _missing_listed(fn, wrt, held):
         return pushforward(_with_result_names(fn), _positions(fn, wrt), stop=held)
-    except NullGradientError as error:
-        raise NullTypeGradError(str(error)) from error
 
 
 def vjp(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The results, and the cotangents of `wrt` for given cotangents of the results."""
     fn, held = _prepared(fn, wrt, policy)
-    try:
+    with _missing_listed(fn, wrt, held):
         return pullback(_with_result_names(fn), _positions(fn, wrt), stop=held)
-    except NullGradientError as error:
-        raise NullTypeGradError(str(error)) from error
 
 
 def jacobian(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """The Jacobian of every result by every `wrt`: result.shape + wrt.shape, result by result."""
     fn, held = _prepared(fn, wrt, policy)
     targets = [fn.parameters[i] for i in _positions(fn, wrt)]
-    blocks = [block for result in fn.results for block in jacobian_of(result, targets, held)]
+    with _missing_listed(fn, wrt, held):
+        blocks = [block for result in fn.results for block in jacobian_of(result, targets, held)]
     single = len(fn.results) == 1
     names = [
         label if single else f"{label}_of_{result}"
@@ -101,8 +101,9 @@ def hessian(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     fn, held = _prepared(fn, wrt, policy)
     positions = _positions(fn, wrt)
     targets = [fn.parameters[i] for i in positions]
-    gradients = _gradients(fn, positions, held)
-    blocks = [pushed_along(g, target, held) for g in gradients for target in targets]
+    with _missing_listed(fn, wrt, held):
+        gradients = _gradients(fn, positions, held)
+        blocks = [pushed_along(g, target, held) for g in gradients for target in targets]
     labels = _labels(fn, "hessian", wrt)
     if len(labels) > 1:
         labels = [f"{label}_{fn.parameter_names[i]}" for label in labels for i in positions]
@@ -116,7 +117,8 @@ def hvp(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     """
     fn, held = _prepared(fn, wrt, policy)
     positions = _positions(fn, wrt)
-    gradients = _gradients(fn, positions, held)
+    with _missing_listed(fn, wrt, held):
+        gradients = _gradients(fn, positions, held)
     taken = {*fn.parameter_names, *fn.sizes}
     directions = []
     for i in positions:
@@ -124,10 +126,9 @@ def hvp(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
         kind = cotangent_type(fn.parameters[i])
         directions.append(parameter(kind, unused_name(name, taken)))
     along = dict(zip((fn.parameters[i] for i in positions), directions, strict=True))
-    products = [
-        zeros(g.type) if tangent is None else tangent
-        for g, tangent in zip(gradients, pushed(gradients, along, held), strict=True)
-    ]
+    with _missing_listed(fn, wrt, held):
+        tangents = pushed(gradients, along, held)
+    products = [zeros(g.type) if t is None else t for g, t in zip(gradients, tangents, strict=True)]
     return _derived(fn, "hvp", directions, products, _labels(fn, "hvp", wrt))
 
 
@@ -225,6 +226,28 @@ def _as_value(cotangent: Cotangent, target: Value, name: str) -> Value:
             f"the gradient with respect to {name} cannot be computed: {cotangent.reason}"
         )
     return cotangent if isinstance(cotangent, Value) else zeros(cotangent_type(target))
+
+
+@contextmanager
+def _missing_listed(fn: Function, wrt: Wrt, held: Sequence[Value]) -> Iterator[None]:
+    """Turn the error about a derivative that cannot be computed into one that lists them all."""
+    try:
+        yield
+    except (NullTypeGradError, NullGradientError) as error:
+        from gradc.why import explain, missing_derivatives
+
+        nulls = [
+            i
+            for i in dict.fromkeys(_positions(fn, wrt))
+            if explain(fn.results, fn.parameters[i], held).verdict == "null"
+        ]
+        if not nulls:
+            raise NullTypeGradError(str(error)) from error
+        names = ", ".join(fn.parameter_names[i] for i in nulls)
+        missing = missing_derivatives(fn.results, [fn.parameters[i] for i in nulls], held)
+        raise NullTypeGradError(
+            f"the derivative with respect to {names} cannot be computed", label="; ".join(missing)
+        ) from error
 
 
 def _labels(fn: Function, what: str, wrt: Wrt) -> list[str]:

@@ -18,9 +18,11 @@ from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction
 from gradc.ir.ops.custom import custom
+from gradc.ir.ops.external import called
 from gradc.ir.ops.logic import where
+from gradc.ir.ops.scans import cumsum, recurrence
 from gradc.ir.record import dataclass
-from gradc.ir.span import Span
+from gradc.ir.span import Span, at
 from gradc.ir.transforms.inline import inline
 from gradc.ir.transforms.rebuild import rebuild_equation, with_results
 
@@ -120,7 +122,8 @@ def _without_custom(fn: Function) -> Function:
         for made in fn.equations:
             inputs = [values.get(value, value) for value in made.inputs]
             if made.op is custom:
-                outputs = inline(made.attrs["value"], inputs)
+                with at(made.span):
+                    outputs = inline(made.attrs["value"], inputs)
             else:
                 outputs = rebuild_equation(made, inputs).outputs
             values.update(zip(made.outputs, outputs, strict=True))
@@ -206,6 +209,13 @@ def _entries_read(record: _Record, made: Equation, index: Index) -> Iterator[tup
         at = dict(zip(attrs["out"], index, strict=True))
         for value, labels in zip(made.inputs, (attrs["lhs"], attrs["rhs"]), strict=True):
             yield value, tuple(at.get(label, slice(None)) for label in labels)
+    elif made.op in (cumsum, recurrence):
+        axis = attrs["axis"]
+        for number, value in enumerate(made.inputs):  # the first multiplier is not read
+            first = int(made.op is recurrence and number == 0)
+            line: list[int | slice] = list(index)
+            line[axis] = slice(first, index[axis] + 1)
+            yield value, tuple(line)
     else:
         yield from ((value, (slice(None),) * value.type.rank) for value in made.inputs)
 
@@ -243,7 +253,7 @@ def _described(record: _Record, value: Value, index: Index) -> NotFinite:
         ]
     order = made.span.order if made.span else 0
     shape, name = array.shape, value.name or ""
-    return NotFinite(made.op.name, number, index, name, shape, made.span, order, tuple(given))
+    return NotFinite(called(made), number, index, name, shape, made.span, order, tuple(given))
 
 
 def _is_bad(array: Any) -> bool:
@@ -259,7 +269,7 @@ def _first_bad(array: Array) -> Index:
 def _placed(entries: tuple[int | slice, ...], within: Index) -> Index:
     """The position in the whole array of a position among some of its entries."""
     rest = iter(within)
-    return tuple(next(rest) if isinstance(at, slice) else at for at in entries)
+    return tuple(next(rest) + (at.start or 0) if isinstance(at, slice) else at for at in entries)
 
 
 def _shown(number: float) -> str:

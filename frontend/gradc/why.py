@@ -16,6 +16,7 @@ from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.dims import names_of
 from gradc.ir.function import Equation, Function, Value, parameter, sorted_equations
 from gradc.ir.op import Cotangent, Disconnected, Null
+from gradc.ir.ops.external import called
 from gradc.ir.record import dataclass
 from gradc.ir.span import Span
 from gradc.tensor.variable import Tensor
@@ -126,8 +127,8 @@ def explain(
             if end is None and made.outputs[0] in stop and made.outputs[0] is not x:
                 end = ("disconnected", "it is held constant")
             if end is not None:
-                path = (*_path(came_from, value, label), made.op.name)
-                reasons.append(Reason(end[0], made.op.name, end[1], made.span, path))
+                path = (*_path(came_from, value, label), called(made))
+                reasons.append(Reason(end[0], called(made), end[1], made.span, path))
                 continue
             for output in made.outputs:
                 came_from.setdefault(output, (value, made))
@@ -204,7 +205,7 @@ def _path(
     link = came_from[value]
     while link is not None:
         before, made = link
-        steps.append(made.op.name)
+        steps.append(called(made))
         link = came_from[before]
     return (label, *reversed(steps))
 

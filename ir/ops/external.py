@@ -159,6 +159,14 @@ def _infer(
     return found[0] if len(found) == 1 else found
 
 
+def called(made: Equation) -> str:
+    """What an equation calls: a function's own name, where it has one, else the op's."""
+    if isinstance(made.op.evaluate, ExternalCode):
+        return made.op.evaluate.name
+    name = made.attrs.get("name") if made.op.name == "custom" else None
+    return name if isinstance(name, str) else made.op.name
+
+
 def external_calls(fn: Function) -> list[tuple[Equation, ExternalCode]]:
     """The equations that call external functions, with these.
 

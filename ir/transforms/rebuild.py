@@ -8,6 +8,7 @@ from typing import Any
 
 from gradc.ir.dims import Dim, SizeExpr, names_of, substitute
 from gradc.ir.function import Equation, Function, Requirement, Value, equation, sorted_equations
+from gradc.ir.span import current_span
 from gradc.ir.types import ArrayType
 
 
@@ -16,12 +17,12 @@ def rebuild_equation(
 ) -> Equation:
     """`made` with other inputs and sizes; `made` itself where nothing changes.
 
-    The names of the outputs and the source span stay.
+    The names of the outputs and the source span stay; without a span it gets that of the caller.
     """
     attrs = substitute_attrs(made.attrs, sizes) if sizes else made.attrs
     if attrs is made.attrs and tuple(inputs) == made.inputs:  # values are equal if they are one
         return made
-    again = equation(made.op, inputs, attrs, made.span)
+    again = equation(made.op, inputs, attrs, made.span or current_span())
     for new, old in zip(again.outputs, made.outputs, strict=True):
         new.name = old.name
     return again
