@@ -58,5 +58,6 @@ def _key(made: Equation, inputs: Sequence[Value]) -> Hashable:
     if not made.attrs:
         return name, *operands
     attrs = tuple(sorted(made.attrs.items(), key=lambda item: item[0]))
-    kinds = tuple([type(value) for _, value in attrs])  # tells 1 from 1.0 and from True
+    # What is equal and not the same: 1, 1.0 and True.
+    kinds = tuple([type(value) for _, value in attrs if isinstance(value, int | float)])
     return name, tuple(operands), attrs, kinds

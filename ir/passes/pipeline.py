@@ -13,6 +13,7 @@ from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.expansion import expand_to_primitives
 from gradc.ir.passes.fold import fold_constants
+from gradc.ir.passes.indexing import simplify_indexing
 from gradc.ir.passes.reciprocals import share_reciprocals
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
@@ -28,6 +29,7 @@ BEFORE_DERIVATIVES: Pipeline = (
     eliminate_dead_code,
     fold_constants,
     simplify_shapes,
+    simplify_indexing,
     share_common_subexpressions,
     stabilize,
     simplify_shapes,
@@ -39,6 +41,7 @@ DEFAULT: Pipeline = (
     eliminate_dead_code,
     fold_constants,
     simplify_shapes,
+    simplify_indexing,
     share_common_subexpressions,
     simplify_algebra,
     stabilize,
