@@ -24,6 +24,9 @@ FUNCTIONS: tuple[tuple[str, Callable[..., Any], bool], ...] = (
     ("choice", lambda x, v: gt.where(x > 0.5, x * v, gt.sin(x)), True),
     ("gather", lambda x, v: v[np.array([0, 2, 2])] * x, True),
     ("several", lambda x, v: [x * v, gt.sum(gt.cos(v)), gt.outer(v, v)], True),
+    ("scans", lambda x, v: gt.cumsum(x, 1) * gt.cumprod(v) + gt.linear_recurrence(v, v), True),
+    ("logarithms", lambda x, v: gt.xlogy(x, v) + gt.xlog1py(v, x) * gt.sqrt(v), True),
+    ("orders", lambda x, v: gt.sort(x, 0) * gt.sort(v), True),
     ("not analytic", lambda x, v: gt.sqrt(x) + gt.logsumexp(v) * abs(x), False),
     ("unused", lambda x, v: [x * 2.0], True),
 )
@@ -51,6 +54,24 @@ def test_complex_steps_are_exact() -> None:
     made = make_function([x], [gt.exp(x) * gt.sin(x)], "f")
     (found,) = complex_step(made, [V], [np.ones(3)])
     np.testing.assert_allclose(found, np.exp(V) * (np.sin(V) + np.cos(V)), rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    (
+        ({"n_tests": 0}, "n_tests is a number of tests, at least 1, not 0"),
+        ({"n_tests": 1.5}, "n_tests is a number of tests"),
+        ({"eps": 0.0}, "eps is a step above 0, not 0.0"),
+        ({"eps": -1e-3}, "eps is a step above 0"),
+        ({"abs_tol": -1.0}, "abs_tol is a number, 0 at least, not -1.0"),
+        ({"rel_tol": float("nan")}, "rel_tol is a number, 0 at least, not nan"),
+        ({"order": 3}, "order is 1 or 2, not 3"),
+    ),
+    ids=str,
+)
+def test_a_check_that_checks_nothing_is_refused(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        gradc.verify_grad(gt.sin, [V], **options)
 
 
 def wrong_scale(x: Tensor) -> Tensor:

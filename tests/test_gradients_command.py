@@ -72,3 +72,33 @@ def test_why_a_derivative_is_zero(tmp_path: Path, capsys: Any) -> None:
 def test_several_results_and_integers(tmp_path: Path, capsys: Any, dtype: str) -> None:
     text = f"fn f(x: {dtype}[n], k: i64) {{ sum(exp(x) * k), k + 1, x * x }}\nexport f"
     assert run(tmp_path, capsys, text)[0] == 0
+
+
+EXP = "fn f(x: f64[n]) -> f64[n] { exp(x) }\nderivative of f(x) -> y by pullback(c) { RULE }\n"
+
+
+def test_a_wrong_rule_is_named_with_its_worst_entry(tmp_path: Path, capsys: Any) -> None:
+    text = EXP.replace("RULE", "1.001 * c * y") + "export g = f"
+    code, out = run(tmp_path, capsys, text)
+    assert code == 3
+    assert re.search(
+        r"the tangent of the result\[\d\] is [\d.]+, differences say [\d.]+$", out, re.M
+    )
+    code, out = run(tmp_path, capsys, text, "--json")
+    errors = json.loads(out)["functions"][0]["errors"]
+    assert "differences say" in errors["place"]
+    assert 9e-4 < errors["differences"] < 1.1e-3
+
+
+def test_what_is_not_finite_is_named(tmp_path: Path, capsys: Any) -> None:
+    """A derivative is no less wrong for being infinite; a value asks for another range."""
+    text = EXP.replace("RULE", "c / (x - x)") + "export g = f"
+    code, out = run(tmp_path, capsys, text)
+    assert code == 3
+    assert out.startswith("FAIL g: the tangent of the result[0] is inf at a random point\n")
+    logarithm = "fn f(x: f64[n]) { log(x) }\nexport f"
+    code, out = run(tmp_path, capsys, logarithm, "--low", "-2")
+    assert code == 3
+    assert re.match(r"FAIL f: the result\[\d\] is nan at a random point; choose another range", out)
+    code, out = run(tmp_path, capsys, logarithm, "--low", "-2", "--json")
+    assert json.loads(out)["functions"][0]["errors"] is None

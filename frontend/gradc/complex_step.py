@@ -23,11 +23,13 @@ STEP = 1e-100
 _ANALYTIC = frozenset(
     (
         "add", "sub", "mul", "div", "neg", "exp", "log", "log1p", "expm1", "sin", "cos", "tanh",
+        "sqrt", "xlogy", "xlog1py", "cumsum", "recurrence",
         "broadcast", "transpose", "reshape", "reverse", "assume_shape", "slice", "pad", "concat",
         "update_slice", "sum", "prod", "contract", "grad_scale", "grad_clip",
     )
 )  # fmt: skip
-_COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "isnan"))
+# What gives integers or booleans, of the real parts.
+_STEPS = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "isnan", "argmax", "argmin", "argsort"))
 
 
 def is_analytic(fn: Function) -> bool:
@@ -36,7 +38,7 @@ def is_analytic(fn: Function) -> bool:
     for made in fn.equations:
         if not any(value in moving for value in made.inputs):
             continue
-        if made.op.name in _COMPARISONS:
+        if made.op.name in _STEPS:
             continue
         if not _continues(made, moving):
             return False
@@ -62,7 +64,7 @@ def complex_step(fn: Function, arrays: Sequence[Array], along: Sequence[Array]) 
         found[parameter] = np.asarray(at + 1j * STEP * direction if moves else at)
     for made in fn.equations:
         inputs = [found[value] for value in made.inputs]
-        if made.op.name in _COMPARISONS:
+        if made.op.name in _STEPS:
             inputs = [np.real(x) for x in inputs]
         with np.errstate(all="ignore"):
             result = made.op.evaluate(*inputs, **{k: bound(v, {}) for k, v in made.attrs.items()})

@@ -63,11 +63,11 @@ def verify_grad(
     out_type: a NumPy dtype; tolerances are those of the least precise of this and `pt`.
     `mode`, `cast_to_output_type` and `no_debug_ref` are PyTensor's, and change nothing.
 
-    Raises GradientError that names the worst entry; TypeError for a point that is no float.
+    Raises GradientError that names the worst entry; TypeError for a point that is no float;
+    ValueError for options with which nothing would be checked.
     """
     points = _float_points(pt)
-    if order not in (1, 2):
-        raise GradcValueError(f"verify_grad: order is 1 or 2, not {order!r}")
+    _check_options(n_tests, eps, order, abs_tol=abs_tol, rel_tol=rel_tol)
     names = [x.dtype.name for x in points] + ([np.dtype(out_type).name] if out_type else [])
     default = max((_of(_TOLERANCES, name) for name in names), default=1e-4)
     tolerance = _Tolerance(
@@ -78,6 +78,21 @@ def verify_grad(
     random = np.random.default_rng() if rng is None else rng
     for test in range(n_tests):
         _verify(test, given, exact, points, random, eps, tolerance)
+
+
+def _check_options(n_tests: int, eps: float | None, order: int, **tolerances: float | None) -> None:
+    """Raise GradcValueError for options with which nothing would be checked."""
+    if order not in (1, 2):
+        raise GradcValueError(f"verify_grad: order is 1 or 2, not {order!r}")
+    if not isinstance(n_tests, int) or n_tests < 1:
+        raise GradcValueError(
+            f"verify_grad: n_tests is a number of tests, at least 1, not {n_tests!r}"
+        )
+    if eps is not None and not eps > 0:
+        raise GradcValueError(f"verify_grad: eps is a step above 0, not {eps!r}")
+    for name, tolerance in tolerances.items():
+        if tolerance is not None and not tolerance >= 0:
+            raise GradcValueError(f"verify_grad: {name} is a number, 0 at least, not {tolerance!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ def _infer_recurrence(a: ArrayType, b: ArrayType, *, axis: int) -> ArrayType:
 
 def _evaluate_recurrence(a: Array, b: Array, *, axis: int) -> Array:
     a, b = np.moveaxis(a, axis, 0), np.moveaxis(b, axis, 0)
-    result = b.copy()
+    result = b.astype(np.result_type(a, b))
     for i in range(1, len(b)):
         result[i] = a[i] * result[i - 1] + b[i]
     return np.ascontiguousarray(np.moveaxis(result, 0, axis))

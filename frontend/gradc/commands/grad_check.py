@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
@@ -58,21 +58,35 @@ SINGLE = Tolerance(step=1e-2, rounding=1.2e-7, differences=3e-2, adjoint=1e-4)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Relative errors of the worst point, and the largest |f| / |f' t| of all."""
+    """Relative errors of the worst point, and the largest |f| / |f' t| of all.
+
+    `place` says which entry differs most from differences, and by how much.
+    """
 
     differences: float = 0.0
     adjoint: float = 0.0
     second_order: float = 0.0
     condition: float = 0.0
+    place: str = ""
+
+    @property
+    def largest(self) -> float:
+        """The larger one of the errors against differences."""
+        return max(self.differences, self.second_order)
 
     def worst(self, other: Outcome) -> Outcome:
         """The larger error of both, each kind for itself."""
-        return Outcome(*(max(a, b) for a, b in zip(_numbers(self), _numbers(other), strict=True)))
+        return Outcome(
+            max(self.differences, other.differences),
+            max(self.adjoint, other.adjoint),
+            max(self.second_order, other.second_order),
+            max(self.condition, other.condition),
+            self.place if self.largest > other.largest else other.place,
+        )
 
     def is_within(self, allowed: Tolerance) -> bool:
         """Whether no error is larger than allowed."""
-        largest = max(self.differences, self.second_order)
-        return largest <= allowed.differences and self.adjoint <= allowed.adjoint
+        return self.largest <= allowed.differences and self.adjoint <= allowed.adjoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +159,14 @@ def _check(name: str, fn: Function, options: argparse.Namespace) -> Verdict:
             found = _at_random_point(made, rng, options, allowed)
         except (ValueError, IndexError) as error:
             return Verdict(name, False, f"no point could be made: {error}")
-        if found is None:
-            text = "not finite at a random point; choose another range by --low and --high"
-            return Verdict(name, False, text)
+        except _NotFiniteError as error:
+            return Verdict(name, False, str(error))
         worst = worst.worst(found)
     return Verdict(name, worst.is_within(allowed), _text(worst, allowed), worst, allowed)
+
+
+class _NotFiniteError(Exception):
+    """A value or a derivative at a random point is no number to compare."""
 
 
 def _text(worst: Outcome, allowed: Tolerance) -> str:
@@ -158,11 +175,8 @@ def _text(worst: Outcome, allowed: Tolerance) -> str:
         f"forward against reverse {worst.adjoint:.1e} (allowed {allowed.adjoint:.0e}), "
         f"second order {worst.second_order:.1e} (allowed {allowed.differences:.0e}), "
         f"condition {worst.condition:.1e}"
+        + (f"; {worst.place}" if worst.largest > allowed.differences else "")
     )
-
-
-def _numbers(outcome: Outcome) -> tuple[float, ...]:
-    return outcome.differences, outcome.adjoint, outcome.second_order, outcome.condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,16 +200,19 @@ class _Derivatives:
 
 def _at_random_point(
     made: _Derivatives, rng: np.random.Generator, options: argparse.Namespace, allowed: Tolerance
-) -> Outcome | None:
-    """The errors at one point, or None where the function is not finite there."""
+) -> Outcome:
+    """The errors at one point. Raises _NotFiniteError where something is not finite there."""
     fn, floats = made.fn, made.floats
     sizes = _random_sizes(fn, rng)
     point = [_random(p.type, sizes, rng, options) for p in fn.parameters]
     tangents = [_direction(point[i].shape, point[i].dtype, rng) for i in floats]
     values = made.value(*point)
     moving = [i for i, result in enumerate(fn.results) if result.dtype.is_float]
-    if not all(np.isfinite(values[i]).all() for i in moving):
-        return None
+    results = fn.result_names or [f"result {i}" for i in range(len(values))]
+    results = ["the result"] if len(values) == 1 else results
+    gradients = [f"the gradient of {fn.parameter_names[i]}" for i in floats]
+    beyond = "; choose another range by --low and --high"
+    _check_finite([(results[i], values[i]) for i in moving], beyond)
     pushed = made.forward(*point, *tangents)[len(values) :]
     cotangents = [_cotangent(np.asarray(value), rng) for value in values]
     pulled = made.reverse(*point, *cotangents)[len(values) :]
@@ -215,25 +232,46 @@ def _at_random_point(
         found = made.reverse(*moved(step), *cotangents)[len(values) :]
         return [np.asarray(g, float) for g in found]
 
-    first = _against_differences([pushed[i] for i in moving], first_at, allowed)
-    second = _against_differences(bent, gradient_at, allowed)
-    if first is None or second is None:
-        return None
+    tangents_of = [f"the tangent of {results[i]}" for i in moving]
+    _check_finite(zip(tangents_of, [pushed[i] for i in moving], strict=True))
+    _check_finite(zip(gradients, pulled, strict=True))
+    first = _against_differences(tangents_of, [pushed[i] for i in moving], first_at, allowed)
+    changes = [f"the second derivative, {gradient} along a direction," for gradient in gradients]
+    _check_finite(zip(changes, bent, strict=True))
+    second = _against_differences(changes, bent, gradient_at, allowed)
     gap = abs(_dot(cotangents, pushed) - _dot(tangents, pulled))
     scale = _dot(map(np.abs, cotangents), map(np.abs, pushed)) + _dot(
         map(np.abs, tangents), map(np.abs, pulled)
     )
-    return Outcome(first[0], gap / max(scale, 1e-300), second[0], first[1])
+    place = first[2] if first[0] >= second[0] else second[2]
+    return Outcome(first[0], gap / max(scale, 1e-300), second[0], first[1], place)
+
+
+def _check_finite(named: Iterable[tuple[str, Any]], advice: str = "") -> None:
+    """Raise _NotFiniteError that names the first entry that is not finite."""
+    for name, x in named:
+        array = np.asarray(x)
+        if not np.isfinite(array).all():
+            at = np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape)
+            number = array[at]
+            raise _NotFiniteError(f"{name}{_entry(at)} is {number} at a random point{advice}")
+
+
+def _entry(at: Sequence[Any]) -> str:
+    return f"[{', '.join(str(int(i)) for i in at)}]" if at else ""
 
 
 def _against_differences(
-    derivatives: Sequence[Array], at: Callable[[float], list[Array]], allowed: Tolerance
-) -> tuple[float, float] | None:
-    """The error of derivatives relative to the largest entry, and their condition.
+    names: Sequence[str],
+    derivatives: Sequence[Array],
+    at: Callable[[float], list[Array]],
+    allowed: Tolerance,
+) -> tuple[float, float, str]:
+    """The error of derivatives relative to the largest entry, their condition, the worst entry.
 
     `at(step)` are the values a step along the tangents. Central differences with steps h and h/2
-    are extrapolated to order h^4. What rounding of the values explains is no error. None where a
-    value is not finite.
+    are extrapolated to order h^4. What rounding of the values explains is no error. Raises
+    _NotFiniteError where a value is not finite.
     """
 
     def central(h: float) -> list[Array]:
@@ -244,17 +282,21 @@ def _against_differences(
         np.asarray((4 * fine - coarse) / 3)
         for fine, coarse in zip(central(h / 2), central(h), strict=True)
     ]
-    if not all(np.isfinite(d).all() for d in found):
-        return None
+    beside = " near it; choose another range by --low and --high"
+    _check_finite(zip([f"the difference for {name}" for name in names], found, strict=True), beside)
     values = max((_largest(v) for v in at(0.0)), default=0.0)
     size = max((_largest(d) for d in (*found, *derivatives)), default=0.0)
     noise = 16 * allowed.rounding * values / h
-    error = max(
-        (_largest(np.asarray(a, float) - d) for a, d in zip(derivatives, found, strict=True)),
-        default=0.0,
-    )
+    error, place = 0.0, ""
+    for name, mine, wanted in zip(names, derivatives, found, strict=True):
+        gap = np.abs(np.asarray(mine, float) - wanted)
+        if _largest(gap) > error:
+            error = _largest(gap)
+            at_worst = np.unravel_index(int(np.argmax(gap)), gap.shape)
+            pair = f"{np.asarray(mine)[at_worst]:.9g}, differences say {wanted[at_worst]:.9g}"
+            place = f"{name}{_entry(at_worst)} is {pair}"
     relative = max(0.0, error - noise) / max(size, 1e-300)
-    return relative, values / size if size else 0.0
+    return relative, values / size if size else 0.0, place
 
 
 def _largest(x: Array) -> float:
