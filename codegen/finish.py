@@ -75,7 +75,7 @@ def can_finish(step: ProductStep, nest: Nest, stored: Collection[Value]) -> bool
     """Whether the nest needs only the entry of the product that stands at its own point."""
     (value,) = step.equation.outputs
     axes = tuple(range(value.type.rank))
-    if nest.space != value.shape or nest.unrolled or accumulates(step.equation):
+    if nest.space != value.shape or nest.points > 1 or accumulates(step.equation):
         return False
     if any(root.kind not in (None, "add") for root in nest.roots):
         return False

@@ -131,7 +131,7 @@ def _lower_step(reader: Reader, step: Scheduled, vector_bits: int) -> None:
         lower_routine(reader, step.equation, vector_bits)
     else:
         copy_base(reader, step.equation, vector_bits)
-        scatter_updates(reader, step.equation, vector_bits)
+        scatter_updates(reader, [step.equation], vector_bits)
 
 
 def _lifetimes(

@@ -107,19 +107,17 @@ def write_nest(
 def _values(
     reader: Reader, nest: Nest, coordinates: Mapping[int, Ref], flat: Ref | None
 ) -> dict[Partial, Ref]:
-    """What each root stores or accumulates inside the loops, at each point of the unrolled axes."""
+    """What each root stores or accumulates inside the loops, at each point of its own axes."""
     k = reader.k
-    unrolled = nest.unrolled if flat is None else ()
-    extents = [nest.space[axis] for axis in unrolled]
-    assert is_static(extents)
     found: dict[Partial, Ref] = {}
-    for point in every(*map(range, extents)):
-        at = {**coordinates, **{a: k.index(i) for a, i in zip(unrolled, point, strict=True)}}
-        for root in nest.roots:
+    for root in nest.roots:
+        own = root.written_out(nest.order) if flat is None else ()
+        extents = [root.space[axis] for axis in own]
+        assert is_static(extents)
+        for point in every(*map(range, extents)):
+            at = {**coordinates, **{a: k.index(i) for a, i in zip(own, point, strict=True)}}
             value = value_at(reader, root, at, flat)
-            kept = tuple(
-                (a, i) for a, i in zip(unrolled, point, strict=True) if a in root.placement
-            )
+            kept = tuple((a, i) for a, i in zip(own, point, strict=True) if a in root.placement)
             before = found.get((root, kept))
             found[root, kept] = (
                 value if before is None else k.combine(str(root.kind), before, value)

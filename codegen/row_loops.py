@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gradc.codegen.loop_plan import lanes_of, plan_loops
 from gradc.codegen.nest import Partial, accumulated, clear, store_rest, write_nest
 from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader
 from gradc.codegen.rows import RowGroup
-from gradc.codegen.scatter import copy_base, scatter_updates
+from gradc.codegen.scatter import copy_base, go_together, scatter_updates
 from gradc.codegen.steps import Nest, ProductStep, ScatterStep, Step, row_label, written
 from gradc.ir.dims import product
-from gradc.ir.function import Value
+from gradc.ir.function import Equation, Value
 from gradc.ir.loops import Buffer, Ref
 
 
@@ -35,9 +37,12 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
         reader.block = Block(start, group.local, group.columns, changing, tiles)
         for value, tile in tiles.items():
             _copy_tile(reader, value, tile, (start, count), vector_bits)
-        for step in group.steps:
-            clear(reader, [value for value in _added_to(step) if value in group.local])
-            partials = _write_step(reader, step, (start, count), by_columns, vector_bits)
+        for part in _scatters_joined(group.steps):
+            if isinstance(part, list):
+                scatter_updates(reader, part, vector_bits, (start, count))
+                continue
+            clear(reader, [value for value in _added_to(part) if value in group.local])
+            partials = _write_step(reader, part, (start, count), by_columns, vector_bits)
             for (root, point), partial in partials.items():
                 sums[root, point] = k.reduce(str(root.kind), partial)
     store_rest(reader, sums)
@@ -58,7 +63,7 @@ def _copy_tile(
 
 def _write_step(
     reader: Reader,
-    step: Step,
+    step: Nest | ProductStep,
     rows: tuple[Ref, Ref],
     columns: frozenset[Value],
     vector_bits: int,
@@ -67,13 +72,32 @@ def _write_step(
     if isinstance(step, Nest):
         loops = plan_loops(step, lanes_of(step, vector_bits), columns, in_block=True)
         return write_nest(reader, step, loops, rows)
-    if isinstance(step, ScatterStep):
-        scatter_updates(reader, step.equation, vector_bits, rows)
-        return {}
     label = row_label(step.equation)
     assert label is not None
     lower_product(reader, step.equation, ProductRows(label, *rows))
     return {}
+
+
+def _scatters_joined(steps: Sequence[Step]) -> list[Nest | ProductStep | list[Equation]]:
+    """The steps, with scatters by one index in one list, at the place of the last of them.
+
+    Nothing in a group reads what a scatter of the group gives.
+    """
+    found: list[Nest | ProductStep | list[Equation]] = []
+    for step in steps:
+        if isinstance(step, ScatterStep):
+            joined = next((s for s in found if _takes(s, step.equation)), None)
+            if joined is not None:
+                found.remove(joined)
+            found.append([*(joined if isinstance(joined, list) else ()), step.equation])
+        else:
+            assert isinstance(step, Nest | ProductStep)
+            found.append(step)
+    return found
+
+
+def _takes(joined: Nest | ProductStep | list[Equation], scatter: Equation) -> bool:
+    return isinstance(joined, list) and go_together(joined[0], scatter)
 
 
 def _added_to(step: Step) -> list[Value]:

@@ -133,14 +133,20 @@ def _analyse(cut: Schedule, results: Collection[Value]) -> _Cut:
 def _joined(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup | Straight | None:
     """The steps as one, if that is worth it."""
     steps = tuple(known.steps[number] for number in members)
-    if len(steps) < 2:
+    rows = _rows(steps[0])
+    if rows is None or (len(steps) < 2 and not _mixes_spaces(steps[0])):
         return None
     small = tuple(step for step in steps if isinstance(step, Nest | ProductStep))
     if choices.straight and len(small) == len(steps) and is_short(small, known.stored):
-        straight = Straight(small, _rows(steps[0]), known.kept(members))
+        straight = Straight(small, rows, known.kept(members))
         if can_write(straight, known.stored):
             return straight
     return _group(known, members, choices) if _saves_memory(known, steps) else None
+
+
+def _mixes_spaces(step: Step) -> bool:
+    """Whether a step's values have different numbers of entries at a point of its loops."""
+    return isinstance(step, Nest) and len({root.space for root in step.roots}) > 1
 
 
 def _without_loops(

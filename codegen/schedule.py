@@ -225,18 +225,18 @@ def _form_steps(
             continue
         root = root_of(equation)
         order = _loop_order(root)
-        earliest = _earliest_step(root, stored, producer, steps)
+        earliest = _earliest_step(root, order, stored, producer, steps)
         # Scalars that need nothing must not wait for those that need a finished loop.
         key = (root.space, order, 0 if root.space else earliest)
         size = cones[value].size
-        place = nests_of.get(key, -1)
         shares = choices.share and root.space  # scalars wait for no loop but their own operands
+        place = max(nests_of.get(key, -1), _place_of_operands(root, order, stored, producer, steps))
         nest = steps[place] if shares and place >= earliest else None
         if not isinstance(nest, Nest) or (nest.size + size) * nest.points > _NEST_LIMIT:
             nest, place = Nest(root.space, order, widest=1), len(steps)
             steps.append(nest)
             nests_of[key] = place
-        nest.roots.append(root)
+        nest.add(root)
         nest.reads |= reads(root, stored)
         nest.size += size
         nest.cost += cones[value].cost
@@ -315,12 +315,36 @@ def _has_short_result(root: Root) -> bool:
     return all(isinstance(d, int) and d <= 4 for d in trailing)
 
 
-def _earliest_step(
-    root: Root, stored: Collection[Value], producer: dict[Value, int], steps: Sequence[Step]
+def _place_of_operands(
+    root: Root,
+    order: tuple[int, ...],
+    stored: Collection[Value],
+    producer: Mapping[Value, int],
+    steps: Sequence[Step],
 ) -> int:
-    """The first step that may compute `root`: after those whose finished results it reads."""
+    """The last step with the loops of `root` that computes what it reads; -1 if there is none."""
+    places = {producer[value] for value, _ in reads(root, stored) if value in producer}
+    return max((place for place in places if _has_loops(steps[place], root, order)), default=-1)
+
+
+def _has_loops(step: Step, root: Root, order: tuple[int, ...]) -> bool:
+    loops = tuple(root.space[axis] for axis in order)
+    return isinstance(step, Nest) and step.order == order and step.loops == loops
+
+
+def _earliest_step(
+    root: Root,
+    order: tuple[int, ...],
+    stored: Collection[Value],
+    producer: Mapping[Value, int],
+    steps: Sequence[Step],
+) -> int:
+    """The first step that may compute `root`: after those whose finished results it reads.
+
+    What a step computes point by point is there for a root in the same loops that reads the entries
+    of that point.
+    """
     earliest = 0
-    identity = tuple(range(len(root.space)))
     for value, aligned in reads(root, stored):
         place = producer.get(value)
         if place is None:
@@ -328,8 +352,10 @@ def _earliest_step(
         step = steps[place]
         pointwise = (
             isinstance(step, Nest)
-            and step.space == root.space
-            and aligned == identity
+            and _has_loops(step, root, order)
+            and all(axis == own for own, axis in enumerate(aligned) if own in order)
+            and not {*order} - {*range(len(aligned))}
+            and None not in aligned
             and any(r.value is value and r.kind is None for r in step.roots)
         )
         earliest = max(earliest, place if pointwise else place + 1)

@@ -42,12 +42,17 @@ class Root:
         """The space axes that the result does not have."""
         return tuple(a for a in range(len(self.space)) if a not in self.placement)
 
+    def written_out(self, order: Sequence[int]) -> tuple[int, ...]:
+        """The axes that are not among the loops."""
+        return tuple(a for a in range(len(self.space)) if a not in order)
+
 
 @dataclass(slots=True, eq=False)
 class Nest:
-    """Roots that share one loop nest over `space`, its axes in the order they are looped over.
+    """Roots that share one loop nest over the axes `order` of their spaces, in this order.
 
-    Short axes of known length beside long ones are not looped over: they are written out.
+    Short axes of known length beside long ones are not looped over: they are written out, each
+    root's its own. `space` is the largest of their spaces.
     """
 
     space: Shape
@@ -59,19 +64,22 @@ class Nest:
     reads: set[Read] = field(default_factory=set)
 
     @property
-    def unrolled(self) -> tuple[int, ...]:
-        """The axes that are written out."""
-        return tuple(a for a in range(len(self.space)) if a not in self.order)
+    def loops(self) -> Shape:
+        """The lengths of the loops."""
+        return tuple(self.space[axis] for axis in self.order)
 
     @property
     def points(self) -> int:
         """How often the body is written out."""
-        count = 1
-        for axis in self.unrolled:
-            extent = self.space[axis]
-            assert isinstance(extent, int)
-            count *= extent
+        count = product(d for axis, d in enumerate(self.space) if axis not in self.order)
+        assert isinstance(count, int)
         return count
+
+    def add(self, root: Root) -> None:
+        """Write a root in these loops, too."""
+        self.roots.append(root)
+        if len(root.space) > len(self.space):
+            self.space = root.space
 
 
 @dataclass(frozen=True, slots=True, eq=False)

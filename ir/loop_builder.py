@@ -211,6 +211,8 @@ class LoopBuilder:
         known = self.known(condition)
         if known is not None:
             return read() if known else otherwise
+        if self._is_required(condition):
+            return read()
         with self.masked(condition):
             value = read()
         return self.select(condition, value, otherwise)
@@ -219,7 +221,8 @@ class LoopBuilder:
     def masked(self, condition: Ref) -> Iterator[None]:
         """Load and store only where the condition holds."""
         outer = self._mask
-        self._mask = self.both(outer, condition)
+        if not self._is_required(condition):
+            self._mask = self.both(outer, condition)
         try:
             yield
         finally:
@@ -231,11 +234,25 @@ class LoopBuilder:
         return self._mask
 
     def require(self, condition: Ref, status: int) -> None:
-        """Make the call fail with `status` if the condition is false (where it is evaluated)."""
-        key = ("require", condition, status, self._mask)
-        if not any(key in block.known for block in self._blocks):
-            self._blocks[-1].known[key] = condition
-            self._blocks[-1].statements.append(Require(condition, status, self._mask))
+        """Make the call fail with `status` if the condition is false (where it is evaluated).
+
+        What comes later runs only where it holds. Without a mask it is asked where it is known.
+        """
+        key = ("require", condition, self._mask)
+        if any(key in block.known for block in self._blocks):
+            return
+        depth = self.depth
+        if self._mask is None:
+            depth = max(condition.depth, self._innermost_condition)
+        block = self._blocks[depth]
+        block.known[key] = condition
+        block.statements.insert(
+            len(block.statements) - (depth < self.depth), Require(condition, status, self._mask)
+        )
+
+    def _is_required(self, condition: Ref) -> bool:
+        key = ("require", condition, None)
+        return any(key in block.known for block in self._blocks)
 
     def store(self, buffer: Buffer, index: Ref, value: Ref, mode: str = "set") -> None:
         """Write (or add to) an element; under `guard`, only where the condition holds."""
