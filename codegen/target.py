@@ -122,7 +122,8 @@ def _optimised(text: str, target: Target) -> tuple[binding.ModuleRef, binding.Ta
     # Vector functions are inlined; the rest is written as it should run: only redundancy goes.
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
-    passes.add_sroa_pass()
+    if " alloca " in text:
+        passes.add_sroa_pass()
     passes.add_simplify_cfg_pass()
     passes.run(module, builder)
     return module, machine

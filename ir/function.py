@@ -8,11 +8,13 @@ number may stand beside a value in arithmetic; it becomes a constant of the valu
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from gradc.ir.dims import Dim, Shape, names_of
+from gradc.ir.record import dataclass
 from gradc.ir.span import Span, current_span
 from gradc.ir.types import ArrayType, DType
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from gradc.ir.op import Op
 
 
-@dataclass(eq=False, slots=True, repr=False, weakref_slot=True)
+@dataclasses.dataclass(eq=False, slots=True, repr=False, weakref_slot=True)
 class Value:
     """One array in a graph: a parameter (no owner) or an output of the equation `owner`."""
 
