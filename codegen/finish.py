@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from gradc.codegen.choices import Choices
 from gradc.codegen.loop_plan import copies_of, fit, lanes_of
 from gradc.codegen.nest import value_at
-from gradc.codegen.product import Run, accumulates, lower_product, runs
+from gradc.codegen.product import accumulates, lower_product, runs_of
 from gradc.codegen.reader import Reader
 from gradc.codegen.rows import Scheduled, parts_of
 from gradc.codegen.steps import (
@@ -85,15 +85,11 @@ def can_finish(step: ProductStep, nest: Nest, stored: Collection[Value]) -> bool
 
 def _is_one_call(equation: Equation) -> bool:
     """Whether one call of the kernel computes it, whose rows or columns are its last axis."""
-    found = _runs(equation)
+    found = runs_of(equation)
     if any(part[0] for part in found):
         return False
     _, first, second, _ = (part[1] for part in found)
     return list(equation.attrs["out"][-1:]) in (first, second)
-
-
-def _runs(equation: Equation) -> tuple[Run, Run, Run, Run]:
-    return runs(*(equation.attrs[name] for name in ("lhs", "rhs", "out")))
 
 
 def _place(nest: Nest, product: Value) -> Value | None:
@@ -129,7 +125,7 @@ def _write_body(
     """Loops over the rows and columns of a part; the one along the last axis is the vector."""
     k = reader.k
     labels = equation.attrs["out"]
-    of_batch, first, second, _ = (found[1] for found in _runs(equation))
+    of_batch, first, second, _ = (found[1] for found in runs_of(equation))
     ways = [(first, part.row, part.rows), (second, part.column, part.columns)]
     if first == list(labels[-1:]):
         ways.reverse()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import reduce
+from math import prod
 
 from gradc.codegen.reader import Reader
-from gradc.codegen.steps import in_layout
+from gradc.codegen.steps import extents_of, in_layout
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loops import Buffer, Finish, MatMul, Ref
@@ -15,6 +16,7 @@ from gradc.ir.record import dataclass
 
 Labels = Sequence[int]
 Run = tuple[list[int], list[int]]
+Runs = tuple[Run, Run, Run, Run]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,9 @@ def lower_product(
     """Write out[...] = sum over k of lhs * rhs; of a block of rows only, where `rows` are given.
 
     The labels are sorted into batch, row (lhs and out), column (rhs and out) and sum labels. Of
-    each the longest run that is contiguous in all operands becomes one dimension of the kernel; the
-    labels before it are loops around the call. If it `accumulates`, the result is zero before.
+    each a run that is contiguous in all operands becomes one dimension of the kernel (see `runs`);
+    the others are loops around the call, the innermost over what lies nearest in memory. If it
+    `accumulates`, the result is zero before.
     """
     k = reader.k
     values = (*equation.inputs, *equation.outputs)
@@ -53,12 +56,12 @@ def lower_product(
     where = tuple(zip(labels, values, strict=True))
     if rows is not None:
         extents[rows.label] = rows.count
-    batch, first, second, sums = runs(lhs, rhs, out)
+    lengths = estimated_lengths(equation)
+    batch, first, second, sums = runs((lhs, rhs, out), lengths)
+    looped = [*batch[0], *first[0], *second[0], *sums[0]]
+    looped.sort(key=lambda x: distance(x, labels, lengths), reverse=True)
     with ExitStack() as stack:
-        at = {
-            label: stack.enter_context(k.loop(extents[label]))
-            for label in (*batch[0], *first[0], *second[0], *sums[0])
-        }
+        at = {label: stack.enter_context(k.loop(extents[label])) for label in looped}
         a, b, c = (
             _operand(reader, value, labels, at, (batch[1], along, across), rows)
             for (labels, value), along, across in zip(
@@ -73,31 +76,67 @@ def lower_product(
         k.append(MatMul(count, m, n, depth, a, b, c, adds, finish))
 
 
-def runs(lhs: Labels, rhs: Labels, out: Labels) -> tuple[Run, Run, Run, Run]:
-    """The batch, row, column and sum labels: those to loop over, and those of the kernel."""
-    return (
-        _split([x for x in out if x in lhs and x in rhs], (lhs, rhs, out)),
-        _split([x for x in out if x in lhs and x not in rhs], (lhs, out)),
-        _split([x for x in out if x in rhs and x not in lhs], (rhs, out)),
-        _split([x for x in lhs if x in rhs and x not in out], (lhs, rhs)),
+def runs(labels: tuple[Labels, Labels, Labels], lengths: Mapping[int, int]) -> Runs:
+    """The batch, row, column and sum labels: those to loop over, and those of the kernel.
+
+    Neighbours in every operand are one dimension. The kernel gets the longest one of rows, columns
+    and sums, and of the batch the one whose entries lie nearest to one another.
+    """
+    lhs, rhs, out = labels
+    batch = _chains([x for x in out if x in lhs and x in rhs], (lhs, rhs, out))
+    groups = (
+        _chains([x for x in out if x in lhs and x not in rhs], (lhs, out)),
+        _chains([x for x in out if x in rhs and x not in lhs], (rhs, out)),
+        _chains([x for x in lhs if x in rhs and x not in out], (lhs, rhs)),
     )
+    near = min(reversed(batch), key=lambda c: distance(c[-1], labels, lengths), default=[])
+    longest = (
+        max(reversed(chains), key=lambda c: prod(lengths[x] for x in c), default=[])
+        for chains in groups
+    )
+    chosen = zip((batch, *groups), (near, *longest), strict=True)
+    first, second, third, fourth = (
+        ([x for chain in chains if chain is not own for x in chain], own) for chains, own in chosen
+    )
+    return first, second, third, fourth
+
+
+def distance(label: int, operands: Sequence[Labels], lengths: Mapping[int, int]) -> int:
+    """About how far apart neighbours along a label lie, added up over the operands."""
+    return sum(
+        prod(lengths[x] for x in own[own.index(label) + 1 :]) for own in operands if label in own
+    )
+
+
+def estimated_lengths(equation: Equation) -> dict[int, int]:
+    """The length of each label of a contraction; a symbolic one counts as 64."""
+    found = extents_of(equation)
+    return {label: dim if isinstance(dim, int) else 64 for label, dim in found.items()}
+
+
+def runs_of(equation: Equation) -> Runs:
+    """The labels of a contraction as the kernel takes them."""
+    lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
+    return runs((lhs, rhs, out), estimated_lengths(equation))
 
 
 def accumulates(equation: Equation, row_label: int | None = None) -> bool:
     """Whether several calls of the kernel add to the same result, which then starts from zero."""
     lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
-    sums = [x for x in lhs if x in rhs and x not in out]
-    return row_label in sums or bool(_split(sums, (lhs, rhs))[0])
+    is_summed = row_label in lhs and row_label in rhs and row_label not in out
+    return is_summed or bool(runs_of(equation)[3][0])
 
 
-def _split(labels: Labels, operands: Sequence[Labels]) -> Run:
-    """Labels to loop over, and the run at the end that is adjacent, in order, in every operand."""
-    start = max(len(labels) - 1, 0)
-    while start > 0 and all(
-        own.index(labels[start]) == own.index(labels[start - 1]) + 1 for own in operands
-    ):
-        start -= 1
-    return list(labels[:start]), list(labels[start:])
+def _chains(labels: Labels, operands: Sequence[Labels]) -> list[list[int]]:
+    """The labels in runs that are adjacent, in order, in every operand."""
+    found: list[list[int]] = []
+    for label in labels:
+        last = found[-1][-1] if found else None
+        if last is not None and all(own.index(label) == own.index(last) + 1 for own in operands):
+            found[-1].append(label)
+        else:
+            found.append([label])
+    return found
 
 
 def _operand(
