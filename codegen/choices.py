@@ -18,6 +18,7 @@ class Choices:
     rows: whether steps over the same rows run block by block.
     block: the number of rows of a block; None: as many as the first cache holds.
     straight: whether small arrays of known shape are held in registers.
+    turn: whether arrays with a short last axis that are read for every pair are turned.
     finish: whether what follows a product entry by entry runs on the parts of it in the cache.
     """
 
@@ -27,4 +28,5 @@ class Choices:
     rows: bool = True
     block: int | None = None
     straight: bool = True
+    turn: bool = True
     finish: bool = True

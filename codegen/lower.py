@@ -8,6 +8,7 @@ from gradc.codegen.buffers import Arena, Lifetime, plan
 from gradc.codegen.choices import Choices
 from gradc.codegen.external import lower_external
 from gradc.codegen.finish import finish_products, lower_finished
+from gradc.codegen.layouts import turn_arrays
 from gradc.codegen.nest import lower_nest
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import accumulates, lower_product
@@ -74,6 +75,10 @@ def cut_into_kernels(function: Function, choices: Choices) -> Cut:
     fn = prepare(function)
     _check_sizes(fn)
     cut = schedule(fn, choices)
+    if choices.turn:
+        turned, forced = turn_arrays(fn, cut)
+        if forced:
+            fn, cut = turned, schedule(turned, choices, forced)
     inputs = {
         value: Buffer(own, value.type, "input")
         for value, own in zip(fn.parameters, function.parameter_names, strict=True)

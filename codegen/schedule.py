@@ -62,17 +62,20 @@ class _Cone:
     widest: int = 1  # bytes of the widest element on the way
 
 
-def schedule(fn: Function, choices: Choices) -> Schedule:
-    """Decide what is stored and which loops run, for a function without composite ops."""
+def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozenset()) -> Schedule:
+    """Decide what is stored, beside what is `forced`, and which loops run.
+
+    The function has no composite ops.
+    """
     if choices.store == "everything":
         every = frozenset(v for equation in fn.equations for v in equation.outputs)
         _, cones = _choose_stored(fn, every)
         return Schedule(tuple(_form_steps(fn, every, cones, choices)), every)
-    stored, cones = _choose_stored(fn, frozenset())
+    stored, cones = _choose_stored(fn, forced)
     steps = _form_steps(fn, stored, cones, choices)
     shared = _shared_between_nests(steps, stored, cones) if choices.store == "by cost" else None
     if shared:
-        stored, cones = _choose_stored(fn, shared)
+        stored, cones = _choose_stored(fn, shared | forced)
         steps = _form_steps(fn, stored, cones, choices)
     return _without_idle_stores(fn, steps, stored)
 

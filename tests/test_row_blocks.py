@@ -1,0 +1,96 @@
+"""Blocks of rows with the rows in lanes, and arrays that are turned: right for all lengths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import gradc
+import gradc.tensor as gt
+import numpy as np
+import pytest
+from gradc.codegen.choices import Choices
+from gradc.codegen.lower import lower
+from gradc.codegen.target import host
+from gradc.ir.evaluate import evaluate
+from gradc.ir.function import Function
+from native import native
+
+USUAL = Choices(host().vector_bits)
+CHOICES = {
+    "usual": USUAL,
+    "not turned": replace(USUAL, turn=False),
+    "blocks of 16": replace(USUAL, block=16),
+    "blocks of 1": replace(USUAL, block=1),
+    "256 bits": replace(USUAL, vector_bits=256),
+    "scalars": replace(USUAL, vector_bits=64),
+}
+ROWS = (0, 1, 7, 8, 63, 64, 65, 130)
+
+
+def nearest_centres(dtype: str, k: int | None, d: int) -> Function:
+    centres = gt.tensor("centres", dtype, (k or "k", d))
+    points = gt.tensor("points", dtype, ("n", d))
+    squares = gt.sum((points[:, None, :] - centres) ** 2, axis=2)
+    cost = gt.sum(gt.min(squares, axis=1))
+    return gradc.function([centres, points], [cost, gradc.grad(cost, centres)]).optimized
+
+
+def mixture(dtype: str, k: int | None, d: int) -> Function:
+    means, weights = gt.tensor("m", dtype, (k or "k", d)), gt.tensor("w", dtype, (k or "k",))
+    turns, x = gt.tensor("q", dtype, (k or "k", d, d)), gt.tensor("x", dtype, ("n", d))
+    y = gt.einsum("kab,nkb->nka", turns, x[:, None, :] - means)
+    cost = gt.sum(gt.logsumexp(weights - gt.sum(y**2, axis=2), axis=1))
+    inputs = [means, weights, turns]
+    return gradc.function([*inputs, x], [cost, *gradc.grad(cost, inputs)]).optimized
+
+
+def pairs(dtype: str, k: int | None, d: int) -> Function:
+    x, mass = gt.tensor("x", dtype, ("n", d)), gt.tensor("mass", dtype, ("n",))
+    distance = gt.sqrt(gt.sum((x[:, None, :] - x) ** 2, axis=2) + 1)
+    cost = gt.sum(mass[:, None] * mass / distance)
+    return gradc.function([x, mass], [cost, gradc.grad(cost, x), gt.sum(x, axis=0)]).optimized
+
+
+def arguments(fn: Function, n: int, k: int) -> list[np.ndarray]:
+    rng, sizes = np.random.default_rng(n), {"n": n, "k": k}
+    shapes = [[sizes.get(str(d), d) for d in value.shape] for value in fn.parameters]
+    return [
+        rng.normal(size=shape).astype(value.dtype.numpy)
+        for shape, value in zip(shapes, fn.parameters, strict=True)
+    ]
+
+
+def check(fn: Function, choices: Choices, k: int) -> None:
+    compiled = native(fn, choices=choices)
+    for n in ROWS:
+        given = arguments(fn, n, k)
+        for found, wanted in zip(compiled(*given), evaluate(fn, *given), strict=True):
+            assert found.dtype == wanted.dtype
+            scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
+            tolerance = 1e-11 if found.dtype == np.float64 else 2e-4
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("made", [nearest_centres, mixture, pairs])
+def test_choices(made: object, name: str) -> None:
+    check(made("f64", None, 3), CHOICES[name], 5)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+@pytest.mark.parametrize(("k", "d"), [(None, 1), (None, 2), (None, 10), (4, 5), (3, 17), (9, 20)])
+@pytest.mark.parametrize("made", [nearest_centres, mixture])
+def test_widths(made: object, k: int | None, d: int, dtype: str) -> None:
+    check(made(dtype, k, d), USUAL, k or 6)  # type: ignore[operator]
+
+
+def test_no_array_of_rows_and_components_is_written() -> None:
+    """What a mixture needs for a row lives for one block only: no buffer has n rows."""
+    program = lower(mixture("f64", None, 10), "f", USUAL)
+    assert all("n" not in map(str, t.type.shape) for t in program.temporaries)
+
+
+def test_positions_are_turned_once() -> None:
+    program = lower(pairs("f64", None, 3), "f", USUAL)
+    assert any(tuple(map(str, t.type.shape)) == ("3", "n") for t in program.temporaries)
+    assert all(tuple(map(str, t.type.shape)) != ("n", "n") for t in program.temporaries)
