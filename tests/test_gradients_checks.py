@@ -230,7 +230,6 @@ def test_constants_of_functions_go_by_name() -> None:
 @pytest.mark.parametrize(
     "option",
     [
-        {"disconnected_inputs": "warn"},
         {"return_disconnected": "none"},
         {"null_gradients": "return"},
         {"known_grads": {}},

@@ -1,7 +1,8 @@
-"""Statements 117 to 128 of docs/gradients.md, one test each: rules of one's own, scans, orders."""
+"""Statements 117 to 130 of docs/gradients.md, one test each: rules, scans, orders, functions."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import gradc
@@ -155,3 +156,52 @@ def test_s128_xlogy_at_zero() -> None:
     of_x, of_y = gradc.grad(value, [x, y])
     equal(at(point, [of_x, of_y]), [np.log(2.0), 0.0])
     equal(at(point, [gradc.grad(of_x, y), gradc.grad(of_y, x)]), [0.5, 0.5])
+
+
+# --- functions ---------------------------------------------------------------------------------
+
+
+@gradc.function
+def held(x: f64["n"], y: f64["n"], k: f64):  # type: ignore[no-untyped-def]  # noqa: F821
+    square = x * x
+    square.name = "square"
+    return gt.sum(square * x) + gt.sum(gradc.disconnected_grad(k) * x) + y.shape[0]
+
+
+@pytest.mark.parametrize("name", ("y", "k"))
+def test_s129_functions_warn_of_zeros(name: str) -> None:
+    forms = (gradc.grad, gradc.value_and_grad, gradc.jacobian, gradc.hessian)
+    for form in (*forms, gradc.hessian_vector_product):
+        with pytest.warns(gradc.DisconnectedInputWarning, match=f"depend on {name}") as warned:
+            form(held, ["x", name])
+        assert warned[0].filename == __file__
+        with pytest.raises(gradc.DisconnectedInputError, match=f"depend on {name}"):
+            form(held, ["x", name], disconnected_inputs="raise")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            form(held, ["x", name], disconnected_inputs="ignore")
+            form(held, "x")
+        with pytest.raises(ValueError, match="disconnected_inputs is one of"):
+            form(held, "x", disconnected_inputs="perhaps")
+    for form in (gradc.jvp, gradc.vjp, gradc.hvp):
+        with pytest.warns(gradc.DisconnectedInputWarning, match=f"depend on {name}"):
+            form(held, name)
+    with pytest.warns(gradc.DisconnectedInputWarning):
+        zero = gradc.grad(held, name)(V, V, 2.0)
+    equal(zero, 0 * zero)
+
+
+def test_s130_options_of_functions() -> None:
+    for form in (gradc.grad, gradc.jacobian):
+        equal(form(held, "x", consider_constant=["square"])(V, V, 2.0), V**2 + 2.0)
+    value, slope = gradc.value_and_grad(held, "x", consider_constant="square")(V, V, 2.0)
+    equal([value, *slope], [np.sum(V**3 + 2 * V) + 3, *(V**2 + 2.0)])
+    product = gradc.hessian_vector_product(held, "x", consider_constant=["square"])
+    with pytest.raises(TypeError, match="names of its variables"):
+        gradc.grad(held, "x", consider_constant=[gt.scalar("s")])
+    equal(product(V, V, 2.0, V), np.zeros(3))
+    for option in ({"known_grads": {}}, {"null_gradients": "return"}):
+        with pytest.raises(TypeError, match="is for variables of a graph"):
+            gradc.grad(held, "x", **option)
+    with pytest.raises(TypeError, match="p is for variables of a graph"):
+        gradc.hessian_vector_product(held, "x", one)

@@ -20,6 +20,8 @@ from gradc.errors import (
     NullTypeGradError,
 )
 from gradc.gradient_arguments import (
+    POLICIES,
+    RAISE,
     check_word,
     constants,
     contained,
@@ -29,6 +31,7 @@ from gradc.gradient_arguments import (
     outcome,
     refuse_options,
     report_disconnected,
+    report_unused,
     scalar_cost,
     values_of,
 )
@@ -49,7 +52,7 @@ def grad(
     cost: Any,
     wrt: Variables = None,
     consider_constant: Iterable[Tensor] | None = None,
-    disconnected_inputs: str = "raise",
+    disconnected_inputs: str = RAISE,
     add_names: bool = True,
     known_grads: Mapping[Tensor, Any] | None = None,
     return_disconnected: str = "zero",
@@ -69,13 +72,12 @@ def grad(
     if _is_function(cost):
         changed = {
             "known_grads": known_grads,
-            "disconnected_inputs": _changed(disconnected_inputs, "raise"),
             "return_disconnected": _changed(return_disconnected, "zero"),
             "null_gradients": _changed(null_gradients, "raise"),
         }
         refuse_options("grad", **changed)
-        return _of_function(forms.grad, cost, wrt, consider_constant)
-    check_word("disconnected_inputs", disconnected_inputs, ("raise", "warn", "ignore"))
+        return _of_function(forms.grad, cost, wrt, consider_constant, disconnected_inputs)
+    check_word("disconnected_inputs", disconnected_inputs, POLICIES)
     check_word("return_disconnected", return_disconnected, ("zero", "none", "disconnected"))
     check_word("null_gradients", null_gradients, ("raise", "return"))
     if cost is None and not known_grads:
@@ -101,8 +103,9 @@ def grad(
 def value_and_grad(cost: Any, wrt: Variables = None, **options: Any) -> Any:
     """The cost and its gradient; `options` are those of `grad`."""
     if _is_function(cost):
-        refuse_options("value_and_grad", **options)
-        return _of_function(forms.value_and_grad, cost, wrt, single=False)
+        held, policy, rest = _options_of_functions(options)
+        refuse_options("value_and_grad", **rest)
+        return _of_function(forms.value_and_grad, cost, wrt, held, policy, single=False)
     return cost, grad(cost, wrt, **options)
 
 
@@ -112,14 +115,14 @@ def pullback(
     wrt: Variables,
     cotangents: Variables,
     consider_constant: Iterable[Tensor] | None = None,
-    disconnected_inputs: str = "raise",
+    disconnected_inputs: str = RAISE,
     return_disconnected: str = "zero",
 ) -> Any:
     """The cotangents of `wrt` for those of `f`: cotangent * (d f / d wrt), summed over f.
 
     f and cotangents correspond, one to one.
     """
-    check_word("disconnected_inputs", disconnected_inputs, ("raise", "warn", "ignore"))
+    check_word("disconnected_inputs", disconnected_inputs, POLICIES)
     check_word("return_disconnected", return_disconnected, ("zero", "none", "disconnected"))
     outputs, targets = values_of("pullback: f", f), values_of("pullback: wrt", wrt)
     seeds = matched("pullback", "cotangents", outputs, cotangents)
@@ -136,7 +139,7 @@ def Lop(
     wrt: Variables,
     eval_points: Variables,
     consider_constant: Iterable[Tensor] | None = None,
-    disconnected_inputs: str = "raise",
+    disconnected_inputs: str = RAISE,
     return_disconnected: str = "zero",
 ) -> Any:
     """`pullback` under its older name: the vector `eval_points` times the Jacobian of f."""
@@ -219,7 +222,7 @@ def jacobian(
     expression: Any,
     wrt: Variables = None,
     consider_constant: Iterable[Tensor] | None = None,
-    disconnected_inputs: str = "raise",
+    disconnected_inputs: str = RAISE,
     vectorize: bool = True,
     chunk: int | None = None,
 ) -> Any:
@@ -233,8 +236,8 @@ def jacobian(
     _check_chunk("jacobian", chunk)
     if _is_function(expression):
         refuse_options("jacobian", chunk=chunk)
-        return _of_function(forms.jacobian, expression, wrt, consider_constant)
-    check_word("disconnected_inputs", disconnected_inputs, ("raise", "warn", "ignore"))
+        return _of_function(forms.jacobian, expression, wrt, consider_constant, disconnected_inputs)
+    check_word("disconnected_inputs", disconnected_inputs, POLICIES)
     (value,) = values_of("jacobian: expression", expression)
     targets = values_of("jacobian: wrt", wrt)
     stop = constants(consider_constant)
@@ -247,7 +250,7 @@ def hessian(
     cost: Any,
     wrt: Variables = None,
     consider_constant: Iterable[Tensor] | None = None,
-    disconnected_inputs: str = "raise",
+    disconnected_inputs: str = RAISE,
     blocks: str = "diagonal",
     chunk: int | None = None,
 ) -> Any:
@@ -260,7 +263,7 @@ def hessian(
     _check_chunk("hessian", chunk)
     if _is_function(cost):
         refuse_options("hessian", chunk=chunk)
-        return _of_function(forms.hessian, cost, wrt, consider_constant)
+        return _of_function(forms.hessian, cost, wrt, consider_constant, disconnected_inputs)
     check_word("blocks", blocks, ("diagonal", "full"))
     several = contained(wrt, [Tensor(value) for value in values_of("hessian: wrt", wrt)])
     targets = [several] if isinstance(several, Tensor) else list(several)
@@ -289,8 +292,9 @@ def hessian_vector_product(
     `return_disconnected` and `null_gradients` say where there is no gradient.
     """
     if _is_function(cost):
-        refuse_options("hessian_vector_product", p=p, **grad_kwargs)
-        return _of_function(forms.hvp, cost, wrt)
+        held, policy, rest = _options_of_functions(grad_kwargs)
+        refuse_options("hessian_vector_product", p=p, **rest)
+        return _of_function(forms.hvp, cost, wrt, held, policy)
     targets = values_of("hessian_vector_product: wrt", wrt)
     if p is None:
         raise GradcTypeError("hessian_vector_product: p, the direction, is missing")
@@ -367,24 +371,44 @@ def _of_function(
     fn: Any,
     wrt: Any,
     consider_constant: Any = None,
+    disconnected: str = RAISE,
     single: bool = True,
 ) -> Any:
     """A form of a function, as the kind of function that was given.
 
-    `consider_constant` names parameters, or variables on the way.
+    `consider_constant` names parameters, or variables on the way. `disconnected` is the policy for
+    parameters that the results do not depend on.
     """
+    check_word("disconnected_inputs", disconnected, POLICIES)
     if not _is_function(fn):
         raise GradcTypeError(
             f"{form.__name__}: a gradc function is wanted, not {fn!r}",
             hint="decorate it with @gradc.function",
         )
     policy = forms.PLAIN if consider_constant is None else _constants_by_name(consider_constant)
+    graph = fn if isinstance(fn, Function) else fn.ir
+    made = form(graph, wrt, policy)
+    report_unused(graph, _names_of(graph, wrt), disconnected, policy.constants)
     if isinstance(fn, Function):
-        return form(fn, wrt, policy)
-    made = form(fn.ir, wrt, policy)
+        return made
     one_target = wrt is None or isinstance(wrt, str | int)
     single = single and one_target and len(made.results) == 1
     return CompiledFunction(made, single, fast_math=fn.fast_math)
+
+
+def _names_of(fn: Function, wrt: forms.Wrt) -> list[str]:
+    """The parameters that a form has found in `wrt`, by name."""
+    if wrt is None:
+        pairs = zip(fn.parameter_names, fn.parameters, strict=True)
+        return [name for name, p in pairs if p.dtype.is_float]
+    several = [wrt] if isinstance(wrt, str | int) else wrt
+    return [which if isinstance(which, str) else fn.parameter_names[which] for which in several]
+
+
+def _options_of_functions(options: Mapping[str, Any]) -> tuple[Any, str, dict[str, Any]]:
+    """The options of `grad` that functions have, constants and the policy, and all others."""
+    rest = dict(options)
+    return rest.pop("consider_constant", None), rest.pop("disconnected_inputs", RAISE), rest
 
 
 def _constants_by_name(names: Any) -> forms.Policy:

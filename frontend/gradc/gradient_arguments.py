@@ -13,8 +13,9 @@ from gradc.errors import (
     GradcValueError,
     NullTypeGradError,
 )
-from gradc.ir.function import Value
+from gradc.ir.function import Function, Value
 from gradc.ir.op import Cotangent, Disconnected, Null
+from gradc.ir.ops.gradient_ops import disconnected_grad
 from gradc.ir.span import Span
 from gradc.ir.transforms.zeros import cotangent_type, zeros
 from gradc.ir.types import DisconnectedType, NullType
@@ -25,6 +26,50 @@ from gradc.tensor.source import users_line
 from gradc.tensor.variable import Tensor
 
 Variables = Any  # a Tensor, or a list or tuple of Tensors
+
+
+class _Default(str):
+    """The word of a policy that the caller has left as it is."""
+
+    __slots__ = ()
+
+
+RAISE = _Default("raise")
+POLICIES = ("raise", "warn", "ignore")
+
+
+def report_unused(fn: Function, wrt: Sequence[str], policy: str, held: Sequence[str]) -> None:
+    """Do what the policy says about parameters in `wrt` from which no path leads to a result.
+
+    Left as it is, the policy of functions is to warn: their derivative is zero.
+    """
+    for name in wrt:
+        if _reaches_a_result(fn, name, held):
+            continue
+        message = f"the result of {fn.name} does not depend on {name}, or only through its shape"
+        if policy == "raise" and policy is not RAISE:
+            raise DisconnectedInputError(
+                message, hint='disconnected_inputs="ignore" makes the derivative zero'
+            )
+        if policy != "ignore":
+            _warn(
+                f'{message}: its derivative is zero (disconnected_inputs="ignore": that is meant)'
+            )
+
+
+def _reaches_a_result(fn: Function, name: str, held: Sequence[str]) -> bool:
+    start = fn.parameters[fn.parameter_names.index(name)]
+    reached = {start}
+    for made in fn.equations:
+        if made.op is disconnected_grad or reached.isdisjoint(made.inputs):
+            continue
+        reached.update(v for v in made.outputs if v.name not in held)
+    return not reached.isdisjoint(fn.results)
+
+
+def _warn(message: str) -> None:
+    line = users_line() or Span("<unknown>", 0)
+    warnings.warn_explicit(message, DisconnectedInputWarning, line.file, line.line)
 
 
 def refuse_options(name: str, **options: Any) -> None:
@@ -167,5 +212,4 @@ def report_disconnected(target: Value, policy: str, forward: bool) -> None:
         argument = "disconnected_outputs" if forward else "disconnected_inputs"
         raise DisconnectedInputError(message, hint=f'{argument}="ignore" makes the derivative zero')
     if policy == "warn":
-        line = users_line() or Span("<unknown>", 0)
-        warnings.warn_explicit(message, DisconnectedInputWarning, line.file, line.line)
+        _warn(message)
