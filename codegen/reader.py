@@ -151,10 +151,10 @@ class Reader:
     def at(self, value: Value, index: Index) -> Ref:
         """The element at an index. Iterative over pointwise ops, recursive over index maps only."""
         stack = [value]
-        place = self._place(index)
+        place, where = self._place(index), (self.k.mask, self.k.condition)
         while stack:
             current = stack[-1]
-            key = (current, place, self.k.mask)
+            key = (current, place, where)
             if key in self._known:
                 stack.pop()
                 continue
@@ -164,7 +164,7 @@ class Reader:
             elif equation is None or not self._is_inlined(current):
                 self._known[key] = self._load(current, index)
             elif isinstance(equation.op.lower, Pointwise):
-                keys = [(v, place, self.k.mask) for v in equation.inputs]
+                keys = [(v, place, where) for v in equation.inputs]
                 waiting = [
                     v for v, k in zip(equation.inputs, keys, strict=True) if k not in self._known
                 ]
@@ -177,7 +177,7 @@ class Reader:
             else:
                 self._known[key] = self._read(equation, index)
             stack.pop()
-        return self._known[value, place, self.k.mask]
+        return self._known[value, place, where]
 
     def _load(self, value: Value, index: Index) -> Ref:
         buffer, flat = self.place(value, index)

@@ -55,6 +55,7 @@ class _Block:
     statements: list[Statement]
     known: dict[object, Ref] = field(default_factory=dict)
     accumulators: list[Accumulator] | None = None  # of the loop whose body this is
+    condition: int = 0  # the number of the condition whose body this is
 
 
 class LoopBuilder:
@@ -66,6 +67,7 @@ class LoopBuilder:
         self._mask: Ref | None = None
         self._constants: dict[Ref, object] = {}
         self._absent: set[Ref] = set()  # zeros that stand in known places
+        self._conditions = 0  # opened so far
         self.divided = False  # whether an `Index` had to divide a flat position into coordinates
 
     # --- scalars -----------------------------------------------------------------------------
@@ -289,11 +291,17 @@ class LoopBuilder:
         """Write statements that run only where a uniform condition holds."""
         statement = If(condition, [])
         self._blocks[-1].statements.append(statement)
-        self._blocks.append(_Block(statement.body))
+        self._conditions += 1
+        self._blocks.append(_Block(statement.body, condition=self._conditions))
         try:
             yield
         finally:
             self._blocks.pop()
+
+    @property
+    def condition(self) -> int:
+        """The number of the innermost open condition: what is read inside exists only there."""
+        return max(block.condition for block in self._blocks)
 
     def reduce(self, kind: str, value: Ref, initial: Ref | None = None) -> Ref:
         """Accumulate `value` over the innermost open loop; the result exists after that loop."""

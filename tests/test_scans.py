@@ -114,6 +114,15 @@ def test_the_first_multiplier_is_not_read() -> None:
     np.testing.assert_array_equal(of_b, [9.0, 4.0, 1.0])
 
 
+def test_a_recurrence_whose_entries_are_one_number() -> None:
+    """The number is read once for the first entry, under a condition, and once for the others."""
+    x = gt.scalar("x")
+    for value in (gt.exp(x), gt.where(x > 0, x, -x)):
+        made = gt.linear_recurrence(np.array([0.0, 2.0, -1.0]), gt.broadcast_to(value, (3,)))
+        (e,) = {float(v) for v in [gradc.function([x], value)(1.0)]}
+        np.testing.assert_allclose(gradc.function([x], made)(1.0), [e, 3 * e, -2 * e], rtol=1e-15)
+
+
 def test_recurrences_against_differences() -> None:
     """Both modes and second order, along each axis, by verify_grad; and in rows by batching."""
     a, b = RNG.normal(size=(2, 3, 4))

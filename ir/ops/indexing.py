@@ -177,12 +177,7 @@ def _scatter(
 
     def evaluate(base: Array, indices: Array, updates: Array, *, axis: int) -> Array:
         _check_range(name, indices, base.shape[axis], axis)
-        result = base.copy()
-        behind = range(axis, axis + indices.ndim)
-        rows = np.moveaxis(updates, list(behind), list(range(indices.ndim)))
-        rest = rows.shape[indices.ndim :]
-        write(np.moveaxis(result, axis, 0), indices.ravel(), rows.reshape(indices.size, *rest))
-        return result
+        return _scattered(write, base, indices, updates, axis)
 
     def jvp(
         primals: Sequence[Value], result: Value, tangents: Sequence[Value | None], *, axis: int
@@ -196,25 +191,39 @@ def _scatter(
 
     def batch(inputs: Sequence[Value], batched: Sequence[bool], size: Dim, *, axis: int) -> Any:
         base, updates = (in_front(inputs[i], batched[i], size) for i in (0, 2))
-        indices = inputs[1]
         if not batched[1]:
-            return op(base, indices, updates, axis=axis + 1)
-        joined = _joined_indices(indices, size, base.shape[axis + 1])
-        rows = op(_joined(base, axis), joined, _moved(updates, 0, axis), axis=axis)
-        left, right = rows.shape[:axis], rows.shape[axis + 1 :]
-        split = reshape(rows, shape=(*left, size, base.shape[axis + 1], *right))
-        return _moved(split, axis, 0)
+            return op(base, inputs[1], updates, axis=axis + 1)
+        return _scattered_by_row(op, base, inputs[1], updates, axis)
 
-    op = Op(
-        name=name,
-        infer=infer,
-        evaluate=evaluate,
-        jvp=jvp,
-        vjp=vjp,
-        batch=batch,
-        lower=Scatter(kind),
-    )
+    lower = Scatter(kind)
+    op = Op(name, infer, evaluate, jvp, vjp, batch, lower)
     return op
+
+
+def _scattered(
+    write: Callable[[Array, Array, Array], None],
+    base: Array,
+    indices: Array,
+    updates: Array,
+    axis: int,
+) -> Array:
+    """A copy of the base into which `write` has put the updates."""
+    result = base.copy()
+    behind = range(axis, axis + indices.ndim)
+    rows = np.moveaxis(updates, list(behind), list(range(indices.ndim)))
+    rest = rows.shape[indices.ndim :]
+    write(np.moveaxis(result, axis, 0), indices.ravel(), rows.reshape(indices.size, *rest))
+    return result
+
+
+def _scattered_by_row(op: Op, base: Value, indices: Value, updates: Value, axis: int) -> Value:
+    """Each row of a batch with indices of its own: one scatter into all rows joined to one axis."""
+    size, length = base.shape[0], base.shape[axis + 1]
+    joined = _joined_indices(indices, size, length)
+    rows = op(_joined(base, axis), joined, _moved(updates, 0, axis), axis=axis)
+    left, right = rows.shape[:axis], rows.shape[axis + 1 :]
+    split = reshape(rows, shape=(*left, size, length, *right))
+    return _moved(split, axis, 0)
 
 
 def _vjp_scatter_add(

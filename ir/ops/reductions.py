@@ -208,47 +208,49 @@ def _extremum(name: str, evaluate: Callable[..., Any], of_nothing: float) -> Op:
         result = evaluate(x, axis=axes, **({"initial": of_nothing} if allow_empty else {}))
         return np.asarray(result, x.dtype)
 
-    def jvp(
-        primals: Sequence[Value],
-        result: Value,
-        tangents: Sequence[Value | None],
-        *,
-        axes: Axes,
-        allow_empty: bool = False,
-    ) -> Any:
-        (x,), (t,) = primals, tangents
-        if t is None:
-            return None
-        wins = _attains(x, result, axes)
-        moved = sum_(where(wins, t, zeros_like(t)), axes=axes)
-        unknown = logical_and(_is_nan(result), ne(moved, 0.0))  # a nan that moves, not one at rest
-        return where(unknown, nan, moved * _share(wins, axes, t.dtype))
-
-    def vjp(
-        primals: Sequence[Value],
-        result: Value,
-        cotangent: Value,
-        *,
-        axes: Axes,
-        allow_empty: bool = False,
-    ) -> tuple[Cotangent]:
-        (x,) = primals
-        wins = _attains(x, result, axes)
-        share = where(_is_nan(result), nan, _share(wins, axes, cotangent.dtype))
-        wide = widened(cotangent * share, x, axes)
-        return (Masked(wins, wide),)
-
     op = Op(
         name=name,
         infer=infer,
         evaluate=quiet(evaluated),
-        jvp=jvp,
-        vjp=vjp,
+        jvp=_jvp_extremum,
+        vjp=_vjp_extremum,
         batch=_batch_axes(lambda: op),
         lower=Reduction(name),
         requires=requires,
     )
     return op
+
+
+def _jvp_extremum(
+    primals: Sequence[Value],
+    result: Value,
+    tangents: Sequence[Value | None],
+    *,
+    axes: Axes,
+    allow_empty: bool = False,
+) -> Any:
+    (x,), (t,) = primals, tangents
+    if t is None:
+        return None
+    wins = _attains(x, result, axes)
+    moved = sum_(where(wins, t, zeros_like(t)), axes=axes)
+    unknown = logical_and(_is_nan(result), ne(moved, 0.0))  # a nan that moves, not one at rest
+    return where(unknown, nan, moved * _share(wins, axes, t.dtype))
+
+
+def _vjp_extremum(
+    primals: Sequence[Value],
+    result: Value,
+    cotangent: Value,
+    *,
+    axes: Axes,
+    allow_empty: bool = False,
+) -> tuple[Cotangent]:
+    (x,) = primals
+    wins = _attains(x, result, axes)
+    share = where(_is_nan(result), nan, _share(wins, axes, cotangent.dtype))
+    wide = widened(cotangent * share, x, axes)
+    return (Masked(wins, wide),)
 
 
 def _attains(x: Value, extremum: Value, axes: Axes) -> Value:
