@@ -7,6 +7,7 @@ from gradc.ir.dims import is_static, product
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction, Scatter
 from gradc.ir.ops.constants import constant, size_value
+from gradc.ir.ops.slicing import pad
 from gradc.ir.ops.structural import broadcast
 from gradc.ir.passes.rewrite import rewrite
 from gradc.ir.types import constant_data
@@ -18,7 +19,7 @@ _LARGEST = 64  # elements: a larger constant costs more to store and load than t
 def fold_constants(fn: Function) -> Function:
     """`fn` with equations of constants replaced by constants, of at most 64 elements.
 
-    A broadcast scalar stays a broadcast: it costs nothing, and rules recognise it.
+    A broadcast scalar stays a broadcast, a padded one padded: rules recognise them.
     """
     return rewrite(fn, {size_value: (_fold_size,)}, dict.fromkeys(_COMPUTED, (_fold,)))
 
@@ -35,7 +36,7 @@ def _fold(made: Equation) -> Value | None:
     for value in made.inputs:
         if not _is_small_constant(value):
             return None
-    if made.op is broadcast or not made.inputs or len(made.outputs) != 1:
+    if made.op in (broadcast, pad) or not made.inputs or len(made.outputs) != 1:
         return None
     output = made.outputs[0]
     if not is_static(output.shape) or product(output.shape) > _LARGEST:  # type: ignore[operator]

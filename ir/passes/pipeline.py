@@ -14,6 +14,7 @@ from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.expansion import expand_to_primitives
 from gradc.ir.passes.fold import fold_constants
 from gradc.ir.passes.indexing import simplify_indexing
+from gradc.ir.passes.pads import join_pads
 from gradc.ir.passes.reciprocals import share_reciprocals
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
@@ -42,6 +43,7 @@ DEFAULT: Pipeline = (
     fold_constants,
     simplify_shapes,
     simplify_indexing,
+    join_pads,
     share_common_subexpressions,
     simplify_algebra,
     stabilize,
