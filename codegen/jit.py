@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from gradc.codegen.llvm import emit_module
-from gradc.codegen.llvm_product import product_module, product_symbol, products_of
+from gradc.codegen.llvm_product import product_module, product_symbol, products_in
 from gradc.codegen.target import compile_to_object, host
-from gradc.ir.loops import Program
 from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
@@ -37,26 +35,31 @@ class _Engine:
     numbers: count[int]
 
 
-def load_programs(programs: Sequence[Program], manifest: str, symbols: Iterable[str]) -> Library:
-    """Compile programs for this machine and load them.
+def compile_product(dtype: DType) -> bytes:
+    """The object of the packed matrix product of an element type, for this machine."""
+    return compile_to_object(product_module(dtype, host()), host())
+
+
+def load_with_products(
+    data: bytes,
+    symbols: Iterable[str],
+    imports: Mapping[str, int] | None = None,
+    product: Callable[[DType], bytes] = compile_product,
+) -> Library:
+    """`load_object` of a module that was emitted with `share_products`.
 
     The packed matrix product takes longer to compile than most programs, so all that this process
-    loads share one copy of it.
+    loads share one copy of it, which is the object that `product` gives.
     """
-    target = host()
-    text = emit_module(programs, manifest, target, share_products=True)
-    products = products_of([kernel for program in programs for kernel in program.kernels])
-    imports = {product_symbol(dtype): _product(dtype) for dtype in products}
-    addresses = {name: library.addresses[name] for name, library in imports.items()}
-    library = load_object(compile_to_object(text, target), symbols, addresses)
-    return Library(library.addresses, (library, imports))
+    products = {product_symbol(dtype): _product(dtype, product) for dtype in products_in(data)}
+    found = {name: library.addresses[name] for name, library in products.items()}
+    library = load_object(data, symbols, {**found, **(imports or {})})
+    return Library(library.addresses, (library, products))
 
 
 @cache
-def _product(dtype: DType) -> Library:
-    """The packed matrix product of this process for an element type."""
-    code = compile_to_object(product_module(dtype, host()), host())
-    return load_object(code, (product_symbol(dtype),))
+def _product(dtype: DType, product: Callable[[DType], bytes]) -> Library:
+    return load_object(product(dtype), (product_symbol(dtype),))
 
 
 def load_object(

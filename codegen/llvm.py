@@ -33,7 +33,7 @@ def emit_module(
     """The LLVM text of a module with all programs; ValueError for names that collide.
 
     `share_products`: the packed matrix product is not part of the module, but found when it is
-    loaded (`jit.load_programs`).
+    loaded (`jit.load_with_products`).
     """
     _check_names(programs)
     module = Module(target, share_products, repeated=repeated_loops(programs))

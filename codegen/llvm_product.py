@@ -11,7 +11,7 @@ from gradc.codegen.matmul import matmul_functions, scratch_bytes
 from gradc.codegen.target import Target
 from gradc.ir.loops import Finish, For, If, Kernel, MatMul, Statement
 from gradc.ir.record import dataclass
-from gradc.ir.types import DType
+from gradc.ir.types import DType, f32, f64
 
 _INDICES = ("%batch", "%row", "%rows", "%column", "%columns")
 
@@ -30,6 +30,14 @@ def product_module(dtype: DType, target: Target) -> str:
         raise ValueError(f"the text of the matrix product does not define {symbol} once")
     module.define_text(symbol, text.replace(head, f"define void @{symbol}("))
     return module.text()
+
+
+def products_in(code: bytes) -> tuple[DType, ...]:
+    """The element types of the packed kernels that an object expects to find elsewhere.
+
+    Symbols with dots are this compiler's own, so that their names stand for nothing else.
+    """
+    return tuple(dtype for dtype in (f64, f32) if product_symbol(dtype).encode() + b"\0" in code)
 
 
 def products_of(kernels: Sequence[Kernel]) -> tuple[DType, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gradc.codegen.jit import Library, load_object, load_programs
+from gradc.codegen.jit import Library, load_object, load_with_products
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.target import Target, compile_to_object, host
 from gradc.ir.dims import evaluate_dim
@@ -59,7 +59,8 @@ def compile_program(program: Program, target: Target | None = None) -> Native:
 
 def compile_shared(program: Program) -> Native:
     """The program as this process loads it: with the matrix products that all share."""
-    return Native(program, load_programs([program], "{}", _symbols(program.name)))
+    code = compile_to_object(emit_module([program], "{}", host(), share_products=True), host())
+    return Native(program, load_with_products(code, _symbols(program.name)))
 
 
 def _symbols(name: str) -> tuple[str, ...]:

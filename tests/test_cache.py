@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from gradc import CompiledFunction, cache
 from gradc.cli import main
+from gradc.codegen import jit
 from gradc.ir.text import print_function
 from gradc.runtime.manifest import read_footer
 from gradc.runtime.module import LoadError, open_library
@@ -33,6 +34,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def made(factor: float = 2.0) -> CompiledFunction:
     x = gt.vector("x")
     found = gradc.function([x], factor * gt.exp(x).sum(), name="f")
+    assert isinstance(found, CompiledFunction)
+    return found
+
+
+def product(factor: float = 1.0) -> CompiledFunction:
+    """A matrix product of any size; another function for each factor."""
+    a, b = gt.matrix("a"), gt.matrix("b")
+    found = gradc.function([a, b], factor * (a @ b))
     assert isinstance(found, CompiledFunction)
     return found
 
@@ -57,11 +66,12 @@ def the_compiler_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradc.cache._STARTED", 2**63)
 
 
-def forbid_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def compiled(*_: object) -> None:
-        raise AssertionError("the function is not in the cache")
+def forbidden(*_: object) -> None:
+    raise AssertionError("it is not in the cache")
 
-    monkeypatch.setattr("gradc.native._compiled", compiled)
+
+def forbid_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradc.native._compiled", forbidden)
 
 
 class TestEntries:
@@ -101,6 +111,37 @@ class TestEntries:
         for _ in range(3):
             loaded = run_process().splitlines()
         assert loaded == ["6.0", "[]"]
+
+    def test_matrix_products_are_compiled_once(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An entry of its own for the packed product; libraries hold a copy of it."""
+        jit._product.cache_clear()
+        a, b = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
+        np.testing.assert_array_equal(product()(a, b), a @ b)
+        assert names(folder) == [".o", ".o"]
+        monkeypatch.setattr("gradc.codegen.jit.compile_product", forbidden)
+        np.testing.assert_array_equal(product(3.0)(a, b), 3.0 * (a @ b))  # in this process
+        jit._product.cache_clear()
+        np.testing.assert_array_equal(product(4.0)(a, b), 4.0 * (a @ b))  # by the next one
+        assert names(folder) == [".o"] * 4
+        forbid_compilation(monkeypatch)
+        np.testing.assert_array_equal(product(4.0)(a, b), 4.0 * (a @ b))
+        assert names(folder) == [".o"] * 3 + [".so"]
+        (library,) = folder.glob("*.so")
+        assert {float(product(4.0)(a, b)[0, 0]) for _ in range(3)} == {4.0 * (a @ b)[0, 0]}
+        assert b"gradc.matmul" not in library.read_bytes()  # the symbol is local, and stripped
+
+    def test_a_damaged_product_is_compiled_again(self, folder: Path) -> None:
+        a, b = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
+        jit._product.cache_clear()
+        product()(a, b)
+        whole = {path: path.read_bytes() for path in folder.iterdir()}
+        for path, data in whole.items():
+            path.write_bytes(data[:100] + b"?" + data[101:])
+        jit._product.cache_clear()
+        np.testing.assert_array_equal(product()(a, b), a @ b)
+        assert {path: path.read_bytes() for path in folder.iterdir()} == whole
 
     def test_the_values_of_constants_are_part_of_the_key(self, folder: Path) -> None:
         assert [call(made(factor)) for factor in (1.0, 2.0, 1.0, 2.0)] == [3.0, 6.0, 3.0, 6.0]

@@ -20,10 +20,12 @@ from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import time_ns
 
 from gradc.codegen.whole_file import write_whole
 from gradc.ir.record import dataclass
+from gradc.ir.types import DType
 from gradc.runtime._core import Library
 from gradc.runtime.cpu import cpu_flags
 from gradc.runtime.manifest import Manifest, ManifestError, append_footer, read_footer
@@ -163,11 +165,18 @@ def _footer_bytes(manifest: str) -> int:
 
 
 def _link(stored: tuple[bytes, str], path: Path, symbols: tuple[str, ...]) -> bool:
+    """Make the library of an object and of the packed matrix products that it calls."""
     from gradc.codegen.link import LinkError, link
+    from gradc.codegen.llvm_product import products_in
 
     code, manifest = stored
     try:
-        link(code, path, symbols, manifest)
+        with TemporaryDirectory(prefix="gradc-") as name:
+            products = []
+            for dtype in products_in(code):
+                products.append(Path(name, f"{dtype}.o"))
+                products[-1].write_bytes(product_object(dtype))
+            link(code, path, symbols, manifest, inputs=products)
     except (LinkError, OSError):
         return False
     return True
@@ -180,6 +189,20 @@ def store_object(folder: Path, key: str, code: bytes, manifest: str) -> None:
         write_whole(folder / f"{key}.o", append_footer(code, manifest), mode=0o600)
         if key.startswith("0"):  # one time in sixteen
             shrink(folder, MAX_BYTES)
+
+
+def product_object(dtype: DType) -> bytes:
+    """The object of the packed matrix product: from the cache, or compiled and put there."""
+    folder, key = cache_folder(), entry_key(f"-- the matrix product of {dtype}")
+    stored = read_object(folder, key) if folder is not None and key is not None else None
+    if stored is not None:
+        return stored[0]
+    from gradc.codegen.jit import compile_product
+
+    code = compile_product(dtype)
+    if folder is not None and key is not None:
+        store_object(folder, key, code, "{}")
+    return code
 
 
 def _remove(path: str | Path) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gradc.cache import product_object
 from gradc.codegen.cabi import function_symbols, manifest_of
-from gradc.codegen.jit import load_object
+from gradc.codegen.jit import load_with_products
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.target import compile_to_object, host
 from gradc.ir.function import Equation
@@ -26,10 +27,11 @@ def native_with_external(
     """
     target = host()
     manifest = manifest_of([program], target)
-    code = compile_to_object(emit_module([program], manifest, target), target)
+    text = emit_module([program], manifest, target, share_products=True)
+    code = compile_to_object(text, target)
     call, workspace = function_symbols(program.name)[2:]
     imports = {symbol: code.address() for symbol, code in external_symbols(calls).items()}
-    library = load_object(code, (call, workspace), imports)
+    library = load_with_products(code, (call, workspace), imports, product_object)
     (entry,) = read_manifest(manifest).functions
     keep_alive = (library, tuple(external for _, external in calls))
     addresses = library.addresses

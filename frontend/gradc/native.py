@@ -9,7 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from gradc.cache import cache_folder, entry_key, open_entry, read_object, store_object
+from gradc.cache import (
+    cache_folder,
+    entry_key,
+    open_entry,
+    product_object,
+    read_object,
+    store_object,
+)
 from gradc.ir.function import Function
 from gradc.ir.loops import Program
 from gradc.ir.text import print_function
@@ -43,13 +50,14 @@ def native_function(
 
 
 def _compiled(program: Program) -> tuple[bytes, str]:
-    """The object and the manifest of a program."""
+    """The object, without the packed matrix product, and the manifest of a program."""
     from gradc.codegen.cabi import manifest_of
     from gradc.codegen.llvm import emit_module
     from gradc.codegen.target import compile_to_object, host
 
     manifest = manifest_of([program], host())
-    return compile_to_object(emit_module([program], manifest, host()), host()), manifest
+    text = emit_module([program], manifest, host(), share_products=True)
+    return compile_to_object(text, host()), manifest
 
 
 def _from_cache(fn: Function, folder: Path, key: str) -> NativeFunction | None:
@@ -66,9 +74,9 @@ def _from_cache(fn: Function, folder: Path, key: str) -> NativeFunction | None:
 
 def _loaded(fn: Function, code: bytes, manifest: str) -> NativeFunction:
     """An object, linked by LLVM in this process."""
-    from gradc.codegen.jit import load_object
+    from gradc.codegen.jit import load_with_products
 
-    library = load_object(code, _symbols(fn))
+    library = load_with_products(code, _symbols(fn), product=product_object)
     return _bound(fn, library.addresses, read_manifest(manifest), library)
 
 
