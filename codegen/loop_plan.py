@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from gradc.codegen.steps import INSIDE, Axes, Nest, Root, in_layout
 from gradc.ir.dims import Dim, product
@@ -11,6 +11,7 @@ from gradc.ir.record import dataclass
 
 _USUAL_BLOCK = 64  # rows
 _ACROSS_LANES = 10.0  # instructions of a sum over the lanes of a vector
+_ADDED = 3.0  # a store that adds: a load, an addition, a store
 _APART = 8.0  # of a vector whose entries lie apart in memory
 _MOST_SUMS = 10  # vectors of sums side by side
 
@@ -65,8 +66,11 @@ def plan_loops(
     order, vector = choice.order, choice.vector
     innermost = vector == order[-1]
     copies = dict.fromkeys(order, 1)
+    ends_with_rows = in_block and order[-1] == 0 and len(order) > 1
     if innermost and _shares_over_rows(nest):
-        copies |= _side_by_side(nest, order, 2 if vector == 0 else 1)
+        copies |= _side_by_side(nest, order, 2 if ends_with_rows else 1)
+    elif ends_with_rows and _is_short_sum(nest):
+        copies |= _side_by_side(nest, order, 1)
     elif innermost:
         copies[vector] = copies_of(nest)
     return [
@@ -158,12 +162,21 @@ def _cost_of_result(
     if vector in root.placement:
         placement = in_layout(root.placement, root.value in columns)
         store = 1.0 if placement[-1] == vector else _APART
+        if accumulates_in_memory(root, order):
+            store *= _ADDED
         return store if inner in root.placement else 0.1 * store
     if any(axis in root.placement for axis in order[order.index(vector) + 1 :]):
         return _ACROSS_LANES
     if in_block and vector == 0 and root.placement:
         return _ACROSS_LANES * lanes / _USUAL_BLOCK
     return 0.0
+
+
+def accumulates_in_memory(root: Root, order: Sequence[int]) -> bool:
+    """Whether a reduced axis is looped over outside an axis of the result."""
+    reduced = [i for i, axis in enumerate(order) if axis in root.reduced]
+    placed = [i for i, axis in enumerate(order) if axis in root.placement]
+    return bool(reduced and placed) and reduced[0] < placed[-1]
 
 
 def _entries(value: Value, along: Axes) -> int:
@@ -196,9 +209,14 @@ def _shares_over_rows(nest: Nest) -> bool:
     """Whether rows share loads: a product with a vector, a sum of rows."""
     return (
         len(nest.order) > 1
-        and nest.size * nest.points <= 40
-        and all(root.kind == "add" and len(root.operands) == 2 for root in nest.roots)
+        and _is_short_sum(nest)
+        and all(len(root.operands) == 2 for root in nest.roots)
     )
+
+
+def _is_short_sum(nest: Nest) -> bool:
+    """Whether a nest only adds up, and little code at that."""
+    return nest.size * nest.points <= 40 and all(root.kind == "add" for root in nest.roots)
 
 
 def _side_by_side(nest: Nest, order: tuple[int, ...], loops: int) -> dict[int, int]:

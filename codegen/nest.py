@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from itertools import product as every
 from typing import TypeAlias
 
-from gradc.codegen.loop_plan import Loop, flat_loop, lanes_of, plan_loops
+from gradc.codegen.loop_plan import Loop, accumulates_in_memory, flat_loop, lanes_of, plan_loops
 from gradc.codegen.reader import Reader
 from gradc.codegen.steps import Nest, Root
 from gradc.ir.dims import is_static
@@ -34,7 +34,7 @@ def lower_nest(reader: Reader, nest: Nest, vector_bits: int) -> None:
 
 def accumulated(nest: Nest) -> list[Value]:
     """The values that a nest adds to in memory, which start from zero."""
-    return [r.value for r in nest.roots if _accumulates_in_memory(r, nest.order)]
+    return [r.value for r in nest.roots if accumulates_in_memory(r, nest.order)]
 
 
 def clear(reader: Reader, values: Sequence[Value]) -> None:
@@ -56,13 +56,6 @@ def _reads_flat(reader: Reader, nest: Nest, loop: Loop) -> bool:
     trial = reader.with_builder(LoopBuilder())
     write_nest(trial, nest, [loop])
     return not trial.k.divided
-
-
-def _accumulates_in_memory(root: Root, order: tuple[int, ...]) -> bool:
-    """Whether a reduced axis is looped over outside an axis of the result."""
-    reduced = [i for i, axis in enumerate(order) if axis in root.reduced]
-    placed = [i for i, axis in enumerate(order) if axis in root.placement]
-    return bool(reduced and placed) and reduced[0] < placed[-1]
 
 
 def write_nest(
@@ -153,5 +146,5 @@ def _store(
     if flat is None:
         at = {**coordinates, **{axis: k.index(i) for axis, i in point}}
         index = Index(k, root.value.shape, [at[a] for a in root.placement])
-    mode = "add" if _accumulates_in_memory(root, nest.order) else "set"
+    mode = "add" if accumulates_in_memory(root, nest.order) else "set"
     k.store(*reader.place(root.value, index), value, mode)
