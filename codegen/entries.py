@@ -11,6 +11,7 @@ from functools import reduce
 
 import numpy as np
 from gradc.codegen.dead_code import without_dead_code
+from gradc.codegen.packed import is_costly, write_packed
 from gradc.codegen.reader import Elements, Reader, Table, contraction_kind
 from gradc.codegen.regrouping import RegroupingBuilder
 from gradc.ir.dims import Dim, Shape, is_static
@@ -26,10 +27,9 @@ from gradc.ir.lowering import (
     Pointwise,
     Reduction,
 )
-from gradc.ir.types import ArrayType, ConstantData
+from gradc.ir.types import ConstantData
 
 LARGEST = 512  # entries of an array that is held entry by entry
-_PACKED_COST = 10  # operations of a function that several entries share a vector for
 
 
 def entry_count(shape: Shape) -> int | None:
@@ -80,6 +80,21 @@ def work_of(equation: Equation, rows: Dim = 1) -> int:
     return entry_count(tuple(dim for dim in shape if dim != rows)) or LARGEST
 
 
+def distinct_entries(value: Value, known: Collection[Value]) -> int:
+    """How many entries of a value have to be computed or read: numbers and repetitions do not."""
+    k = RegroupingBuilder()
+    tables = _Tables(Reader(k, TrialBuffers(), known, {}), k, known, 64)
+    _fill(tables, [value])
+    return sum(k.known(ref) is None for ref in set(tables.of(value).flat))
+
+
+class TrialBuffers(dict[Value, Buffer]):
+    """A buffer for any value, for code that is written only to see what it is like."""
+
+    def __missing__(self, value: Value) -> Buffer:
+        return self.setdefault(value, Buffer("trial", value.type, "input"))
+
+
 def write_entries(
     reader: Reader, results: Sequence[Value], known: Collection[Value], vector_bits: int
 ) -> None:
@@ -89,13 +104,8 @@ def write_entries(
     read at a position that only a call knows.
     """
     k = RegroupingBuilder()
-    inner = reader.with_builder(k)
-    inner.elements = Elements(None)
-    tables = _Tables(inner, k, frozenset(known), vector_bits)
-    for equation in equations_between(results, lambda value: value in known):
-        (value,) = equation.outputs
-        if entry_count(value.shape) is not None:
-            tables.found[value] = _table(tables, equation)
+    tables = _Tables(reader.with_builder(k), k, known, vector_bits)
+    _fill(tables, results)
     for value in results:
         for i, entry in enumerate(tables.of(value).flat):
             k.store(reader.buffers[value], k.index(i), entry)
@@ -106,11 +116,14 @@ class _Tables:
     """The tables of a kernel: those of values in memory are loads, made when first asked for."""
 
     def __init__(
-        self, reader: Reader, k: RegroupingBuilder, known: frozenset[Value], vector_bits: int
+        self, reader: Reader, k: RegroupingBuilder, known: Collection[Value], vector_bits: int
     ) -> None:
         self.reader, self.k = reader, k
         self.known, self.vector_bits = known, vector_bits
-        assert reader.elements is not None
+        self.places: dict[Ref, tuple[Buffer, int]] = {}  # where entries were loaded from
+        self.costly: dict[tuple[Value, ...], list[Equation]] = {}  # functions, by their operands
+        self.packed: dict[Equation, dict[tuple[Ref, ...], Ref]] = {}
+        reader.elements = Elements(None)
         self.found = reader.elements.of
 
     def in_memory(self, value: Value) -> bool:
@@ -127,12 +140,24 @@ class _Tables:
         assert is_static(shape)
         if self.in_memory(value):
             buffer = self.reader.buffers[value]
-            return _shaped([k.load(buffer, k.index(i)) for i in range(_size(shape))], shape)
+            loads = [k.load(buffer, k.index(i)) for i in range(_size(shape))]
+            self.places.update((entry, (buffer, i)) for i, entry in enumerate(loads))
+            return _shaped(loads, shape)
         entries = (
             self.reader.at(value, Index(k, shape, list(map(k.index, at))))
             for at in np.ndindex(shape)
         )
         return _shaped(entries, shape)
+
+
+def _fill(tables: _Tables, results: Sequence[Value]) -> None:
+    """Make the tables of the results, and of all that they need."""
+    equations = equations_between(results, lambda value: value in tables.known)
+    small = [e for e in equations if entry_count(e.outputs[0].shape) is not None]
+    for equation in filter(is_costly, small):
+        tables.costly.setdefault(equation.inputs, []).append(equation)
+    for equation in small:
+        tables.found[equation.outputs[0]] = _table(tables, equation)
 
 
 def _table(tables: _Tables, equation: Equation) -> Table:
@@ -166,48 +191,21 @@ def _pointwise(tables: _Tables, equation: Equation) -> Table:
     if not equation.inputs:
         return _shaped([rule.scalar(k, **equation.attrs)], shape)
     rows = list(zip(*(tables.of(v).flat for v in equation.inputs), strict=True))
-    distinct = list(dict.fromkeys(rows))
-    costly = [row for row in distinct if any(k.known(ref) is None for ref in row)]
-    found: dict[tuple[Ref, ...], Ref] = {}
-    if rule.cost >= _PACKED_COST and len(costly) > 1:
-        found.update(zip(costly, _in_lanes(tables, equation, costly), strict=True))
-    for row in distinct:
+    found = tables.packed.get(equation, {})
+    if is_costly(equation) and not found:
+        same = tables.costly[equation.inputs]
+        tables.packed.update(write_packed(k, same, rows, tables.places, tables.vector_bits))
+        found = tables.packed[equation]
+    for row in dict.fromkeys(rows):
         if row not in found:
             found[row] = rule.scalar(k, *row, **equation.attrs)
     return _shaped((found[row] for row in rows), shape)
 
 
-def _in_lanes(
-    tables: _Tables, equation: Equation, rows: Sequence[tuple[Ref, ...]]
-) -> Iterator[Ref]:
-    """An op's scalar rule for many operands at once: a vector loop over them, by way of memory."""
-    k, rule, count = tables.k, equation.op.lower, len(rows)
-    assert isinstance(rule, Pointwise)
-    operands = []
-    for number, value in enumerate(equation.inputs):
-        operands.append(_scratch(value, count))
-        for i, row in enumerate(rows):
-            k.store(operands[-1], k.index(i), row[number])
-    (result,) = equation.outputs
-    results = _scratch(result, count)
-    widest = max(v.dtype.itemsize for v in (result, *equation.inputs))
-    lanes = max(1, tables.vector_bits // (8 * widest))
-    while lanes >= 2 * count:
-        lanes //= 2
-    with k.loop(k.index(count), lanes=lanes) as each:
-        loaded = [k.load(buffer, each, stable=False) for buffer in operands]
-        k.store(results, each, rule.scalar(k, *loaded, **equation.attrs))
-    return (k.load(results, k.index(i), stable=False) for i in range(count))
-
-
-def _scratch(like: Value, count: int) -> Buffer:
-    return Buffer("scratch", ArrayType(like.dtype, (count,)), "scratch")
-
-
 def _literal(k: LoopBuilder, constant: ConstantData) -> Table:
     """Numbers; a zero among others is absent (see `LoopBuilder.absent`)."""
     array, dtype = constant.array, constant.type.dtype
-    refs = [k.const(number, dtype) for number in array.flat]
+    refs = [k.const(number, dtype) for number in array.ravel().tolist()]
     if len(set(refs)) > 1:
         refs = [k.absent(ref) for ref in refs]
     return _shaped(refs, array.shape)

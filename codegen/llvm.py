@@ -40,7 +40,7 @@ def emit_module(
     shared: dict[bytes, str] = {}
     same: dict[str, str] = {}
     _define_bytes(module, "@gradc_manifest", manifest.encode() + b"\0", exported=True)
-    _define_bytes(module, "@gradc.zero", bytes(8))
+    _define_bytes(module, "@gradc.zero", bytes(320))
     for program in programs:
         module.fast_math = program.fast_math
         constants = _constants(module, program, shared)

@@ -17,6 +17,7 @@ from gradc.codegen.llvm_index import INDEX_ARITHMETIC, index_arithmetic
 from gradc.codegen.llvm_loops import write_loop
 from gradc.codegen.llvm_memory import load
 from gradc.codegen.llvm_product import write_product
+from gradc.codegen.llvm_rows import joined_accesses
 from gradc.codegen.llvm_shared import write_shared
 from gradc.codegen.llvm_spread import KernelState, Source, Spread, project, union
 from gradc.codegen.llvm_stores import store
@@ -84,7 +85,11 @@ _SHORT = 24  # instructions of a kernel without loops that become part of the ca
 
 
 def _block(k: KernelState, statements: Sequence[Statement]) -> None:
+    joined = joined_accesses(k, statements)
     for statement in statements:
+        if statement in joined:
+            joined[statement](k)
+            continue
         match statement:
             case Instruction():
                 k.values[statement.result] = _instruction(k, statement)

@@ -8,7 +8,7 @@ from gradc.codegen.llvm_text import literal, llvm_type, memory_suffix, memory_ty
 from gradc.ir.loops import Buffer, Instruction
 from gradc.ir.types import DType, bool_, i64
 
-ZERO = "@gradc.zero"  # eight zero bytes: where a scalar load goes that must not happen
+ZERO = "@gradc.zero"  # 320 zero bytes: where a load goes that must not happen
 
 
 def load(k: KernelState, instruction: Instruction) -> Spread:
@@ -84,14 +84,18 @@ def load_vector(k: KernelState, buffer: Buffer, at: str, mask: str | None) -> st
     address = address_of(k, buffer, at)
     if mask is None:
         return from_memory(k, dtype, lanes, load_element(k, dtype, lanes, address))
+    return from_memory(k, dtype, lanes, masked_load(k, dtype, lanes, address, mask))
+
+
+def masked_load(k: KernelState, dtype: DType, lanes: int, address: str, mask: str) -> str:
+    """Neighbours in memory where the mask holds, and zeros."""
     kind, flags = memory_type(dtype, lanes), llvm_type(bool_, lanes)
     name = f"llvm.masked.load.{memory_suffix(dtype, lanes)}.p0"
     k.w.module.declare(name, f"{kind} @{name}(ptr, i32, {flags}, {kind})")
-    raw = k.w.let(
+    return k.w.let(
         f"call {kind} @{name}(ptr {address}, i32 {dtype.itemsize}, {flags} {mask}, "
         f"{kind} zeroinitializer)"
     )
-    return from_memory(k, dtype, lanes, raw)
 
 
 def load_reversed(k: KernelState, buffer: Buffer, base: str, mask: str | None) -> str:

@@ -168,10 +168,10 @@ class KernelState:
         return self.scratch[buffer]
 
     def sink(self) -> str:
-        """Where a scalar store goes that must not happen."""
+        """Where a store goes that must not happen."""
         if self._sink == "":
             self._sink = self.w.name()
-            self.entry.append(f"  {self._sink} = alloca i64, align 8")
+            self.entry.append(f"  {self._sink} = alloca [320 x i8], align 64")
         return self._sink
 
     # --- forms -------------------------------------------------------------------------------

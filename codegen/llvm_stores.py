@@ -121,7 +121,7 @@ def _store_scalar(
     if adds:
         old = from_memory(k, dtype, 1, load_element(k, dtype, 1, address))
         value = arithmetic(k.w, "add", dtype, 1, (old, value))
-    _store_register(k, dtype, 1, address, value)
+    store_register(k, dtype, 1, address, value)
 
 
 def _store_vector(
@@ -141,15 +141,9 @@ def _store_vector(
         value, mask = reverse_lanes(k, llvm_type(dtype, lanes), value), reversed_mask(k, mask)
     address = address_of(k, buffer, first)
     if mask is None:
-        _store_register(k, dtype, lanes, address, value)
+        store_register(k, dtype, lanes, address, value)
         return
-    kind, flags = memory_type(dtype, lanes), llvm_type(bool_, lanes)
-    name = f"llvm.masked.store.{memory_suffix(dtype, lanes)}.p0"
-    k.w.module.declare(name, f"void @{name}({kind}, ptr, i32, {flags})")
-    value = _to_memory(k, dtype, lanes, value)
-    k.w.do(
-        f"call void @{name}({kind} {value}, ptr {address}, i32 {dtype.itemsize}, {flags} {mask})"
-    )
+    masked_store(k, dtype, lanes, address, value, mask)
 
 
 def _store_apart(
@@ -175,7 +169,7 @@ def _store_strided(k: KernelState, buffer: Buffer, at: Affine, value: str) -> No
     for lane in range(k.lanes):
         index = at.base if lane == 0 else k.w.add(index, at.stride)
         element = k.w.let(f"extractelement {vector} {value}, i64 {lane}")
-        _store_register(k, dtype, 1, address_of(k, buffer, index), element)
+        store_register(k, dtype, 1, address_of(k, buffer, index), element)
 
 
 def _scatter(k: KernelState, buffer: Buffer, addresses: str, value: str, mask: str | None) -> None:
@@ -191,7 +185,20 @@ def _scatter(k: KernelState, buffer: Buffer, addresses: str, value: str, mask: s
     )
 
 
-def _store_register(k: KernelState, dtype: DType, lanes: int, address: str, value: str) -> None:
+def masked_store(
+    k: KernelState, dtype: DType, lanes: int, address: str, value: str, mask: str
+) -> None:
+    """Store the lanes where the mask holds to neighbours in memory."""
+    kind, flags = memory_type(dtype, lanes), llvm_type(bool_, lanes)
+    name = f"llvm.masked.store.{memory_suffix(dtype, lanes)}.p0"
+    k.w.module.declare(name, f"void @{name}({kind}, ptr, i32, {flags})")
+    value = _to_memory(k, dtype, lanes, value)
+    k.w.do(
+        f"call void @{name}({kind} {value}, ptr {address}, i32 {dtype.itemsize}, {flags} {mask})"
+    )
+
+
+def store_register(k: KernelState, dtype: DType, lanes: int, address: str, value: str) -> None:
     value = _to_memory(k, dtype, lanes, value)
     k.w.do(f"store {memory_type(dtype, lanes)} {value}, ptr {address}, align {dtype.itemsize}")
 

@@ -18,6 +18,7 @@ from gradc.ir.types import DType
 
 _MOST_TERMS = 12  # of a sum that is looked into
 _MOST_FACTORS = 6
+_LONGEST_CHAIN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +205,17 @@ class RegroupingBuilder(LoopBuilder):
         return self._found.get(a, a)
 
     def _write(self, terms: _Sum) -> Ref:
-        """The code of a sum: first what is added, then what is subtracted."""
+        """The code of a sum: first what is added, then what is subtracted; long sums in halves."""
+        in_order = sorted(terms, key=lambda t: t.negative)
+        if len(terms) > _LONGEST_CHAIN:
+            half = len(terms) // 2
+            first, rest = in_order[:half], in_order[half:]
+            if rest[0].negative:
+                rest = [term.opposite() for term in rest]
+                return super().sub(self._write(tuple(first)), self._write(tuple(rest)))
+            return super().add(self._write(tuple(first)), self._write(tuple(rest)))
         total: Ref | None = None
-        for term in sorted(terms, key=lambda t: t.negative):
+        for term in in_order:
             value = self._written_product(term.factors)
             if total is None:
                 total = super().unary("neg", value) if term.negative else value

@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import field
 
 from gradc.codegen.entries import (
+    TrialBuffers,
+    distinct_entries,
     entry_count,
     equations_between,
     work_of,
@@ -24,14 +26,14 @@ from gradc.codegen.straight_rows import write_rows
 from gradc.ir.dims import Dim, is_static
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
-from gradc.ir.loops import Buffer
-from gradc.ir.lowering import Contraction, Reduction
+from gradc.ir.lowering import Contraction, IndexMap, Reduction
 from gradc.ir.record import dataclass
 
 _MOST_INSTRUCTIONS = 6000
 _MOST_ROW_ENTRIES = 64  # of one value, and of one axis: longer rows are better vectors
 _LONGEST_ROW_AXIS = 16
 _MOST_ENTRIES = 36  # of one value without rows: more are better computed by vectors
+_MOST_SPARSE = 256  # the same where most are zeros in known places
 _MOST_POINTS = 128  # of one sum, or sum of products, without rows
 
 Small = Nest | ProductStep
@@ -88,11 +90,12 @@ class Run:
     made: set[Value] = field(default_factory=set)
     equations: set[Equation] = field(default_factory=set)
     work: int = 0
+    trials: int = 8  # of larger arrays, which take time
 
     def take(self, step: Small) -> bool:
         """Add a step, if what it computes is small, and not too much together with the others."""
         made = {root.value for root in _roots(step, False)}
-        if not all(_is_little(root) for root in _roots(step, False)):
+        if not all(_is_little(root) or self._is_sparse(root) for root in _roots(step, False)):
             return False
         inside = self.made | made
 
@@ -108,6 +111,22 @@ class Run:
         self.equations.update(fresh)
         self.work = work
         return True
+
+    def _is_sparse(self, root: Root) -> bool:
+        """Whether most entries of a larger array are zeros in known places, or repetitions."""
+        count = entry_count(root.value.shape)
+        if root.kind is not None or count is None or count > _MOST_SPARSE or not self.trials:
+            return False
+        known = {value for value in self.stored if value is not root.value}
+        if not any(map(_tells_positions, equations_between([root.value], known.__contains__))):
+            return False
+        self.trials -= 1
+        return 2 * distinct_entries(root.value, known) <= count
+
+
+def _tells_positions(equation: Equation) -> bool:
+    """Whether a result depends on where its entries are: a counter, a pad, joined arrays."""
+    return isinstance(equation.op.lower, IndexMap) and len(equation.inputs) != 1
 
 
 def _is_little(root: Root) -> bool:
@@ -128,7 +147,7 @@ def _is_known(equation: Equation) -> bool:
 
 def can_write(group: Straight, stored: Collection[Value]) -> bool:
     """Whether every entry is read at a position that is known here: tried, not guessed."""
-    trial = Reader(LoopBuilder(), _StandIn(), stored, {})
+    trial = Reader(LoopBuilder(), TrialBuffers(), stored, {})
     try:
         lower_straight(trial, group, 512)
     except UnknownElementError:
@@ -179,10 +198,3 @@ def rows_in_front(root: Root, equation: Equation) -> Root:
 
 def _itemsize(step: ProductStep) -> int:
     return step.equation.outputs[0].dtype.itemsize
-
-
-class _StandIn(dict[Value, Buffer]):
-    """A buffer for any value, for code that is written only to see whether it can be."""
-
-    def __missing__(self, value: Value) -> Buffer:
-        return self.setdefault(value, Buffer("trial", value.type, "input"))
