@@ -599,3 +599,15 @@ def test_annotations_read_the_names_around_them() -> None:
         return gt.sum(x)
 
     assert total(np.ones((2, 3))) == 6.0
+
+
+def test_item_assignment_is_refused_with_what_to_write() -> None:
+    x = gt.vector("x")
+    with pytest.raises(GradcTypeError, match=r"x\.at\[index\]\.set"):
+        x[0] = 1.0  # type: ignore[index]
+
+
+def test_a_missing_input_is_shown_without_inner_names() -> None:
+    x = gt.vector("x")
+    with pytest.raises(gradc.MissingInputError, match=r"x: f64\[\?\] "):
+        gradc.function([], gt.sum(x))

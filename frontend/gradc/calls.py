@@ -387,20 +387,9 @@ def _policy(
     constants: tuple[str, ...] = ()
     if "constants" in given:
         value = given["constants"].value
-        items = value.items if isinstance(value, syntax.Tuple | syntax.Array) else (value,)
         known = list(dict.fromkeys((*function.parameter_names, *_bound_names(function))))
-        for item in items:
-            if not isinstance(item, syntax.Name):
-                message = "`constants` takes the name of a variable, or names in parentheses"
-                raise refuse("G0501", message, item.span)
-            if item.text not in known:
-                raise refuse(
-                    "G0502",
-                    f"the function has no variable `{item.text}`",
-                    item.span,
-                    help=[*did_you_mean(item.text, known), f"it has {', '.join(known)}"],
-                )
-        constants = tuple(item.text for item in items if isinstance(item, syntax.Name))
+        names = _names(value, known, "`constants` takes the name of a variable", "variable")
+        constants = tuple(name.text for name in names)
         places["constants"] = value.span
     if "disconnected" not in given:
         return Policy(constants)
@@ -429,20 +418,27 @@ def _wrt_names(
             node.span,
             help=(f"write `{form}(..., wrt: {names[0] if names else 'x'})`",),
         )
-    value = argument.value
+    return _names(argument.value, names, "`wrt` takes the name of a parameter", "parameter")
+
+
+def _names(
+    value: syntax.Expression, known: Sequence[str], takes: str, kind: str
+) -> tuple[syntax.Name, ...]:
+    """The names that an argument of a form lists, all of them known ones."""
     items = value.items if isinstance(value, syntax.Tuple | syntax.Array) else (value,)
+    names = []
     for item in items or (value,):
         if not isinstance(item, syntax.Name):
-            message = "`wrt` takes the name of a parameter, or names in parentheses"
-            raise refuse("G0501", message, item.span)
-        if item.text not in names:
+            raise refuse("G0501", f"{takes}, or names in parentheses", item.span)
+        if item.text not in known:
             raise refuse(
                 "G0502",
-                f"the function has no parameter `{item.text}`",
+                f"the function has no {kind} `{item.text}`",
                 item.span,
-                help=[*did_you_mean(item.text, names), f"its parameters are {', '.join(names)}"],
+                help=[*did_you_mean(item.text, known), f"its {kind}s are {', '.join(known)}"],
             )
-    return items  # type: ignore[return-value]
+        names.append(item)
+    return tuple(names)
 
 
 def _form(name: str) -> Callable[[Function, tuple[str, ...], Policy], Function]:

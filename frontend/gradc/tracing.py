@@ -50,7 +50,7 @@ def make_function(
     try:
         made = cut(name, parameters, results)
     except UnboundValueError as error:
-        raise MissingInputError(str(error)) from error
+        raise MissingInputError(_reworded(str(error), {})) from error
     taken: set[str] = set()
     names = tuple(
         unused_name(_identifier(p.name) or f"x{i}", taken) for i, p in enumerate(parameters)

@@ -1,5 +1,19 @@
 """NumPy's and the Array API's functions on symbolic arrays.
 
+They take arrays (`Tensor`), NumPy arrays, numbers, and nested lists of these. Unless a docstring
+says otherwise:
+
+shapes: functions of several arrays work entry by entry and broadcast: an axis whose length is 1
+    when compiled is stretched, all other lengths have to be equal. `axis` is an integer (negative:
+    from the end) or a tuple of them, None means all axes.
+dtypes: arrays of several dtypes meet in the wider one (f32 with f64 in f64, integers with f32 in
+    f64, as in NumPy 2); a Python number takes the dtype of the array beside it. What integers have
+    no answer to (exp, mean, division) is given in f64.
+errors: GradcTypeError for a dtype or a kind of argument that is not taken; GradcValueError for
+    shapes or values that do not fit; GradcIndexError for an axis or index that does not exist. They
+    are also TypeError, ValueError, IndexError. What only a call knows (lengths behind size names,
+    entries of index arrays) is checked by the call, which raises ValueError or IndexError.
+
 Many names are those of Python builtins (`sum`, `abs`, `max`, ...): import the module,
 `import gradc.tensor as gt`, rather than the names.
 """

@@ -143,11 +143,16 @@ class Tensor:
             )
         return (self[i] for i in range(length))
 
+    def __setitem__(self, index: Any, values: Any) -> NoReturn:
+        raise GradcTypeError(
+            f"{self!r} does not change", hint="bind a new array: y = x.at[index].set(values)"
+        )
+
     __bool__ = _refuse("the truth value", "use gt.where(condition, x, y) to choose between arrays")
     __float__ = _refuse("the value", "compile it with gradc.function and call that")
     __int__ = _refuse("the value", "compile it with gradc.function and call that")
     __index__ = _refuse("the value", "index with it (x[i]), or use x.shape[0] for a size")
-    __array__ = _refuse("the elements", "use the functions of gradc.tensor instead of NumPy's")
+    __array__ = _refuse("the content", "use the functions of gradc.tensor instead of NumPy's")
 
     __getitem__ = _method("getitem")
 
