@@ -55,6 +55,8 @@ def turn_arrays(fn: Function, cut: Schedule) -> tuple[Function, frozenset[Value]
 
 def _strided(nest: Nest, root: Root, stored: Collection[Value]) -> Iterator[Value]:
     """What a root reads, or adds to, with a stride in its innermost loop, again and again."""
+    if not nest.order:
+        return
     touched = set(reads(root, stored))
     if root.kind is not None:
         touched.add((root.value, root.placement))
