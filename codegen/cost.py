@@ -86,7 +86,7 @@ class _Need:
 
 def cost_of(cut: Cut, step: Scheduled) -> Cost:
     """The cost of the kernel that a step becomes."""
-    made = [value for part in parts_of(step) for value in written(part)]
+    made = list(dict.fromkeys(v for part in parts_of(step) for v in written(part)))
     held = _held(step, made)
     count = _Count()
     for part in parts_of(step):

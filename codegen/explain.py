@@ -142,7 +142,8 @@ def _kind(step: Scheduled) -> str:
 
 def _made(step: Scheduled, names: Mapping[Value, str]) -> Sequence[Value]:
     """The values that a kernel stores, in order."""
-    return [v for part in parts_of(step) for v in written(part) if v in names]
+    made = dict.fromkeys(v for part in parts_of(step) for v in written(part))
+    return [value for value in made if value in names]
 
 
 def _stored_value(it: _Explained, step: Scheduled, number: int, value: Value) -> Iterator[str]:

@@ -44,7 +44,8 @@ def flat_loop(nest: Nest, lanes: int) -> Loop | None:
     """One loop over the whole space, if no root tells its axes apart."""
     axes = tuple(range(len(nest.space)))
     natural = list(nest.order) == sorted(nest.order) and all(
-        all(r == axes for r in root.reads) and root.reduced in ((), axes) for root in nest.roots
+        all(r == axes for r in root.reads) and root.reduced in ((), axes) and not root.starts
+        for root in nest.roots
     )
     if len(axes) < 2 or not natural:
         return None

@@ -194,7 +194,7 @@ def _stored_type(value: Value, step: Scheduled) -> ArrayType:
 
 def _written(step: Scheduled) -> list[Value]:
     """The values that have a buffer, in order."""
-    made = [value for part in parts_of(step) for value in written(part)]
+    made = list(dict.fromkeys(v for part in parts_of(step) for v in written(part)))
     if isinstance(step, FinishedProduct):
         return [v for v in made if v not in step.passing]
     return [v for v in made if v in step.kept] if isinstance(step, Straight) else made

@@ -67,7 +67,7 @@ def write_nest(
     all loops are closed.
     """
     k = reader.k
-    reader.begin([root.value for root in nest.roots if root.kind is None])
+    reader.begin([r.value for r in nest.roots if r.kind is None and not r.starts])
     coordinates: dict[int, Ref] = {}
     open_loops: list[ExitStack] = []
     flat: Ref | None = None
@@ -132,6 +132,14 @@ def value_at(reader: Reader, root: Root, coordinates: Mapping[int, Ref], flat: R
     return found[0] if len(found) == 1 else reader.product(*found)
 
 
+def placed(k: LoopBuilder, root: Root, coordinates: Sequence[Ref]) -> Sequence[Ref]:
+    """Coordinates in a root's space as those in its value, of which it may be a part."""
+    if not root.starts:
+        return coordinates
+    pairs = zip(coordinates, root.starts, strict=True)
+    return [k.add(i, k.size(start)) if start != 0 else i for i, start in pairs]
+
+
 def _store(
     reader: Reader,
     nest: Nest,
@@ -145,6 +153,6 @@ def _store(
     index = Index(k, root.value.shape, flat=flat)
     if flat is None:
         at = {**coordinates, **{axis: k.index(i) for axis, i in point}}
-        index = Index(k, root.value.shape, [at[a] for a in root.placement])
+        index = Index(k, root.value.shape, placed(k, root, [at[a] for a in root.placement]))
     mode = "add" if accumulates_in_memory(root, nest.order) else "set"
     k.store(*reader.place(root.value, index), value, mode)

@@ -49,6 +49,7 @@ _SHARED_COST = 8  # store a value of this cost rather than compute it in two nes
 _CONE_LIMIT = 200  # instructions inlined into one value
 _NEST_LIMIT = 600  # instructions in one nest
 _MOST_POINTS = 16  # of the axes that are written out
+_MOST_JOINED = 36  # entries of a result that is written as one, whatever it is joined of
 _VIEW_LIMIT = 40  # index maps inlined into one another
 
 
@@ -211,6 +212,7 @@ def _form_steps(
     steps: list[Step] = []
     producer: dict[Value, int] = {}
     nests_of: dict[tuple[Shape, tuple[int, ...], int], int] = {}
+    apart = _only_results(fn)
     for equation in fn.equations:
         value = equation.outputs[0]
         if value not in stored:
@@ -226,26 +228,57 @@ def _form_steps(
             scatters = isinstance(rule, Scatter)
             steps.append(ScatterStep(equation) if scatters else ProductStep(equation))
             continue
-        root = root_of(equation)
-        order = _loop_order(root)
-        earliest = _earliest_step(root, order, stored, producer, steps)
-        # Scalars that need nothing must not wait for those that need a finished loop.
-        key = (root.space, order, 0 if root.space else earliest)
-        size = cones[value].size
-        shares = choices.share and root.space  # scalars wait for no loop but their own operands
-        place = max(nests_of.get(key, -1), _place_of_operands(root, order, stored, producer, steps))
-        nest = steps[place] if shares and place >= earliest else None
-        if not isinstance(nest, Nest) or (nest.size + size) * nest.points > _NEST_LIMIT:
-            nest, place = Nest(root.space, order, widest=1), len(steps)
-            steps.append(nest)
-            nests_of[key] = place
-        nest.add(root)
-        nest.reads |= reads(root, stored)
-        nest.size += size
-        nest.cost += cones[value].cost
-        nest.widest = max(nest.widest, cones[value].widest)
-        producer[value] = place
+        parts = _parts(equation, stored, cones) if value in apart else []
+        for root in parts or [root_of(equation)]:
+            order = _loop_order(root)
+            earliest = _earliest_step(root, order, stored, producer, steps)
+            # Scalars that need nothing must not wait for those that need a finished loop.
+            key = (root.space, order, 0 if root.space else earliest)
+            cone = cones.get(root.operands[0], _Cone(size=1)) if root.starts else cones[value]
+            shares = choices.share and root.space  # scalars wait only for their own operands
+            beside = _place_of_operands(root, order, stored, producer, steps)
+            place = max(nests_of.get(key, -1), beside)
+            nest = steps[place] if shares and place >= earliest else None
+            if not isinstance(nest, Nest) or (nest.size + cone.size) * nest.points > _NEST_LIMIT:
+                nest, place = Nest(root.space, order, widest=1), len(steps)
+                steps.append(nest)
+                nests_of[key] = place
+            nest.add(root)
+            nest.reads |= reads(root, stored)
+            nest.size += cone.size
+            nest.cost += cone.cost
+            nest.widest = max(nest.widest, cone.widest)
+            producer[value] = place
     return steps
+
+
+def _parts(
+    equation: Equation, stored: Collection[Value], cones: Mapping[Value, _Cone]
+) -> list[Root]:
+    """A root for each of the arrays that a value is joined of, if several of them are costly."""
+    (value,) = equation.outputs
+    found: list[Root] = []
+    stack: list[tuple[Value, Shape]] = [(value, (0,) * value.type.rank)]
+    while stack:
+        part, starts = stack.pop()
+        owner = part.owner
+        rule = None if owner is None or (part in stored and part is not value) else owner.op.lower
+        if owner is not None and isinstance(rule, IndexMap) and rule.joins is not None:
+            places = rule.joins(*(x.type for x in owner.inputs), **owner.attrs)
+            for x, place in zip(owner.inputs, places, strict=True):
+                stack.append((x, tuple(a + b for a, b in zip(starts, place, strict=True))))
+            continue
+        axes = tuple(range(part.type.rank))
+        found.append(Root(value, part.shape, axes, (part,), (axes,), None, starts))
+    costly = [r for r in found if _is_costly(r.operands[0], cones)]
+    return found[::-1] if len(costly) > 1 else []
+
+
+def _only_results(fn: Function) -> set[Value]:
+    """The large results that nothing reads: their parts may be written one after the other."""
+    read = {x for equation in fn.equations for x in equation.inputs}
+    sizes = ((v, v.type.size) for v in fn.results if v not in read)
+    return {v for v, size in sizes if not isinstance(size, int) or size > _MOST_JOINED}
 
 
 def root_of(equation: Equation) -> Root:

@@ -27,7 +27,8 @@ class Root:
     `space` is the iteration space. Result axis i runs along space axis `placement[i]`; the axes not
     in the placement are reduced with `kind`. `operands` are read at each point, operand j's axis a
     at space axis `reads[j][a]`; the value at a point is the operand (one) or their product (two).
-    A pointwise root has one operand: the value itself, computed at the point.
+    A pointwise root has one operand: the value itself, computed at the point. A root may also
+    compute a part of the value only, the block that begins at `starts`: its operand is that part.
     """
 
     value: Value
@@ -36,6 +37,7 @@ class Root:
     operands: tuple[Value, ...]
     reads: tuple[tuple[int, ...], ...]
     kind: str | None = None
+    starts: Shape = ()
 
     @property
     def reduced(self) -> tuple[int, ...]:
@@ -294,7 +296,7 @@ def inlined_reads(step: Step, stored: Collection[Value]) -> set[Value]:
 def written(step: Step) -> list[Value]:
     """The values that a step stores."""
     if isinstance(step, Nest):
-        return [root.value for root in step.roots]
+        return list(dict.fromkeys(root.value for root in step.roots))
     return list(step.equation.outputs)
 
 

@@ -76,7 +76,7 @@ def _is_short_row(root: Root) -> bool:
     """Whether a row of a root's space is small."""
     inner = root.space[1:]
     count = entry_count(inner)
-    if count is None or not is_static(inner):
+    if count is None or not is_static(inner) or root.starts:
         return False
     return count <= _MOST_ROW_ENTRIES and max(inner, default=1) <= _LONGEST_ROW_AXIS
 
@@ -133,7 +133,7 @@ def _is_little(root: Root) -> bool:
     """Whether a root has so few entries, and points, that vectors would not be faster."""
     points = entry_count(root.space)
     entries = entry_count(root.value.shape)
-    if points is None or entries is None:
+    if points is None or entries is None or root.starts:
         return False
     return entries <= _MOST_ENTRIES and points <= _MOST_POINTS
 

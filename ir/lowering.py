@@ -148,12 +148,15 @@ class IndexMap:
     over its whole length, or None. `repeats`: one entry of an operand may be read for many of the
     result (broadcast, take), so a costly operand is better stored. `move(*arrays, **attrs)` does
     the same to NumPy arrays of anything; None where numbers decide what is read.
+    `joins(*types, **attrs)`, of a map that places its operands side by side (concat): for each
+    operand where in the result it begins, one dimension an axis; together they fill it.
     """
 
     read: Callable[..., Ref]
     align: Callable[..., tuple[Alignment, ...]]
     repeats: bool = False
     move: Callable[..., Any] | None = None
+    joins: Callable[..., Iterator[Shape]] | None = None
 
 
 # The reductions, and what a loop accumulates for each.

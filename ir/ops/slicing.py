@@ -464,11 +464,18 @@ def _align_concat(*parts: ArrayType, axis: int) -> tuple[Alignment, ...]:
     return (kept,) * len(parts)
 
 
+def _join_concat(*parts: ArrayType, axis: int) -> Iterator[Shape]:
+    start: Dim = 0
+    for part in parts:
+        yield tuple(start if i == axis else 0 for i in range(part.rank))
+        start = start + part.shape[axis]
+
+
 concat: Op = linear(
     "concat",
     infer=_infer_concat,
     evaluate=_evaluate_concat,
     transpose=_transpose_concat,
     batch=_batch_concat,
-    lower=IndexMap(_read_concat, _align_concat, move=_evaluate_concat),
+    lower=IndexMap(_read_concat, _align_concat, move=_evaluate_concat, joins=_join_concat),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import reduce
 
 from gradc.ir.dims import Shape
 from gradc.ir.function import Value
 from gradc.ir.ops.constants import constant_number, full
-from gradc.ir.ops.logic import where
+from gradc.ir.ops.logic import logical_and, where
 from gradc.ir.transforms.directions.block import Block, Blocks, Tie, diagonal, loosened
 from gradc.ir.transforms.directions.boxes import assembled
 from gradc.ir.transforms.directions.uniform import repeated
@@ -35,15 +36,20 @@ def expanded(blocks: Blocks, like: Value, space: Shape) -> Value:
 
 
 def _loose_where_short(blocks: Blocks) -> Blocks:
-    """Short ties are loosened: of a known number, and beside blocks that have axes of their own."""
+    """Short diagonals are loosened, where they are numbers or are joined with what is no diagonal.
+
+    Several diagonals beside one another stay what they are: one selection each.
+    """
     mixed = any(all(tie is None for tie in block.ties) for block in blocks)
+    known = all(constant_number(block.value) is not None for block in blocks)
+    if not mixed and not known:
+        return blocks
     found = []
     for block in blocks:
-        for tie in block.ties if mixed or constant_number(block.value) is not None else ():
-            length = None if tie is None else block.lengths[tie.axis]
-            if tie is not None and isinstance(length, int) and length <= _SHORT:
-                block = loosened(block, tie.axis)
-        found.append(block)
+        ties = [tie for tie in block.ties if tie is not None]
+        length = block.lengths[ties[0].axis] if len(ties) == 1 else None
+        short = isinstance(length, int) and length <= _SHORT
+        found.append(loosened(block, ties[0].axis) if short else block)
     return tuple(found)
 
 
@@ -60,20 +66,20 @@ def _with_diagonals(
     rank = len(shape) - len(ties)
     untied = (rank + direction for direction, tie in enumerate(ties) if tie is None)
     wide = repeated(value, shape, (*range(rank), *untied))
-    for direction, tie in enumerate(ties):
-        if tie is None:
-            continue
-        length, count = shape[tie.axis], shape[rank + direction]
-        mask = diagonal(length, count, tie.step, tie.offset)
-        condition = repeated(mask, shape, (tie.axis, rank + direction))
-        alone = total is None or all(_never_meet(ties, other) for other in before)
-        last = total if total is not None and alone and ties.count(None) == len(ties) - 1 else None
-        other = full(shape, 0, value.dtype) if last is None else last
-        chosen: Value = where(condition, wide, other)
-        if last is not None:
-            return chosen
-        wide = chosen
-    return wide if total is None else total + wide
+    mask = reduce(logical_and, _diagonals(ties, shape))
+    alone = total is not None and all(_never_meet(ties, other) for other in before)
+    other = total if total is not None and alone else full(shape, 0, value.dtype)
+    chosen: Value = where(mask, wide, other)
+    return chosen if total is None or alone else total + chosen
+
+
+def _diagonals(ties: tuple[Tie | None, ...], shape: Shape) -> Iterator[Value]:
+    """For each tie where in an array [*S, *space] it holds."""
+    rank = len(shape) - len(ties)
+    for direction, tie in enumerate(ties, rank):
+        if tie is not None:
+            mask = diagonal(shape[tie.axis], shape[direction], tie.step, tie.offset)
+            yield repeated(mask, shape, (tie.axis, direction))
 
 
 def _never_meet(a: tuple[Tie | None, ...], b: tuple[Tie | None, ...]) -> bool:

@@ -1,0 +1,87 @@
+"""A large result that is joined of costly parts is written part by part, not entry by entry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gradc.codegen.choices import Choices
+from gradc.codegen.prepare import prepare
+from gradc.codegen.schedule import schedule
+from gradc.codegen.steps import Nest, Root
+from gradc.ir.dims import size
+from gradc.ir.function import Function, Value, function, parameter
+from gradc.ir.ops.constants import full
+from gradc.ir.ops.elementwise import cos, exp, sin
+from gradc.ir.ops.slicing import concat
+from gradc.ir.ops.structural import sum_, transpose
+from gradc.ir.types import f64
+from native import assert_agrees, native
+
+N = size("n")
+X = parameter(f64[N, 3], "x")
+
+
+def joined_by_columns() -> Value:
+    """Both trigonometric parts, x itself, and a constant, side by side: [n, 14]."""
+    square = cos(X) * exp(X)
+    result: Value = concat(sin(X), square, X, full((N, 2), 0.5, f64), square * 2.0, axis=1)
+    return result
+
+
+def joined_both_ways() -> Value:
+    """Parts of parts: columns beside one another, under another array: [2*n, 6]."""
+    below: Value = concat(sin(X), exp(X), axis=1)
+    result: Value = concat(concat(cos(X), X, axis=1), below, axis=0)
+    return result
+
+
+def roots(result: Value, *others: Value) -> list[Root]:
+    fn = prepare(function("f", [X], [result, *others]))
+    nests = [s for s in schedule(fn, Choices()).steps if isinstance(s, Nest)]
+    return [root for nest in nests for root in nest.roots]
+
+
+def test_each_part_has_a_loop_of_its_own() -> None:
+    starts = {root.starts: root.space for root in roots(joined_by_columns())}
+    assert starts == {
+        (0, 0): (N, 3),
+        (0, 3): (N, 3),
+        (0, 6): (N, 3),
+        (0, 9): (N, 2),
+        (0, 11): (N, 3),
+    }
+    nested = {root.starts for root in roots(joined_both_ways())}
+    assert nested == {(0, 0), (0, 3), (N, 0), (N, 3)}
+
+
+def test_what_is_read_again_or_cheap_stays_whole() -> None:
+    result = joined_by_columns()
+    assert all(not root.starts for root in roots(result, sum_(result, axes=(0,))))
+    assert all(not root.starts for root in roots(concat(sin(X), X, axis=1)))
+    small = sum_(X, axes=(0,))
+    assert all(not root.starts for root in roots(concat(sin(small), exp(small), axis=0)))
+
+
+CHOICES: dict[str, dict[str, Any]] = {
+    "by cost": {},
+    "scalars": {"vector_bits": 64},
+    "short vectors": {"vector_bits": 128},
+    "nothing shared": {"share": False},
+    "everything stored": {"store": "everything"},
+    "least stored": {"store": "least"},
+    "without rows": {"rows": False},
+    "blocks of one row": {"block": 1},
+    "loops only": {"straight": False},
+}
+
+
+@pytest.mark.parametrize("choices", CHOICES)
+def test_the_parts_are_right_whatever_is_chosen(choices: str) -> None:
+    joined = joined_by_columns()
+    turned = transpose(joined_both_ways(), permutation=(1, 0))
+    fn: Function = function("f", [X], [joined, joined_both_ways(), turned, sum_(X, axes=(1,))])
+    compiled = native(fn, choices=Choices(**{"vector_bits": 512, **CHOICES[choices]}))
+    for n in (0, 1, 5, 200):
+        assert_agrees(compiled, fn, [np.random.default_rng(n).normal(size=(n, 3))])
