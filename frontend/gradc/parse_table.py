@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from gradc.tree_builder import TreeBuilder
 STARTS = ("module", "item", "head", "statement")
 END = "$END"
 FILE = "parse_table.json"
+_FOLDER = Path(__file__).parent  # importlib.resources would take longer than parsing
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +144,9 @@ def _leads_to_shift(table: ParseTable, stack: Sequence[int], kind: str, end: int
 @cache
 def load_table() -> ParseTable:
     """The table of this package's grammar."""
-    folder = files("gradc")
-    grammar = folder.joinpath("grammar.lark").read_bytes()
+    grammar = (_FOLDER / "grammar.lark").read_bytes()
     data = None
-    stored = folder.joinpath(FILE)
+    stored = _FOLDER / FILE
     if stored.is_file():
         data = json.loads(stored.read_bytes())
     if data is None or data["grammar"] != sha256(grammar).hexdigest():
@@ -233,9 +232,9 @@ def _table(data: Mapping[str, Any]) -> ParseTable:
 
 def main() -> None:
     """Write the table beside the grammar."""
-    folder = Path(str(files("gradc")))
-    target = (folder / "grammar.lark").resolve().with_name(FILE)
-    data = compute((folder / "grammar.lark").read_bytes())
+    grammar = _FOLDER / "grammar.lark"
+    target = grammar.resolve().with_name(FILE)
+    data = compute(grammar.read_bytes())
     target.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
