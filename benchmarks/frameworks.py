@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from floors import MEMORY
 from workloads.workload import Sizes, Workload
 
 HERE = Path(__file__).parent
@@ -19,7 +21,10 @@ CXX = ("g++", "-std=c++17", "-O3", "-march=native", "-ffast-math", "-Wall", "-We
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """run(count): the seconds of `count` calls that wait for their results. result: the arrays."""
+    """run(count): the seconds of `count` calls that wait for their results. result: the arrays.
+
+    Seconds of processor time, of all threads: another program on the core does not count.
+    """
 
     run: Callable[[int], float]
     result: Callable[[], Any]
@@ -33,6 +38,12 @@ class Prepared:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+def spent() -> float:
+    """Seconds of processor time of this process, of all its threads, and of what it has run."""
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in found)
+
+
 def prepare(
     framework: str, workload: Workload, sizes: Sizes, inputs: Sequence[Any], folder: Path
 ) -> Iterator[Prepared]:
@@ -41,6 +52,10 @@ def prepare(
         return _gradc(workload, sizes, inputs, folder)
     if framework == "cpp":
         return _cpp(workload, sizes, inputs, folder)
+    if framework == "floor":
+        return _floor(workload, sizes, inputs, folder)
+    if framework == "nothing":
+        return iter((Prepared({}), Prepared({})))
     return _in_python(framework, workload, sizes, inputs, folder)
 
 
@@ -53,12 +68,21 @@ def flat(result: Any) -> list[np.ndarray[Any, Any]]:
     return [np.asarray(result)]
 
 
+def direct(function: Any, inputs: Sequence[Any], out: Any = None) -> Callable[[], Any]:
+    """A call as a program writes it, `f(x, y, out=z)`: without `*inputs`, which copies."""
+    names = [f"x{i}" for i in range(len(inputs))]
+    known = {"function": function, "out": out, **dict(zip(names, inputs, strict=True))}
+    words = [*names, *(["out=out"] if out is not None else [])]
+    call: Callable[[], Any] = eval(f"lambda: function({', '.join(words)})", known)
+    return call
+
+
 def _python_entry(call: Callable[[], Any]) -> Entry:
     def run(count: int) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(count):
             call()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     return Entry(run, call)
 
@@ -97,10 +121,10 @@ def _addresses(arrays: Sequence[Any]) -> Any:
 
 def _compile(source: Path, output: Path, flags: Sequence[str] = CXX) -> float:
     """Build a shared library; the seconds it took."""
-    start = time.perf_counter()
+    start = spent()
     command = [*flags, "-fPIC", "-shared", str(source), "-o", str(output), "-lmvec", "-lm"]
     subprocess.run(command, check=True)
-    return time.perf_counter() - start
+    return spent() - start
 
 
 def _native_entry(function: Any, call: _Call, folder: Path) -> Entry:
@@ -143,6 +167,28 @@ def _cpp(
     yield Prepared({"C++": entry}, facts)
 
 
+def _floor(
+    workload: Workload, sizes: Sizes, inputs: Sequence[Any], folder: Path
+) -> Iterator[Prepared]:
+    """Loops that only move the workload's arrays, or only multiply and add: see floors.py."""
+    assert workload.floor is not None
+    needs = workload.floor(sizes)
+    file = folder / "floor.so"
+    flags = ("gcc", "-O3", "-march=native", "-ffast-math", "-Wall", "-Wextra")
+    _compile(HERE / "peers" / "floor.c", file, flags)
+    library = ctypes.CDLL(str(file))
+    outputs = [np.zeros(shape) for shape in workload.outputs(sizes)]
+    counts = [x.nbytes // 8 for x in (*inputs, *outputs)]
+    numbers = [len(inputs), len(outputs), needs.passes, needs.products, *counts]
+    call = _arguments(numbers, inputs, outputs, 64)
+    entries = {
+        f"floor: {name}": _native_entry(getattr(library, name), call, folder)
+        for name in (*MEMORY, "arithmetic")
+    }
+    yield Prepared(entries)
+    yield Prepared(entries)
+
+
 def _gradc(
     workload: Workload, sizes: Sizes, inputs: Sequence[Any], folder: Path
 ) -> Iterator[Prepared]:
@@ -152,21 +198,21 @@ def _gradc(
     if library.exists():
         native = gradc.load(library).gradient
         result = native(*inputs)
-        entries = {"gradc": _python_entry(lambda: native(*inputs))}
+        entries = {"gradc": _python_entry(direct(native, inputs))}
         yield Prepared(entries)
         yield Prepared(entries)
         return
-    start = time.perf_counter()
+    start = spent()
     gradient, primal = workload.gradc(sizes)
-    traced = time.perf_counter() - start
+    traced = spent() - start
     gradient.compile()
-    compiled = time.perf_counter() - start - traced
+    compiled = spent() - start - traced
     result = gradient(*inputs)
     facts: dict[str, Any] = {"trace": traced, "compile": compiled}
     results = result if isinstance(result, tuple) else (result,)
     out = tuple(np.zeros(np.shape(x), np.asarray(x).dtype) for x in results)
     place: Any = out if isinstance(result, tuple) else out[0]
-    entries = {"gradc": _python_entry(lambda: gradient(*inputs, out=place))}
+    entries = {"gradc": _python_entry(direct(gradient, inputs, place))}
     yield Prepared(entries, facts)
 
     functions = (
@@ -177,6 +223,7 @@ def _gradc(
     facts["bytes"] = alone.library.stat().st_size
     facts["kernels"] = [f"{k.name}: {k.note}" for k in gradient.program.kernels]
     opened = ctypes.CDLL(str(report.library))
+    _keep_for_starts(workload.language(sizes), gradient, inputs, out, folder)
     entry, needed = _gradc_from_c(opened, gradient, inputs, out, "gradient", folder)
     entries["gradc from C"], facts["workspace"] = entry, needed
     if primal is not None:
@@ -190,15 +237,37 @@ def _gradc(
 def _gradc_from_c(
     library: Any, function: Any, inputs: Sequence[Any], out: Any, name: str, folder: Path
 ) -> tuple[Entry, int]:
-    known: dict[str, int] = {}
-    for parameter, x in zip(function.ir.parameters, inputs, strict=True):
-        known.update((str(d), n) for d, n in zip(parameter.shape, x.shape, strict=True))
-    sizes = [known[str(name)] for name in function.ir.sizes]
+    sizes = _sizes(function, inputs)
     workspace = getattr(library, f"gradc_workspace_{name}")
     workspace.restype = ctypes.c_int64
     needed = workspace((ctypes.c_int64 * max(1, len(sizes)))(*sizes))
     call = _arguments(sizes, inputs, out, needed)
     return _native_entry(getattr(library, f"gradc_call_{name}"), call, folder), needed
+
+
+def _sizes(function: Any, inputs: Sequence[Any]) -> list[int]:
+    known: dict[str, int] = {}
+    for parameter, x in zip(function.ir.parameters, inputs, strict=True):
+        known.update((str(d), n) for d, n in zip(parameter.shape, x.shape, strict=True))
+    return [known[str(name)] for name in function.ir.sizes]
+
+
+def _keep_for_starts(
+    language: str, gradient: Any, inputs: Sequence[Any], out: Sequence[Any], folder: Path
+) -> None:
+    """The inputs for programs that are started later: of C (peers/start.c), and `gradc run`."""
+    sizes = _sizes(gradient, inputs)
+    arrays = [np.ascontiguousarray(x) for x in inputs]
+    head = [len(sizes), len(arrays), len(out), *sizes, *(x.nbytes for x in (*arrays, *out))]
+    with (folder / "call.bin").open("wb") as file:
+        file.write(np.array(head, np.int64).tobytes())
+        for x in arrays:
+            file.write(bytes(-file.tell() % 64) + x.tobytes())
+    if not language:
+        return
+    (folder / "model.grad").write_text(language)
+    for i, (name, x) in enumerate(zip(gradient.ir.parameter_names, arrays, strict=True)):
+        np.save(folder / f"input-{i}-{name}.npy", x.reshape(np.shape(inputs[i])))
 
 
 # ---- frameworks of Python
@@ -214,10 +283,10 @@ def _in_python(
         "pytensor": lambda: _pytensor(workload, sizes, inputs),
         "casadi": lambda: _casadi(workload, sizes, inputs, folder),
     }[framework]
-    start = time.perf_counter()
+    start = spent()
     call = build()
     call()
-    facts = {"compile": time.perf_counter() - start}
+    facts = {"compile": spent() - start}
     result = getattr(call, "shaped", call)
     prepared = Prepared({framework: Entry(_python_entry(call).run, result)}, facts)
     yield prepared
@@ -226,7 +295,7 @@ def _in_python(
 
 def _numpy(workload: Workload, sizes: Sizes, inputs: Sequence[Any]) -> Callable[[], Any]:
     gradient = workload.peers["numpy"](sizes)
-    return lambda: gradient(*inputs)
+    return direct(gradient, inputs)
 
 
 def _jax(workload: Workload, sizes: Sizes, inputs: Sequence[Any]) -> Callable[[], Any]:
@@ -234,7 +303,8 @@ def _jax(workload: Workload, sizes: Sizes, inputs: Sequence[Any]) -> Callable[[]
 
     jitted = jax.jit(workload.peers["jax"](sizes))
     there = [jax.device_put(x) for x in inputs]
-    return lambda: jax.block_until_ready(jitted(*there))
+    call = direct(jitted, there)
+    return lambda: jax.block_until_ready(call())
 
 
 def _torch(workload: Workload, sizes: Sizes, inputs: Sequence[Any]) -> Callable[[], Any]:
@@ -243,7 +313,7 @@ def _torch(workload: Workload, sizes: Sizes, inputs: Sequence[Any]) -> Callable[
     torch.set_num_threads(1)
     compiled = torch.compile(workload.peers["torch"](sizes))
     there = [torch.as_tensor(x) for x in inputs]
-    return lambda: compiled(*there)
+    return direct(compiled, there)
 
 
 def _pytensor(workload: Workload, sizes: Sizes, inputs: Sequence[Any]) -> Callable[[], Any]:
@@ -251,7 +321,13 @@ def _pytensor(workload: Workload, sizes: Sizes, inputs: Sequence[Any]) -> Callab
 
     variables, outputs = workload.peers["pytensor"](sizes)
     compiled = pytensor.function(variables, outputs, mode="NUMBA", trust_input=True)
-    return lambda: compiled(*inputs)
+    return direct(compiled, inputs)
+
+
+def _by_columns(x: Any, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """The entries in CasADi's order; a matrix that the model takes transposed lies so already."""
+    is_transposed = x.ndim != 2 or (x.shape != size and x.shape == size[::-1])
+    return np.array(np.ravel(x, order="C" if is_transposed else "F"), np.float64)
 
 
 def _casadi(
@@ -267,7 +343,7 @@ def _casadi(
     _compile(Path(generated), library, flags)
     external = casadi.external(made.name(), str(library))
     buffer, trigger = external.buffer()
-    there = [np.array(np.ravel(x, order="F"), np.float64) for x in inputs]
+    there = [_by_columns(x, made.size_in(i)) for i, x in enumerate(inputs)]
     results = [np.zeros(made.nnz_out(i)) for i in range(made.n_out())]
     for i, x in enumerate(there):
         buffer.set_arg(i, x.data)
@@ -281,7 +357,11 @@ def _casadi(
 
     def shaped() -> Any:
         call()
-        return [y.reshape(shape, order="F") for y, shape in zip(results, shapes, strict=True)]
+        sizes_out = [made.size_out(i) for i in range(made.n_out())]
+        return [
+            y.reshape(shape, order="F" if tuple(shape) == given else "C")
+            for y, shape, given in zip(results, shapes, sizes_out, strict=True)
+        ]
 
     call.shaped = shaped  # type: ignore[attr-defined]
     return call

@@ -1,9 +1,10 @@
 """A peer's process: prepares one gradient, then obeys lines on its standard input.
 
-    python peer.py FRAMEWORK WORKLOAD CASE FOLDER STARTED
+    python peer.py FRAMEWORK WORKLOAD CASE FOLDER
 
-STARTED: the time at which the process was asked for. The first line of the answer is a JSON object
-{"start", "facts", "entries"}, or {"missing": why}. Then, a line in, a line of JSON out:
+The first line of the answer is a JSON object {"start", "facts", "entries"}, or {"missing": why};
+start: the processor time from the process's start to its first gradient. Then, a line in, a line of
+JSON out:
     time ENTRY COUNT REPEATS  the seconds of a call, REPEATS times, each the mean of COUNT calls
     result ENTRY FILE         the results' arrays, as a NumPy file
     memory ENTRY              peak resident bytes during one call, and those resident before it
@@ -14,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ os.environ.update(JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 import numpy as np  # noqa: E402
-from frameworks import Entry, flat, prepare  # noqa: E402
+from frameworks import Entry, flat, prepare, spent  # noqa: E402
 from workloads import workload  # noqa: E402
 
 
@@ -59,7 +59,7 @@ def answer(entries: dict[str, Entry], words: list[str]) -> Any:
 
 
 def main() -> None:
-    framework, name, case, folder, started = sys.argv[1:]
+    framework, name, case, folder = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a framework prints must not mix with the answers
 
@@ -68,14 +68,14 @@ def main() -> None:
 
     chosen = workload(name)
     sizes = chosen.cases[case]
-    begin = time.time()
+    begin = spent()
     inputs = chosen.data(sizes)
-    data_seconds = time.time() - begin
+    data_seconds = spent() - begin
     os.chdir(folder)
     stages = prepare(framework, chosen, sizes, inputs, Path(folder))
     try:
         next(stages)
-        start = time.time() - float(started) - data_seconds
+        start = spent() - data_seconds
         prepared = next(stages)
     except Exception as error:
         say({"missing": f"{type(error).__name__}: {error}".splitlines()[0][:200]})

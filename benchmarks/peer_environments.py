@@ -18,15 +18,19 @@ PACKAGES = {
 
 
 def interpreter(framework: str) -> str | None:
-    """The Python that runs a framework: this one for gradc and the C++; None if there is none."""
+    """The Python that runs a framework: this one for all without an environment of their own.
+
+    None where the environment is not there.
+    """
     python = FOLDER / framework / "bin" / "python"
-    if framework in ("gradc", "cpp"):
+    if framework not in PACKAGES:
         return sys.executable
     return str(python) if python.exists() else None
 
 
-def install(frameworks: Iterable[str]) -> None:
-    """Make what is missing; say what cannot be installed and go on."""
+def install(frameworks: Iterable[str]) -> bool:
+    """Make what is missing; say what cannot be installed and go on. Whether all is there."""
+    is_whole = True
     for framework in frameworks:
         folder = FOLDER / framework
         print(f"{framework}: pip install {' '.join(PACKAGES[framework])}", flush=True)
@@ -41,4 +45,6 @@ def install(frameworks: Iterable[str]) -> None:
                 lines = (done.stderr or done.stdout).strip().splitlines()
                 print(f"{framework}: cannot be installed, skipped: {lines[-1] if lines else ''}")
                 python.unlink(missing_ok=True)
+                is_whole = False
                 break
+    return is_whole

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from floors import MEMORY, floor_of
 from workloads import NAMES
 
 HERE = Path(__file__).parent
@@ -100,7 +101,7 @@ def label(row: Row) -> str:
     return f"{what}, {row['case']}"
 
 
-def times_table(rows: Sequence[Row]) -> str:
+def times_table(rows: Sequence[Row], notes: list[str]) -> str:
     """Best times, and the ratios of gradc to the C++ and to the best peer."""
     lines = []
     for row in rows:
@@ -112,7 +113,7 @@ def times_table(rows: Sequence[Row]) -> str:
                 show(gradc),
                 show(best(row, "gradc from C")),
                 show(best(row, "C++")),
-                *(show(best(row, name)) for name in PEERS),
+                *(show(best(row, name)) or noted(row, name, notes) for name in PEERS),
                 number(ratio(row, "gradc from C", "C++")),
                 number(gradc / peer[1]) if gradc and peer else "",
             ]
@@ -126,32 +127,76 @@ def times_table(rows: Sequence[Row]) -> str:
     return table([*header, "gradc from C / C++", "gradc / best peer"], lines)
 
 
-def other_table(rows: Sequence[Row]) -> str:
-    """Gradient/primal ratio, times of compiling and starting, memory, size of the library."""
+def noted(row: Row, name: str, notes: list[str]) -> str:
+    """The number of the note that says why a cell is empty; a new note is added to `notes`."""
+    reason = row["missing"].get(name, "not run")
+    note = f"{TITLES[name]}: {reason}"
+    if note not in notes:
+        notes.append(note)
+    return f"({notes.index(note) + 1})"
+
+
+def starts_table(rows: Sequence[Row]) -> str:
+    """From the start of a process to its first gradient."""
     lines = []
     for row in rows:
-        gradc = row["entries"].get("gradc", {})
-        jax = row["entries"].get("jax", {})
+        gradc, jax = (row["entries"].get(name, {}) for name in ("gradc", "jax"))
+        in_c = row["entries"].get("gradc from C", {})
+        base, library = gradc.get("base_start"), gradc.get("library_start")
+        lines.append(
+            [
+                label(row),
+                *(show(gradc.get(key)) for key in ("language_start", "start", "cached_start")),
+                *(show(jax.get(key)) for key in ("start", "cached_start")),
+                show(library),
+                show(library - base) if library and base else "",
+                show(in_c.get("start")),
+            ]
+        )
+    header = ["", "`.grad` file, cold", "Python model, cold", "again", "JAX, cold", "again"]
+    return table([*header, "built library", "of it beyond NumPy", "library, from C"], lines)
+
+
+def other_table(rows: Sequence[Row]) -> str:
+    """Gradient/primal ratio, seconds to compile, memory, size of the library."""
+    lines = []
+    for row in rows:
+        entries = row["entries"]
+        gradc = entries.get("gradc", {})
         size, work = gradc.get("bytes"), gradc.get("workspace")
         lines.append(
             [
                 label(row),
                 number(gradient_over_primal(row)),
-                show(gradc.get("compile")),
-                show(jax.get("compile")),
-                show(gradc.get("start")),
-                show(jax.get("start")),
-                show(gradc.get("cached_start")),
-                show(jax.get("cached_start")),
-                show(gradc.get("library_start")),
+                *(show(entries.get(name, {}).get("compile")) for name in ("gradc", "jax")),
                 f"{size / 1e3:.0f} kB" if size else "",
                 f"{work / 1e3:,.0f} kB" if work is not None else "",
+                *(megabytes(entries.get(name, {})) for name in ("gradc", "C++", "jax")),
             ]
         )
     mean = geometric_mean(gradient_over_primal(row) for row in rows)
-    lines.append(["geometric mean", f"**{mean:.2f}**", *[""] * 9])
-    header = ["", "gradient / primal", "compile", "JAX", "first gradient, cold", "JAX"]
-    header += ["first gradient, cached", "JAX", "built library", "library", "workspace"]
+    lines.append(["geometric mean", f"**{mean:.2f}**", *[""] * 7])
+    header = ["", "gradient / primal", "compile", "JAX", "library", "workspace"]
+    return table([*header, "peak memory", "C++", "JAX"], lines)
+
+
+def megabytes(entry: Mapping[str, Any]) -> str:
+    return f"{entry['peak'] / 1e6:.0f} MB" if entry.get("peak") else ""
+
+
+def floors_table(rows: Sequence[Row]) -> str:
+    """How far rows are from what the machine cannot do faster."""
+    lines = []
+    for row in rows:
+        times = {name: best(row, f"floor: {name}") for name in (*MEMORY, "arithmetic")}
+        ours, in_c = best(row, "gradc from C"), best(row, "C++")
+        if ours is None or in_c is None or not all(times.values()):
+            continue
+        known = {name: time for name, time in times.items() if time is not None}
+        floor = floor_of(known)
+        columns = [show(min(known[name] for name in MEMORY)), show(known["arithmetic"])]
+        lines.append([label(row), *columns, show(ours), number(ours / floor), number(in_c / floor)])
+    header = ["", "memory", "arithmetic", "gradc from C", "gradc / floor", "C++ / floor"]
     return table(header, lines)
 
 
@@ -201,13 +246,28 @@ def text(rows: Sequence[Row], machines: Sequence[Mapping[str, str]]) -> str:
     """What stands between the markers."""
     dates = sorted({machine["date"] for machine in machines})
     cpus = ", ".join(sorted({machine["cpu"] for machine in machines}))
+    loads = sorted(float(machine["load"]) for machine in machines if "load" in machine)
+    busy = (
+        f" Other programs shared it: load averages {loads[0]:.1f} to {loads[-1]:.1f}."
+        if loads
+        else ""
+    )
+    days = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    notes: list[str] = []
+    times = times_table(rows, notes)
     return "\n\n".join(
         [
-            f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {cpus}, one core. "
-            "Times are the best of many short rounds, a call of the whole gradient; ratios are of "
-            "bests taken in the same rounds. A cell is empty where a peer was not run.",
-            times_table(rows),
-            "What else it costs:",
+            f"Measured {days} on {cpus}, one core.{busy} "
+            "Times are processor time, the best of many short rounds, a call of the whole "
+            "gradient; ratios are of bests taken in the same rounds.",
+            times,
+            "\n".join(f"({i + 1}) {note}" + "  " for i, note in enumerate(notes)),
+            "Beside the floors (see above):",
+            floors_table(rows),
+            "From the start of a process to its first gradient (processor time, too):",
+            starts_table(rows),
+            "What else it costs (peak memory: of the whole process during a call, with its data; "
+            "gradc's process holds the compiler, too):",
             other_table(rows),
         ]
     )

@@ -1,5 +1,6 @@
 // Logistic regression: mean(softplus(X w) - y X w) and its gradient X^T (sigmoid(X w) - y) / n.
-// One pass over X: a block of rows is read from memory once and used twice from the cache.
+// One pass over X: a block of rows is read from memory once and used twice from the cache. While a
+// block is read, the next one is fetched: the machine does not guess it behind 32 short rows.
 #include "peer.hpp"
 
 constexpr int64_t ROWS = 32;
@@ -9,6 +10,7 @@ EXPORT int64_t workspace(const int64_t *) { return 0; }
 // z[0:4] = four rows of X times w
 static inline void four_dots(const double *X, int64_t d, const double *w, double *z) {
     double a = 0, b = 0, c = 0, e = 0;
+    for (int64_t j = 0; j < 4 * d; j += 8) __builtin_prefetch(X + ROWS * d + j);
     for (int64_t j = 0; j < d; j++) {
         a += X[j] * w[j];
         b += X[d + j] * w[j];

@@ -4,8 +4,35 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from floors import PRODUCTS, Floor, vectors
 
 from workloads.workload import Arrays, Sizes, Workload
+
+LANGUAGE = """
+fn normal_cdf(x: f64[n]) -> f64[n] {
+    0.5 * (1 + erf(x / sqrt(2.0)))
+}
+
+fn price(S: f64[n], K: f64[n], T: f64[n], r: f64[n], sigma: f64[n]) -> f64[n] {
+    d1 = (log(S / K) + (r + 0.5 * sigma ** 2) * T) / (sigma * sqrt(T))
+    S * normal_cdf(d1) - K * exp(-r * T) * normal_cdf(d1 - sigma * sqrt(T))
+}
+
+fn total(S: f64[n], K: f64[n], T: f64[n], r: f64[n], sigma: f64[n]) -> f64 {
+    sum(price(S, K, T, r, sigma))
+}
+
+fn all_deltas(S: f64[n], K: f64[n], T: f64[n], r: f64[n], sigma: f64[n]) -> f64 {
+    sum(grad(total, wrt: S)(S, K, T, r, sigma))
+}
+
+fn gradient(S: f64[n], K: f64[n], T: f64[n], r: f64[n], sigma: f64[n]) {
+    delta, vega, by_time, rho = grad(total, wrt: (S, sigma, T, r))(S, K, T, r, sigma)
+    gamma = grad(all_deltas, wrt: S)(S, K, T, r, sigma)
+    price(S, K, T, r, sigma), delta, gamma, vega, by_time, rho
+}
+export gradient
+"""
 
 
 def data(sizes: Sizes) -> Arrays:
@@ -13,6 +40,12 @@ def data(sizes: Sizes) -> Arrays:
     rng = np.random.default_rng(0)
     S, K = rng.uniform(50, 150, n), rng.uniform(50, 150, n)
     return S, K, rng.uniform(0.1, 2, n), rng.uniform(0, 0.1, n), rng.uniform(0.1, 0.6, n)
+
+
+def floor(sizes: Sizes) -> Floor:
+    """A logarithm, two exponentials, two error functions, and 21 products an option, by hand."""
+    once = PRODUCTS["log"] + 2 * PRODUCTS["exp"] + 2 * PRODUCTS["erf"] + 21
+    return Floor(once * vectors(sizes[0]))
 
 
 def in_gradc(sizes: Sizes) -> tuple[Any, Any]:
@@ -113,6 +146,20 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     return inputs, [price, delta, grad(pt.sum(delta), S), vega, by_time, rho]
 
 
+def in_casadi(sizes: Sizes) -> Any:
+    """One option as scalars, with its derivatives, mapped over all."""
+    import casadi
+
+    S, K, T, r, sigma = inputs = [casadi.SX.sym(x) for x in ("S", "K", "T", "r", "sigma")]
+    d1 = (casadi.log(S / K) + (r + 0.5 * sigma**2) * T) / (sigma * casadi.sqrt(T))
+    d2 = d1 - sigma * casadi.sqrt(T)
+    N1, N2 = (0.5 * (1 + casadi.erf(x / np.sqrt(2))) for x in (d1, d2))
+    price = S * N1 - K * casadi.exp(-r * T) * N2
+    delta, vega, by_time, rho = (casadi.gradient(price, x) for x in (S, sigma, T, r))
+    results = [price, delta, casadi.gradient(delta, S), vega, by_time, rho]
+    return casadi.Function("one", inputs, results).map(sizes[0])
+
+
 WORKLOAD = Workload(
     title="Black-Scholes price and 5 Greeks",
     cases={"1,000,000 options": (1_000_000,)},
@@ -120,5 +167,13 @@ WORKLOAD = Workload(
     outputs=lambda sizes: (sizes,) * 6,
     gradc=in_gradc,
     cpp="black_scholes",
-    peers={"numpy": in_numpy, "jax": in_jax, "torch": in_torch, "pytensor": in_pytensor},
+    floor=floor,
+    language=lambda sizes: LANGUAGE,
+    peers={
+        "numpy": in_numpy,
+        "jax": in_jax,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+        "casadi": in_casadi,
+    },
 )

@@ -113,6 +113,83 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     return inputs, [r, pt.stack(rows, axis=1)]
 
 
+def in_casadi(sizes: Sizes) -> Any:
+    """One observation as scalars, mapped over all; the indices are known when it is built."""
+    import casadi
+
+    n, cameras, points = sizes
+    parameters, features = casadi.SX.sym("parameters", 15), casadi.SX.sym("features", 2)
+    camera, point, weight = parameters[:11], parameters[11:14], parameters[14]
+    r, centre, k = camera[:3], camera[7:9], camera[9:]
+    X = point - camera[3:6]
+    angle = casadi.sqrt(casadi.sumsqr(r))
+    axis = r / angle
+    Y = casadi.cos(angle) * X + casadi.sin(angle) * casadi.cross(axis, X)
+    Y += (1 - casadi.cos(angle)) * casadi.dot(axis, X) * axis
+    p = Y[:2] / Y[2]
+    s = casadi.sumsqr(p)
+    apart = weight * (camera[6] * (p * (1 + k[0] * s + k[1] * s**2)) + centre - features)
+    J = casadi.densify(casadi.jacobian(apart, parameters))
+    one = casadi.Function("one", [parameters, features], [apart, casadi.vec(J.T)])
+
+    inputs = [casadi.MX.sym("cameras", 11, cameras), casadi.MX.sym("points", 3, points)]
+    inputs += [casadi.MX.sym("weights", n), casadi.MX.sym("features", 2, n)]
+    inputs += [casadi.MX.sym("camera", n), casadi.MX.sym("point", n)]
+    *_, which_camera, which_point = (x.tolist() for x in data(sizes)[4:])
+    own = casadi.vertcat(inputs[0][:, which_camera], inputs[1][:, which_point], inputs[2].T)
+    return casadi.Function("blocks", inputs, one.map(n)(own, inputs[3]))
+
+
+def in_numpy(sizes: Sizes) -> Callable[..., Any]:
+    """By hand: Rodrigues' formula Y = c X + a r x X + b (r . X) r and its derivatives."""
+
+    def skew(v: Any) -> Any:
+        zero = np.zeros(len(v))
+        x, y, z = v.T
+        rows = [np.stack(row, 1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
+        return np.stack(rows, 1)
+
+    def jacobian(
+        cameras: Any, points: Any, weights: Any, features: Any, which: Any, point: Any
+    ) -> Any:
+        camera = cameras[which]
+        r, f, centre, k = camera[:, :3], camera[:, 6], camera[:, 7:9], camera[:, 9:]
+        X = points[point] - camera[:, 3:6]
+        square = np.einsum("ni,ni->n", r, r)
+        angle = np.sqrt(square)
+        c, a = np.cos(angle), np.sin(angle) / angle
+        b = (1 - c) / square
+        da, db = (c - a) / square, (a - 2 * b) / square
+        along, C = np.einsum("ni,ni->n", r, X), np.cross(r, X)
+        Y = c[:, None] * X + a[:, None] * C + (b * along)[:, None] * r
+        Z = -a[:, None] * X + da[:, None] * C + (db * along)[:, None] * r
+        by_r = Z[:, :, None] * r[:, None] - a[:, None, None] * skew(X)
+        by_r += b[:, None, None] * r[:, :, None] * X[:, None]
+        R = a[:, None, None] * skew(r) + b[:, None, None] * r[:, :, None] * r[:, None]
+        by_r[:, range(3), range(3)] += (b * along)[:, None]
+        R[:, range(3), range(3)] += c[:, None]
+        p = Y[:, :2] / Y[:, 2:]
+        s = np.einsum("ni,ni->n", p, p)
+        L, D = 1 + s * (k[:, 0] + s * k[:, 1]), 2 * (k[:, 0] + 2 * k[:, 1] * s)
+        apart = (f * L)[:, None] * p + centre - features
+        wf = (weights * f)[:, None]
+        by_p = (wf * D[:, None])[:, :, None] * p[:, :, None] * p[:, None]
+        by_p[:, range(2), range(2)] += wf * L[:, None]
+        by_Y = np.concatenate([by_p, -np.einsum("nij,nj->ni", by_p, p)[:, :, None]], 2)
+        by_Y /= Y[:, 2, None, None]
+        J = np.zeros((len(weights), 2, 15))
+        J[:, :, :3], J[:, :, 11:14] = by_Y @ by_r, by_Y @ R
+        J[:, :, 3:6] = -J[:, :, 11:14]
+        J[:, :, 6] = (weights * L)[:, None] * p
+        J[:, range(2), range(7, 9)] = weights[:, None]
+        J[:, :, 9] = wf * s[:, None] * p
+        J[:, :, 10] = wf * (s**2)[:, None] * p
+        J[:, :, 14] = apart
+        return weights[:, None] * apart, J
+
+    return jacobian
+
+
 WORKLOAD = Workload(
     title="bundle adjustment, residuals and Jacobian blocks",
     cases={"30,000 observations": (30_000, 50, 5_000)},
@@ -120,5 +197,11 @@ WORKLOAD = Workload(
     outputs=lambda sizes: ((sizes[0], 2), (sizes[0], 2, 15)),
     gradc=in_gradc,
     cpp="bundle_adjustment",
-    peers={"jax": in_jax, "torch": in_torch, "pytensor": in_pytensor},
+    peers={
+        "jax": in_jax,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+        "casadi": in_casadi,
+        "numpy": in_numpy,
+    },
 )

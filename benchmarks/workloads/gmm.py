@@ -160,6 +160,39 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     return inputs, [cost, *grad(cost, [alphas, means, icf])]
 
 
+def in_casadi(sizes: Sizes) -> Any:
+    """A triangular matrix times all points for each component; logsumexp mapped over the points."""
+    import casadi
+
+    n, d, k = sizes
+    alphas, means = casadi.MX.sym("alphas", k), casadi.MX.sym("means", d, k)
+    icf, x = casadi.MX.sym("icf", d * (d + 1) // 2, k), casadi.MX.sym("x", d, n)
+    gamma, m = casadi.MX.sym("gamma"), casadi.MX.sym("m")
+    lower = casadi.Sparsity.lower(d)
+    place = np.zeros((d, d), int)
+    place[np.diag_indices(d)] = np.arange(d)
+    place[np.tril_indices(d, -1)] = d + np.arange(d * (d - 1) // 2)
+    rows, columns = lower.get_triplet()
+    order = place[rows, columns].tolist()
+    exponents, squares, traces = [], casadi.MX(0), []
+    for c in range(k):
+        logs = icf[:d, c]
+        entries = casadi.vertcat(casadi.exp(logs), icf[d:, c])
+        Q = casadi.MX(lower, entries[order])
+        traces.append(casadi.sum1(logs))
+        y = Q @ (x - means[:, c])
+        exponents.append(alphas[c] + traces[-1] - 0.5 * casadi.sum1(y**2))
+        squares += casadi.sumsqr(entries)
+    scores = casadi.SX.sym("scores", k)
+    reduced = casadi.Function("reduced", [scores], [casadi.logsumexp(scores)]).map(n)
+    total = casadi.sum2(reduced(casadi.vertcat(*exponents))) - n * casadi.logsumexp(alphas)
+    value = total + 0.5 * gamma**2 * squares - m * casadi.sum1(casadi.vertcat(*traces))
+    value -= 0.5 * n * d * np.log(2 * np.pi)
+    inputs = [alphas, means, icf, x, gamma, m]
+    gradients = [casadi.gradient(value, v) for v in (alphas, means, icf)]
+    return casadi.Function("gradient", inputs, [value, *gradients])
+
+
 WORKLOAD = Workload(
     title="Gaussian mixture (ADBench), value and gradient",
     cases={
@@ -171,5 +204,11 @@ WORKLOAD = Workload(
     outputs=outputs,
     gradc=in_gradc,
     cpp="gmm",
-    peers={"numpy": in_numpy, "jax": in_jax, "torch": in_torch, "pytensor": in_pytensor},
+    peers={
+        "numpy": in_numpy,
+        "jax": in_jax,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+        "casadi": in_casadi,
+    },
 )

@@ -12,6 +12,19 @@ import numpy as np
 
 from workloads.workload import Arrays, Sizes, Workload, value_first
 
+LANGUAGE = """
+fn log_density(
+    top: f64[5], za: f64[groups], zb: f64[groups], x: f64[n], y: f64[n], group: i64[n]
+) -> f64 {
+    a = top[0] + exp(top[2]) * za
+    b = top[1] + exp(top[3]) * zb
+    residual = (y - a[group] - b[group] * x) / exp(top[4])
+    prior = sum(za ** 2) + sum(zb ** 2) + sum(top ** 2)
+    -0.5 * (sum(residual ** 2) + prior) - n * top[4]
+}
+export gradient = value_and_grad(log_density, wrt: (top, za, zb))
+"""
+
 
 def data(sizes: Sizes) -> Arrays:
     n, groups = sizes
@@ -103,6 +116,24 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     return [top, za, zb, x, y, group], [density, *grad(density, [top, za, zb])]
 
 
+def in_casadi(sizes: Sizes) -> Any:
+    """The groups are constants of the model: CasADi's indices are known when it is built."""
+    import casadi
+
+    n, groups = sizes
+    names = {"top": 5, "za": groups, "zb": groups, "x": n, "y": n, "group": n}
+    inputs = [casadi.MX.sym(name, size) for name, size in names.items()]
+    top, za, zb, x, y, _ = inputs
+    group = data(sizes)[5].tolist()
+    a = top[0] + casadi.exp(top[2]) * za
+    b = top[1] + casadi.exp(top[3]) * zb
+    residual = (y - a[group] - b[group] * x) / casadi.exp(top[4])
+    prior = casadi.sumsqr(za) + casadi.sumsqr(zb) + casadi.sumsqr(top)
+    density = -0.5 * (casadi.sumsqr(residual) + prior) - n * top[4]
+    gradients = [casadi.gradient(density, v) for v in (top, za, zb)]
+    return casadi.Function("gradient", inputs, [density, *gradients])
+
+
 WORKLOAD = Workload(
     title="hierarchical regression, value and gradient",
     cases={
@@ -113,5 +144,12 @@ WORKLOAD = Workload(
     outputs=lambda sizes: ((), (5,), (sizes[1],), (sizes[1],)),
     gradc=in_gradc,
     cpp="hierarchical",
-    peers={"numpy": in_numpy, "jax": in_jax, "torch": in_torch, "pytensor": in_pytensor},
+    language=lambda sizes: LANGUAGE,
+    peers={
+        "numpy": in_numpy,
+        "jax": in_jax,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+        "casadi": in_casadi,
+    },
 )

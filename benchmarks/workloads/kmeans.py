@@ -8,6 +8,14 @@ import numpy as np
 
 from workloads.workload import Arrays, Sizes, Workload, value_first
 
+LANGUAGE = """
+fn cost(centres: f64[k, d], points: f64[n, d]) -> f64 {
+    squares = sum((points[:, none, :] - centres) ** 2, axis: 2)
+    sum(min(squares, axis: 1))
+}
+export gradient = value_and_grad(cost, wrt: centres)
+"""
+
 
 def data(sizes: Sizes) -> Arrays:
     n, d, k = sizes
@@ -73,6 +81,20 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     return [centres, points], [cost, grad(cost, centres)]
 
 
+def in_casadi(sizes: Sizes) -> Any:
+    """The distances to each centre for all points, and their minimum."""
+    import casadi
+
+    n, d, k = sizes
+    centres, points = casadi.MX.sym("centres", d, k), casadi.MX.sym("points", d, n)
+    squares = [casadi.sum1((points - c) ** 2) for c in casadi.horzsplit(centres)]
+    nearest = squares[0]
+    for square in squares[1:]:
+        nearest = casadi.fmin(nearest, square)
+    cost = casadi.sum2(nearest)
+    return casadi.Function("gradient", [centres, points], [cost, casadi.gradient(cost, centres)])
+
+
 WORKLOAD = Workload(
     title="k-means, cost and gradient",
     cases={"n=10,000 d=10 k=25": (10_000, 10, 25)},
@@ -80,5 +102,12 @@ WORKLOAD = Workload(
     outputs=lambda sizes: ((), (sizes[2], sizes[1])),
     gradc=in_gradc,
     cpp="kmeans",
-    peers={"numpy": in_numpy, "jax": in_jax, "torch": in_torch, "pytensor": in_pytensor},
+    language=lambda sizes: LANGUAGE,
+    peers={
+        "numpy": in_numpy,
+        "jax": in_jax,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+        "casadi": in_casadi,
+    },
 )

@@ -5,12 +5,25 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from floors import PRODUCTS, Floor, vectors
 
 from workloads.workload import Arrays, Sizes, Workload, value_first
+
+LANGUAGE = """
+fn log_sum_exp(x: f64[n]) -> f64 {
+    logsumexp(x)
+}
+export gradient = value_and_grad(log_sum_exp, wrt: x)
+"""
 
 
 def data(sizes: Sizes) -> Arrays:
     return (np.random.default_rng(0).normal(size=sizes),)
+
+
+def floor(sizes: Sizes) -> Floor:
+    """One exponential and one multiplication an entry; the sum needs all of x before any result."""
+    return Floor((PRODUCTS["exp"] + 1) * vectors(sizes[0]), passes=2)
 
 
 def in_gradc(sizes: Sizes) -> tuple[Any, Any]:
@@ -56,6 +69,14 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     return [x], [value, grad(value, x)]
 
 
+def in_casadi(sizes: Sizes) -> Any:
+    import casadi
+
+    x = casadi.MX.sym("x", sizes[0])
+    value = casadi.logsumexp(x)
+    return casadi.Function("gradient", [x], [value, casadi.gradient(value, x)])
+
+
 WORKLOAD = Workload(
     title="log-sum-exp, value and gradient",
     cases={"n=1,000,000": (1_000_000,)},
@@ -63,5 +84,13 @@ WORKLOAD = Workload(
     outputs=lambda sizes: ((), sizes),
     gradc=in_gradc,
     cpp="log_sum_exp",
-    peers={"numpy": in_numpy, "jax": in_jax, "torch": in_torch, "pytensor": in_pytensor},
+    floor=floor,
+    language=lambda sizes: LANGUAGE,
+    peers={
+        "numpy": in_numpy,
+        "jax": in_jax,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+        "casadi": in_casadi,
+    },
 )

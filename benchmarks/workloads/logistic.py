@@ -5,8 +5,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from floors import PRODUCTS, Floor, vectors
 
 from workloads.workload import Arrays, Sizes, Workload, value_first
+
+LANGUAGE = """
+fn loss(w: f64[d], X: f64[n, d], y: f64[n]) -> f64 {
+    z = X @ w
+    mean(softplus(z) - y * z)
+}
+export gradient = value_and_grad(loss, wrt: w)
+"""
 
 
 def data(sizes: Sizes) -> Arrays:
@@ -14,6 +23,13 @@ def data(sizes: Sizes) -> Arrays:
     rng = np.random.default_rng(0)
     X, w = rng.normal(size=(n, d)), rng.normal(size=d) / 10
     return w, X, (rng.random(n) < 0.5).astype(np.float64)
+
+
+def floor(sizes: Sizes) -> Floor:
+    """X is read once: a product with w, and one with the residual, an entry."""
+    n, d = sizes
+    a_row = PRODUCTS["softplus"] + PRODUCTS["sigmoid"]
+    return Floor(2 * vectors(n * d) + a_row * vectors(n))
 
 
 def in_gradc(sizes: Sizes) -> tuple[Any, Any]:
@@ -69,6 +85,17 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     return [w, X, y], [loss, grad(loss, w)]
 
 
+def in_casadi(sizes: Sizes) -> Any:
+    """Products of matrices; X lies with an observation a column."""
+    import casadi
+
+    n, d = sizes
+    w, X, y = casadi.MX.sym("w", d), casadi.MX.sym("X", d, n), casadi.MX.sym("y", n)
+    z = X.T @ w
+    loss = casadi.sum1(casadi.fmax(z, 0) + casadi.log1p(casadi.exp(-casadi.fabs(z))) - y * z) / n
+    return casadi.Function("gradient", [w, X, y], [loss, casadi.gradient(loss, w)])
+
+
 WORKLOAD = Workload(
     title="logistic regression, value and gradient",
     cases={"n=100,000 d=100": (100_000, 100)},
@@ -76,5 +103,13 @@ WORKLOAD = Workload(
     outputs=lambda sizes: ((), (sizes[1],)),
     gradc=in_gradc,
     cpp="logistic",
-    peers={"numpy": in_numpy, "jax": in_jax, "torch": in_torch, "pytensor": in_pytensor},
+    floor=floor,
+    language=lambda sizes: LANGUAGE,
+    peers={
+        "numpy": in_numpy,
+        "jax": in_jax,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+        "casadi": in_casadi,
+    },
 )

@@ -11,6 +11,19 @@ from workloads.workload import Arrays, Sizes, Workload, value_first
 WEIGHTS = (0, 1, 2, 3, 4, 5)
 
 
+LANGUAGE = """
+fn loss(
+    W1: f64[d, h], b1: f64[h], W2: f64[h, h], b2: f64[h], W3: f64[h, c], b3: f64[c],
+    X: f64[n, d], label: i64[n]
+) -> f64 {
+    h1 = tanh(X @ W1 + b1)
+    scores = tanh(h1 @ W2 + b2) @ W3 + b3
+    mean(logsumexp(scores, axis: 1) - take_along_axis(scores, label[:, none], axis: 1)[:, 0])
+}
+export gradient = value_and_grad(loss, wrt: (W1, b1, W2, b2, W3, b3))
+"""
+
+
 def data(sizes: Sizes) -> Arrays:
     batch, inputs, hidden, classes, bits = sizes
     rng = np.random.default_rng(0)
@@ -114,6 +127,24 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     return [*weights, X, label], [loss, *grad(loss, weights)]
 
 
+def in_casadi(sizes: Sizes) -> Any:
+    """Products of matrices, and one observation's cross entropy mapped over all."""
+    import casadi
+
+    from workloads.softmax_regression import cross_entropy
+
+    n, d, h, classes, _ = sizes
+    shapes = ((h, d), (h, 1), (h, h), (h, 1), (classes, h), (classes, 1))
+    weights = [casadi.MX.sym(f"w{i}", *shape) for i, shape in enumerate(shapes)]
+    X, label = casadi.MX.sym("X", d, n), casadi.MX.sym("label", n)
+    W1, b1, W2, b2, W3, b3 = weights
+    h1 = casadi.tanh(W1 @ X + b1)
+    h2 = casadi.tanh(W2.T @ h1 + b2)  # square: as it lies
+    loss = casadi.sum2(cross_entropy(classes).map(n)(W3 @ h2 + b3, label.T)) / n
+    gradients = [casadi.gradient(loss, w) for w in weights]
+    return casadi.Function("gradient", [*weights, X, label], [loss, *gradients])
+
+
 WORKLOAD = Workload(
     title="perceptron 784-512-512-10, loss and gradient",
     cases={
@@ -124,6 +155,14 @@ WORKLOAD = Workload(
     outputs=outputs,
     gradc=in_gradc,
     cpp="mlp",
-    peers={"numpy": in_numpy, "jax": in_jax, "torch": in_torch, "pytensor": in_pytensor},
+    language=lambda sizes: LANGUAGE.replace("f64", f"f{sizes[-1]}"),
+    absent=lambda sizes: {"casadi": "it computes in f64 only"} if sizes[-1] == 32 else {},
+    peers={
+        "numpy": in_numpy,
+        "jax": in_jax,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+        "casadi": in_casadi,
+    },
     tolerance=lambda sizes: 1e-4 if sizes[-1] == 32 else 1e-8,
 )

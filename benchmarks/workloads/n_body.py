@@ -8,6 +8,15 @@ import numpy as np
 
 from workloads.workload import Arrays, Sizes, Workload, value_first
 
+LANGUAGE = """
+fn energy(x: f64[n, 3], mass: f64[n], eps: f64) -> f64 {
+    apart = x[:, none, :] - x[none, :, :]
+    distance = sqrt(sum(apart ** 2, axis: 2) + eps ** 2)
+    -0.5 * (sum(mass[:, none] * mass / distance) - sum(mass ** 2) / eps)
+}
+export gradient = value_and_grad(energy, wrt: x)
+"""
+
 
 def data(sizes: Sizes) -> Arrays:
     (n,) = sizes
@@ -78,6 +87,21 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     return inputs, [energy, grad(energy, x)]
 
 
+def in_casadi(sizes: Sizes) -> Any:
+    """All pairs as matrices."""
+    import casadi
+
+    (n,) = sizes
+    x, mass, eps = casadi.MX.sym("x", n, 3), casadi.MX.sym("mass", n), casadi.MX.sym("eps")
+    square = eps**2
+    for i in range(3):
+        column = casadi.repmat(x[:, i], 1, n)
+        square = square + (column - column.T) ** 2
+    pairs = casadi.sum1(casadi.sum2(mass @ mass.T / casadi.sqrt(square)))
+    energy = -0.5 * (pairs - casadi.sumsqr(mass) / eps)
+    return casadi.Function("gradient", [x, mass, eps], [energy, casadi.gradient(energy, x)])
+
+
 WORKLOAD = Workload(
     title="pairwise n-body energy and its gradient",
     cases={"1,000 bodies": (1_000,)},
@@ -85,5 +109,12 @@ WORKLOAD = Workload(
     outputs=lambda sizes: ((), (sizes[0], 3)),
     gradc=in_gradc,
     cpp="n_body",
-    peers={"numpy": in_numpy, "jax": in_jax, "torch": in_torch, "pytensor": in_pytensor},
+    language=lambda sizes: LANGUAGE,
+    peers={
+        "numpy": in_numpy,
+        "jax": in_jax,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+        "casadi": in_casadi,
+    },
 )

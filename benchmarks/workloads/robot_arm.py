@@ -79,6 +79,55 @@ def in_casadi(sizes: Sizes) -> Any:
     )
 
 
+def chain(q: Any, a: Any, d: Any, ca: Any, sa: Any) -> tuple[Any, Any, Any]:
+    """By hand: the axis and the origin of each joint, and the arm's end."""
+    axes, origins = np.empty((2, JOINTS, 3))
+    c, s = np.cos(q), np.sin(q)
+    (x, y, z), p = np.eye(3), np.zeros(3)
+    for i in range(JOINTS):
+        axes[i], origins[i] = z, p
+        x, v = c[i] * x + s[i] * y, c[i] * y - s[i] * x
+        p = p + a[i] * x + d[i] * z
+        y, z = ca[i] * v + sa[i] * z, ca[i] * z - sa[i] * v
+    return axes, origins, p
+
+
+def cross(a: Any, b: Any) -> Any:
+    """np.cross of rows of 3, without its checks."""
+    return a[..., [1, 2, 0]] * b[..., [2, 0, 1]] - a[..., [2, 0, 1]] * b[..., [1, 2, 0]]
+
+
+def in_numpy(sizes: Sizes) -> Callable[..., Any]:
+    def jacobian(*inputs: Any) -> Any:
+        axes, origins, end = chain(*inputs)
+        return end, cross(axes, end - origins).T
+
+    return jacobian
+
+
+def in_torch(sizes: Sizes) -> Callable[..., Any]:
+    import torch
+
+    def position(q: Any, *links: Any) -> Any:
+        end = end_position(torch, torch.stack, torch.zeros((), dtype=torch.float64), q, *links)
+        return end, end
+
+    def jacobian(*inputs: Any) -> Any:
+        J, end = torch.func.jacfwd(position, has_aux=True)(*inputs)
+        return end, J
+
+    return jacobian
+
+
+def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
+    import pytensor.tensor as pt
+    from pytensor import grad
+
+    inputs = [pt.tensor(x, dtype="float64", shape=(JOINTS,)) for x in ("q", "a", "d", "ca", "sa")]
+    end = end_position(pt, pt.stack, pt.constant(0.0), *inputs)
+    return inputs, [end, pt.stack([grad(end[i], inputs[0]) for i in range(3)])]
+
+
 WORKLOAD = Workload(
     title="robot arm, position and Jacobian",
     cases={"7 joints": (JOINTS,)},
@@ -86,5 +135,11 @@ WORKLOAD = Workload(
     outputs=lambda sizes: ((3,), (3, JOINTS)),
     gradc=in_gradc,
     cpp="robot_arm",
-    peers={"jax": in_jax, "casadi": in_casadi},
+    peers={
+        "jax": in_jax,
+        "casadi": in_casadi,
+        "numpy": in_numpy,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+    },
 )

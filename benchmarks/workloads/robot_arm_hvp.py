@@ -63,6 +63,49 @@ def in_casadi(sizes: Sizes) -> Any:
     return casadi.Function("product", inputs, [product])
 
 
+def in_numpy(sizes: Sizes) -> Callable[..., Any]:
+    """By hand: with J_i = z_i x (end - p_i) and e = end - target, dJ_j/dq_i = z_i x J_j, i <= j."""
+
+    def product(*inputs: Any) -> Any:
+        *arm, target, v = inputs
+        axes, origins, end = robot_arm.chain(*arm)
+        J = robot_arm.cross(axes, end - origins)
+        along = J * v[:, None]
+        after = np.cumsum(along[::-1], axis=0)[::-1]
+        turned = axes * v[:, None]
+        before = np.cumsum(turned, axis=0) - turned
+        second = robot_arm.cross(axes, after) + robot_arm.cross(before, J)
+        return J @ after[0] + second @ (end - target)
+
+    return product
+
+
+def in_torch(sizes: Sizes) -> Callable[..., Any]:
+    import torch
+
+    def cost(q: Any, *others: Any) -> Any:
+        *links, target = others
+        end = end_position(torch, torch.stack, torch.zeros((), dtype=torch.float64), q, *links)
+        return 0.5 * ((end - target) ** 2).sum()
+
+    def product(q: Any, *others: Any) -> Any:
+        *fixed, v = others
+        return torch.func.jvp(lambda q: torch.func.grad(cost)(q, *fixed), (q,), (v,))[1]
+
+    return product
+
+
+def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
+    import pytensor.tensor as pt
+    from pytensor.gradient import hessian_vector_product
+
+    lengths = dict.fromkeys(("q", "a", "d", "ca", "sa"), JOINTS) | {"target": 3, "v": JOINTS}
+    inputs = [pt.tensor(x, dtype="float64", shape=(n,)) for x, n in lengths.items()]
+    q, *links, target, v = inputs
+    apart = end_position(pt, pt.stack, pt.constant(0.0), q, *links) - target
+    return inputs, [hessian_vector_product(0.5 * pt.sum(apart**2), q, v)]
+
+
 WORKLOAD = Workload(
     title="robot arm, Hessian-vector product",
     cases={"7 joints": (JOINTS,)},
@@ -70,5 +113,11 @@ WORKLOAD = Workload(
     outputs=lambda sizes: ((JOINTS,),),
     gradc=in_gradc,
     cpp="robot_arm_hvp",
-    peers={"jax": in_jax, "casadi": in_casadi},
+    peers={
+        "jax": in_jax,
+        "casadi": in_casadi,
+        "numpy": in_numpy,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+    },
 )

@@ -7,6 +7,16 @@ import numpy as np
 
 from workloads.workload import Arrays, Sizes, Workload
 
+LANGUAGE = """
+fn value(x: f64[n]) -> f64 {
+    sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+}
+fn gradient(x: f64[n]) {
+    value(x), grad(value, wrt: x)(x), hessian(value, wrt: x)(x)
+}
+export gradient
+"""
+
 
 def data(sizes: Sizes) -> Arrays:
     return (np.random.default_rng(0).normal(size=sizes),)
@@ -72,6 +82,23 @@ def in_casadi(sizes: Sizes) -> Any:
     return casadi.Function("rosenbrock", [x], [value, g, casadi.densify(H)])
 
 
+def in_torch(sizes: Sizes) -> Callable[..., Any]:
+    import torch
+
+    def value(x: Any) -> Any:
+        return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+    def gradient(x: Any) -> Any:
+        g, f = torch.func.grad_and_value(value)(x)
+        return g, (f, g)
+
+    def hessian(x: Any) -> Any:
+        H, (f, g) = torch.func.jacfwd(gradient, has_aux=True)(x)
+        return f, g, H
+
+    return hessian
+
+
 WORKLOAD = Workload(
     title="Rosenbrock, value, gradient and Hessian",
     cases={"n=10": (10,), "n=2": (2,), "n=100": (100,)},
@@ -79,5 +106,12 @@ WORKLOAD = Workload(
     outputs=lambda sizes: ((), sizes, (sizes[0], sizes[0])),
     gradc=in_gradc,
     cpp="rosenbrock",
-    peers={"numpy": in_numpy, "jax": in_jax, "casadi": in_casadi, "pytensor": in_pytensor},
+    language=lambda sizes: LANGUAGE,
+    peers={
+        "numpy": in_numpy,
+        "jax": in_jax,
+        "casadi": in_casadi,
+        "pytensor": in_pytensor,
+        "torch": in_torch,
+    },
 )

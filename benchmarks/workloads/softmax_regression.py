@@ -8,6 +8,14 @@ import numpy as np
 
 from workloads.workload import Arrays, Sizes, Workload, value_first
 
+LANGUAGE = """
+fn loss(W: f64[d, c], b: f64[c], X: f64[n, d], label: i64[n]) -> f64 {
+    scores = X @ W + b
+    mean(logsumexp(scores, axis: 1) - take_along_axis(scores, label[:, none], axis: 1)[:, 0])
+}
+export gradient = value_and_grad(loss, wrt: (W, b))
+"""
+
 
 def data(sizes: Sizes) -> Arrays:
     n, d, classes = sizes
@@ -76,6 +84,28 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     return inputs, [loss, *grad(loss, [W, b])]
 
 
+def in_casadi(sizes: Sizes) -> Any:
+    """Products of matrices, and one observation's cross entropy mapped over all."""
+    import casadi
+
+    n, d, classes = sizes
+    W, b = casadi.MX.sym("W", classes, d), casadi.MX.sym("b", classes)
+    X, label = casadi.MX.sym("X", d, n), casadi.MX.sym("label", n)
+    losses = cross_entropy(classes).map(n)(W @ X + b, label.T)
+    loss = casadi.sum2(losses) / n
+    gradients = [casadi.gradient(loss, v) for v in (W, b)]
+    return casadi.Function("gradient", [W, b, X, label], [loss, *gradients])
+
+
+def cross_entropy(classes: int) -> Any:
+    """CasADi's logsumexp(scores) - scores[label] of one observation."""
+    import casadi
+
+    scores, label = casadi.SX.sym("scores", classes), casadi.SX.sym("label")
+    own = sum(casadi.if_else(label == j, scores[j], 0) for j in range(classes))
+    return casadi.Function("loss", [scores, label], [casadi.logsumexp(scores) - own])
+
+
 WORKLOAD = Workload(
     title="softmax regression, value and gradient",
     cases={"n=20,000 d=100, 10 classes": (20_000, 100, 10)},
@@ -83,5 +113,12 @@ WORKLOAD = Workload(
     outputs=lambda sizes: ((), (sizes[1], sizes[2]), (sizes[2],)),
     gradc=in_gradc,
     cpp="softmax_regression",
-    peers={"numpy": in_numpy, "jax": in_jax, "torch": in_torch, "pytensor": in_pytensor},
+    language=lambda sizes: LANGUAGE,
+    peers={
+        "numpy": in_numpy,
+        "jax": in_jax,
+        "torch": in_torch,
+        "pytensor": in_pytensor,
+        "casadi": in_casadi,
+    },
 )
