@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gradc
+import gradc.tensor as gt
 import numpy as np
 import pytest
 from gradc.codegen.c_names import check_name
@@ -169,6 +171,21 @@ class TestLink:
     def test_a_command_that_cannot_run(self, tmp_path: Path, code: bytes) -> None:
         with pytest.raises(LinkError, match="could not be run"):
             link(code, tmp_path / "x.so", [], manifest(), Linker((str(tmp_path),), True))
+
+
+def test_a_built_library_needs_no_other(tmp_path: Path) -> None:
+    """It takes memory from whatever C library the process has: symbols are weak."""
+    w, rows = gt.vector("w"), gt.matrix("rows")
+    loss = gradc.function([w, rows], gt.sum(gt.softplus(rows @ w)), name="loss")
+    path = tmp_path / "libloss.so"
+    gradc.build(path, loss=loss, loss_grad=gradc.value_and_grad(loss, wrt="w"))
+    assert "NEEDED" not in output_of("readelf", "-d", path)
+    undefined = output_of("nm", "-D", "--undefined-only", path).split()
+    assert undefined[::2] == ["w"] * 3
+    assert sorted(undefined[1::2]) == ["free", "malloc", "memset"]
+    value, gradient = load(path).loss_grad(np.zeros(2), np.ones((3, 2)))
+    assert value == pytest.approx(3 * np.log(2))
+    np.testing.assert_allclose(gradient, [1.5, 1.5])
 
 
 class TestLoad:
