@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from gradc.ir.dims import Shape
-from gradc.ir.function import Value
+from gradc.ir.function import Equation, Value
 from gradc.ir.op import Op
 from gradc.ir.ops.cast import cast
 from gradc.ir.ops.constants import constant, constant_number, iota, size_value
@@ -30,6 +30,11 @@ def input_of(value: Value, op: Op) -> Value | None:
 def attrs_of(value: Value) -> Any:
     """The attributes of the equation that defines `value`."""
     return {} if value.owner is None else value.owner.attrs
+
+
+def is_derived(made: Equation) -> bool:
+    """Whether an equation is part of a derivative, as its span tells: the user did not write it."""
+    return made.span is not None and made.span.order > 0
 
 
 def is_number(value: Value, number: float) -> bool:

@@ -22,7 +22,7 @@ from gradc.ir.function import Equation, Function, Value
 from gradc.ir.ops.arithmetic import add, sub
 from gradc.ir.ops.constants import full, scalar
 from gradc.ir.ops.slicing import concat, pad
-from gradc.ir.passes.matching import attrs_of, inputs_of, is_number
+from gradc.ir.passes.matching import attrs_of, inputs_of, is_derived, is_number
 from gradc.ir.span import at
 from gradc.ir.transforms.rebuild import rebuild_equation, with_results
 
@@ -74,7 +74,7 @@ def join_pads(fn: Function) -> Function:
             continue
         with at(made.span):
             renewed = [(new[value], minus) for value, minus in terms]
-            joined = _joined(renewed, _may_reorder(made), sizes)
+            joined = _joined(renewed, is_derived(made), sizes)
         new[made.outputs[0]] = (
             joined or rebuild_equation(made, [new[value] for value in made.inputs]).outputs[0]
         )
@@ -84,11 +84,6 @@ def join_pads(fn: Function) -> Function:
 def _is_padding(made: Equation) -> bool:
     """Whether an equation puts a block into zeros, its neighbours remaining neighbours."""
     return made.op is pad and is_number(made.inputs[1], 0) and not any(made.attrs["interior"])
-
-
-def _may_reorder(made: Equation) -> bool:
-    """Whether a sum is part of a derivative, so that it may be added up in another order."""
-    return made.span is not None and made.span.order > 0
 
 
 def _sums_of_pads(fn: Function) -> dict[Equation, list[Term]]:

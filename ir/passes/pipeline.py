@@ -15,7 +15,7 @@ from gradc.ir.passes.expansion import expand_to_primitives
 from gradc.ir.passes.fold import fold_constants
 from gradc.ir.passes.indexing import simplify_indexing
 from gradc.ir.passes.pads import join_pads
-from gradc.ir.passes.reciprocals import share_reciprocals
+from gradc.ir.passes.reciprocals import share_reciprocals, share_reciprocals_in_derivatives
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
 from gradc.ir.passes.stability import stabilize
@@ -52,6 +52,7 @@ DEFAULT: Pipeline = (
     simplify_shapes,
     fold_constants,
     share_common_subexpressions,
+    share_reciprocals_in_derivatives,
     simplify_algebra,
     form_contractions,
     simplify_shapes,

@@ -1,4 +1,4 @@
-"""Shared reciprocals, for fast mathematics: several divisions by one denominator become products.
+"""Shared reciprocals: several divisions by one denominator become products.
 
 x / d -> x * (1 / d), where 1 / d is computed once:
 
@@ -7,27 +7,37 @@ x / d -> x * (1 / d), where 1 / d is computed once:
 * d is a number: its reciprocal is one too.
 
 The error of a quotient grows from half a unit in the last place to at most one and a half. Where
-1 / d overflows (|d| below the smallest normal number) or underflows, so does the quotient: this is
-no pass of the default pipeline.
+1 / d overflows (|d| below the smallest normal number) or underflows, so does the quotient: by
+default this is done in derivatives only, whose last digits nobody wrote down.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.ops.arithmetic import div
 from gradc.ir.ops.constants import constant_number, full_like, ones_like
 from gradc.ir.ops.structural import broadcast
-from gradc.ir.passes.matching import attrs_of, input_of, is_number, repeated
+from gradc.ir.passes.matching import attrs_of, input_of, is_derived, is_number, repeated
 from gradc.ir.span import at
 from gradc.ir.transforms.rebuild import rebuild_equation, with_results
 
 
 def share_reciprocals(fn: Function) -> Function:
     """`fn` with divisions by shared, repeated or constant denominators as products."""
-    quotients = [made for made in fn.equations if _is_quotient(made)]
+    return _with_reciprocals(fn, [made for made in fn.equations if _is_quotient(made)])
+
+
+def share_reciprocals_in_derivatives(fn: Function) -> Function:
+    """The same for the quotients that differentiation has made."""
+    made_by_rules = [made for made in fn.equations if _is_quotient(made) and is_derived(made)]
+    return _with_reciprocals(fn, made_by_rules)
+
+
+def _with_reciprocals(fn: Function, quotients: Sequence[Equation]) -> Function:
     count = Counter(_source(made.inputs[1]) for made in quotients)
     chosen = {made for made in quotients if _is_worth_it(made, count)}
     if not chosen:

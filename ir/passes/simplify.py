@@ -34,6 +34,7 @@ from gradc.ir.passes.matching import (
     attrs_of,
     input_of,
     inputs_of,
+    is_derived,
     is_finite,
     is_moderate,
     is_number,
@@ -144,6 +145,27 @@ def _scale_before_broadcast(made: Equation) -> Value | None:
         return None
     x, source, axes = factors
     return x * repeated(source * full_like(source, number), x.shape, axes)
+
+
+def _join_repeated_factors(made: Equation) -> Value | None:
+    """(x * broadcast(s)) * broadcast(t) -> x * broadcast(s * t), in derivatives.
+
+    Where s and t lie along the same axes, or one of them is a scalar.
+    """
+    if not is_derived(made) or not made.outputs[0].dtype.is_float:
+        return None
+    for scaled, factor in (made.inputs, made.inputs[::-1]):
+        t, factors = input_of(factor, broadcast), _with_broadcast(scaled)
+        if t is None or factors is None or constant_number(factor) is not None:
+            continue
+        x, s, axes = factors
+        along = attrs_of(factor)["axes"]
+        if axes and along and axes != along:
+            continue
+        shape = s.shape if axes else t.shape
+        joined = repeated(s, shape, ()) * repeated(t, shape, ()) if s.shape != t.shape else s * t
+        return x * repeated(joined, x.shape, axes or along)
+    return None
 
 
 def _with_broadcast(product: Value) -> tuple[Value, Value, tuple[int, ...]] | None:
@@ -368,6 +390,7 @@ _RULES: Rules = {
         _multiply_twice,
         _multiply_equal_roots,
         _scale_before_broadcast,
+        _join_repeated_factors,
     ),
     div: (_divide_by_number, _divide_negatives),
     neg: (_negate,),

@@ -1,0 +1,86 @@
+"""What is done in derivatives only: the primal keeps its bits, the derivative its digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gradc.tensor as gt
+import numpy as np
+import pytest
+from gradc.driver import function
+from gradc.gradient import grad
+from gradc.ir.evaluate import evaluate
+from gradc.ir.function import Function
+from gradc.ir.passes.pipeline import optimize
+from gradc.ir.types import f32, f64
+from gradc.tensor.variable import Tensor
+from native import native
+
+
+def operations(fn: Function, name: str, rank: int) -> int:
+    """How many operations of that name, on arrays with as many axes."""
+    return sum(made.op.name == name and made.outputs[0].type.rank == rank for made in fn.equations)
+
+
+def normalized(x: Tensor) -> Tensor:
+    return x / gt.sum(x, axis=1, keepdims=True)
+
+
+COSTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "rows by their sums": lambda x: gt.sum(gt.sin(normalized(x))),
+    "softmax": lambda x: gt.sum(gt.softmax(x, axis=1) ** 2),
+    "logsumexp": lambda x: gt.mean(gt.logsumexp(x, axis=1)),
+    "columns by their deviation": lambda x: gt.sum(gt.cos(x / gt.sqrt(gt.mean(x**2, axis=0)))),
+    "by a number": lambda x: gt.sum(gt.sin(x / 3.0)),
+    "by one array twice": lambda x: gt.sum((x + 1.0) / (2.0 + x * x)) + gt.sum(gt.log(2.0 + x * x)),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_values_and_digits(name: str, dtype: object) -> None:
+    x = gt.matrix("x", dtype=dtype)
+    cost = COSTS[name](x)
+    fn = function([x], [cost, grad(cost, x)]).ir
+    made = optimize(fn, check=True)
+    at = np.random.default_rng(0).uniform(0.5, 2, size=(5, 7)).astype(fn.parameters[0].dtype.numpy)
+    tolerance = 1e-13 if dtype is f64 else 2e-5
+    for run in (lambda *a: evaluate(made, *a), native(made)):
+        for found, expected in zip(run(at), evaluate(fn, at), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["rows by their sums", "logsumexp", "by a number"])
+def test_a_gradient_divides_no_matrix(name: str) -> None:
+    x = gt.matrix("x")
+    cost = COSTS[name](x)
+    primal = function([x], cost).optimized
+    both = function([x], [cost, grad(cost, x)]).optimized
+    assert operations(both, "div", 2) == operations(primal, "div", 2)
+
+
+@pytest.mark.parametrize("name", ["rows by their sums", "by a number", "by one array twice"])
+def test_the_value_beside_its_gradient_keeps_its_bits(name: str) -> None:
+    x = gt.matrix("x")
+    cost = COSTS[name](x)
+    made = optimize(function([x], [cost, grad(cost, x)]).ir)
+    for seed in range(10):
+        at = np.random.default_rng(seed).uniform(0.5, 2, size=(4, 3))
+        expected = evaluate(function([x], cost).ir, at)[0]
+        np.testing.assert_array_equal(evaluate(made, at)[0], expected)
+
+
+def test_repeated_factors_are_multiplied_first() -> None:
+    """The gradient of the mean of logsumexp is exp(x - m) * (1 / n / sum)."""
+    x = gt.matrix("x")
+    fn = function([x], grad(gt.mean(gt.logsumexp(x, axis=1)), x)).optimized
+    assert operations(fn, "mul", 2) == 1
+
+
+def test_the_square_of_a_difference_is_doubled_once() -> None:
+    x, y = gt.vector("x"), gt.vector("y")
+    d = gt.sin(x) - y
+    cost = gt.sum(d * d) + gt.sum(gt.exp(d))
+    fn = function([x, y], grad(cost, y)).optimized
+    names = [made.op.name for made in fn.equations if made.outputs[0].type.rank]
+    assert names.count("add") == 1  # of the two terms; d itself enters twice, as 2 * d
