@@ -22,7 +22,8 @@ _RESERVED = frozenset({"malloc", "free", "memset", "memcpy", "memmove", "gradc_m
 _SLOT = re.compile(r"%slot\.\d+")
 # Branch weights of a check that hardly ever fails, and of memory that is mostly there.
 _METADATA = """!0 = !{!"branch_weights", i32 1048575, i32 1}
-!1 = !{!"branch_weights", i32 1, i32 1023}"""
+!1 = !{!"branch_weights", i32 1, i32 1023}
+!9 = !{i32 1}"""
 
 _ABI = '!llvm.module.flags = !{{!2}}\n!2 = !{{i32 1, !"target-abi", !"{}"}}\n'
 

@@ -10,9 +10,11 @@ to fit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, identity, select
 from gradc.codegen.llvm_spread import Affine, Axes, Entry, KernelState, Spread, project, union
+from gradc.codegen.llvm_streams import begin_stream, end_stream
 from gradc.codegen.llvm_text import is_number, literal, llvm_type
 from gradc.ir.loops import Accumulator, For, Instruction, Statement
 from gradc.ir.record import dataclass
@@ -76,6 +78,7 @@ class _Loop:
     start: str
     stop: str
     depth: int
+    low: str | None = None  # the first iteration, where a masked loop begins before it
 
 
 def write_loop(
@@ -93,16 +96,44 @@ def write_loop(
     loop = _Loop(statement, start, stop, k.depth + 1)
     k.depth += 1
     totals = [_beginning(k, statement, a) for a in statement.accumulators]
+    is_rest, segments, outer = k.is_rest, _segments(k, loop), k.stream
+    k.stream = begin_stream(k, statement, start, stop) if statement.streamed else None
     position = start
-    is_rest = k.is_rest
-    for segment in _segments(k, loop):
+    if k.stream is not None:
+        loop, position = _to_first_line(k, loop, segments, block)
+    for segment in segments:
         end = _end(k, loop, segment, position)
         totals = _write_segment(k, loop, segment, (position, end), totals, block)
         position = end
         k.is_rest = is_rest or segment.copies > 1  # fewer iterations than copies are left
-    k.depth, k.is_rest = k.depth - 1, is_rest
+    if k.stream is not None:
+        end_stream(k, k.stream)
+    k.depth, k.is_rest, k.stream = k.depth - 1, is_rest, outer
     for accumulator, total in zip(statement.accumulators, totals, strict=True):
         k.values[accumulator.result] = _result(k, statement, accumulator, total)
+
+
+def _to_first_line(
+    k: KernelState,
+    loop: _Loop,
+    segments: Sequence[Segment],
+    block: Callable[[KernelState, Sequence[Statement]], None],
+) -> tuple[_Loop, str]:
+    """Reach the first whole line of the results; the loop and where its segments begin.
+
+    A loop that is masked anyway begins as many iterations before its start as fill the line;
+    else one masked vector comes first.
+    """
+    assert k.stream is not None
+    first, w, lanes = k.stream.first, k.w, loop.statement.lanes
+    if [segment.masked for segment in segments] == [True] and segments[0].trips is None:
+        is_there = w.let(f"icmp eq i64 {first}, {loop.start}")
+        back = w.let(f"select i1 {is_there}, i64 0, i64 {lanes}")
+        return replace(loop, low=loop.start), w.sub(first, back)
+    first = w.intrinsic("llvm.smin.i64", "i64", [("i64", first), ("i64", loop.stop)])
+    head = Segment(lanes, 1, masked=True, once=True)
+    _write_segment(k, replace(loop, stop=first), head, (loop.start, first), [], block)
+    return loop, first
 
 
 def _segments(k: KernelState, loop: _Loop) -> list[Segment]:
@@ -259,6 +290,12 @@ def _enter(k: KernelState, loop: _Loop, segment: Segment, variable: str) -> None
         k.lanes = segment.lanes
     if segment.masked:
         k.mask = _tail_mask(k, loop, segment, variable)
+        if k.stream is not None:
+            k.stream = replace(k.stream, whole=_is_whole(k, loop, segment, variable))
+            if loop.low is not None:
+                k.mask = _not_before(k, loop.low, segment, variable)
+    elif k.stream is not None:
+        k.stream = replace(k.stream, whole=None)
     bases = [k.w.add(variable, str(copy * segment.lanes)) for copy in range(segment.copies)]
     entries = [Affine(base, "1") if segment.lanes > 1 else base for base in bases]
     own: Axes = ((loop.depth, segment.copies),) if segment.copies > 1 else ()
@@ -284,6 +321,28 @@ def _tail_mask(k: KernelState, loop: _Loop, segment: Segment, variable: str) -> 
     )
     numbers = ", ".join(f"{kind} {lane}" for lane in range(lanes))
     return w.let(f"icmp sgt {vector} {limit}, <{numbers}>")
+
+
+def _is_whole(k: KernelState, loop: _Loop, segment: Segment, variable: str) -> str:
+    """Whether all lanes of a masked vector count."""
+    whole = k.w.let(f"icmp sle i64 {k.w.add(variable, str(segment.lanes))}, {loop.stop}")
+    if loop.low is None:
+        return whole
+    return k.w.let(f"and i1 {whole}, {k.w.let(f'icmp sge i64 {variable}, {loop.low}')}")
+
+
+def _not_before(k: KernelState, low: str, segment: Segment, variable: str) -> str:
+    """The lanes of the mask from iteration `low` on."""
+    w, lanes = k.w, segment.lanes
+    gap = w.let(f"trunc i64 {w.sub(low, variable)} to i32")  # at most the lanes, where it counts
+    vector = f"<{lanes} x i32>"
+    single = w.let(f"insertelement {vector} poison, i32 {gap}, i64 0")
+    limit = w.let(
+        f"shufflevector {vector} {single}, {vector} poison, <{lanes} x i32> zeroinitializer"
+    )
+    numbers = ", ".join(f"i32 {lane}" for lane in range(lanes))
+    there = w.let(f"icmp sle {vector} {limit}, <{numbers}>")
+    return w.let(f"and <{lanes} x i1> {k.mask}, {there}")
 
 
 def _begin_sum(

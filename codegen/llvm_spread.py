@@ -75,6 +75,19 @@ def _positions(inner: Axes, outer: Axes) -> tuple[int, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The buffers that are streamed if `flag` holds, and where their first whole line begins.
+
+    `whole`, in a loop whose vectors are masked: whether all lanes of this one count.
+    """
+
+    buffers: frozenset[Buffer]
+    flag: str
+    first: str
+    whole: str | None = None
+
+
 @dataclass(slots=True)
 class KernelState:
     """What is known while one kernel is written."""
@@ -95,6 +108,7 @@ class KernelState:
     scratch: dict[Buffer, str] = field(default_factory=dict)
     dims: dict[Dim, str] = field(default_factory=dict)
     depth: int = 0  # the number of loops that are open
+    stream: Stream | None = None  # of the innermost loop that is open
     is_rest: bool = False  # what is written runs for the last iterations of a loop with copies
     _sink: str = ""
 

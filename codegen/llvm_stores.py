@@ -16,6 +16,7 @@ from gradc.codegen.llvm_memory import (
     reversed_mask,
 )
 from gradc.codegen.llvm_spread import Affine, Entry, KernelState, Spread, project, union
+from gradc.codegen.llvm_streams import streamed
 from gradc.codegen.llvm_text import literal, llvm_type, memory_suffix, memory_type
 from gradc.ir.loops import Buffer, Store
 from gradc.ir.types import DType, bool_
@@ -139,11 +140,20 @@ def _store_vector(
     if at.stride == "-1":
         first = k.w.sub(first, str(lanes - 1))
         value, mask = reverse_lanes(k, llvm_type(dtype, lanes), value), reversed_mask(k, mask)
-    address = address_of(k, buffer, first)
-    if mask is None:
-        store_register(k, dtype, lanes, address, value)
+    address, stream = address_of(k, buffer, first), k.stream
+    if stream is None or buffer not in stream.buffers or adds or mask is not k.mask:
+        _store_whole(k, dtype, address, value, mask)
         return
-    masked_store(k, dtype, lanes, address, value, mask)
+    with streamed(k, stream, f"{memory_type(dtype, lanes)} {value}", address):
+        _store_whole(k, dtype, address, value, mask)
+
+
+def _store_whole(k: KernelState, dtype: DType, address: str, value: str, mask: str | None) -> None:
+    """One vector, or the lanes of it that the mask has, at an address."""
+    if mask is None:
+        store_register(k, dtype, k.lanes, address, value)
+    else:
+        masked_store(k, dtype, k.lanes, address, value, mask)
 
 
 def _store_apart(

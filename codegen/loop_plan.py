@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from gradc.codegen.steps import INSIDE, Axes, Nest, Root, in_layout
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Value
+from gradc.ir.loops import Buffer
 from gradc.ir.record import dataclass
 
 _USUAL_BLOCK = 64  # rows
@@ -24,6 +25,7 @@ class Loop:
     extent: Dim
     lanes: int = 1
     copies: int = 1
+    streamed: tuple[Buffer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

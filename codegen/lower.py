@@ -99,10 +99,12 @@ def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
     buffers = cut.buffers
     constants: dict[object, Buffer] = {}
     kernels = []
+    parts = [part for step in cut.steps for part in parts_of(step)]
+    last = set(cut.outputs).difference(*(inlined_reads(part, cut.stored) for part in parts))
     for number, step in enumerate(cut.steps):
         k = LoopBuilder()
         reader = Reader(k, buffers, cut.stored, constants)
-        _lower_step(reader, step, choices.vector_bits)
+        _lower_step(reader, step, choices.vector_bits, last)
         kernels.append(Kernel(f"{name}.k{number}", k.body, _note(step)))
     return Program(
         name,
@@ -117,9 +119,10 @@ def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
     )
 
 
-def _lower_step(reader: Reader, step: Scheduled, vector_bits: int) -> None:
+def _lower_step(reader: Reader, step: Scheduled, vector_bits: int, last: Collection[Value]) -> None:
+    """Write one kernel; `last` are the results that no kernel reads."""
     if isinstance(step, Nest):
-        lower_nest(reader, step, vector_bits)
+        lower_nest(reader, step, vector_bits, last)
     elif isinstance(step, RowGroup):
         lower_rows(reader, step, vector_bits)
     elif isinstance(step, FinishedProduct):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import product as every
 from typing import TypeAlias
 
@@ -13,15 +14,17 @@ from gradc.codegen.steps import Nest, Root
 from gradc.ir.dims import is_static
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
-from gradc.ir.loops import Fill, Ref
+from gradc.ir.loops import Buffer, Fill, Ref
 from gradc.ir.lowering import Index
 
 Point: TypeAlias = "tuple[tuple[int, int], ...]"  # unrolled axes of a result, each with a position
 Partial: TypeAlias = "tuple[Root, Point]"
 
 
-def lower_nest(reader: Reader, nest: Nest, vector_bits: int) -> None:
-    """Write the loops of a nest."""
+def lower_nest(
+    reader: Reader, nest: Nest, vector_bits: int, last: Collection[Value] = frozenset()
+) -> None:
+    """Write the loops of a nest. What is in `last` nothing reads after it is stored."""
     clear(reader, accumulated(nest))
     lanes = lanes_of(nest, vector_bits)
     flat = flat_loop(nest, lanes)
@@ -29,7 +32,17 @@ def lower_nest(reader: Reader, nest: Nest, vector_bits: int) -> None:
         loops = [flat]
     else:
         loops = plan_loops(nest, lanes)
+    if len(loops) == 1 and nest.points == 1:
+        loops = [replace(loops[0], streamed=_streamed(reader, nest, last))]
     store_rest(reader, write_nest(reader, nest, loops))
+
+
+def _streamed(reader: Reader, nest: Nest, last: Collection[Value]) -> tuple[Buffer, ...]:
+    """The buffers of a nest that only stores results, entry after entry, which nothing reads."""
+    if any(root.kind is not None or root.value not in last for root in nest.roots):
+        return ()
+    buffers = tuple(reader.buffers[root.value] for root in nest.roots)
+    return buffers if all(buffer.kind == "output" for buffer in buffers) else ()
 
 
 def accumulated(nest: Nest) -> list[Value]:
@@ -75,7 +88,9 @@ def write_nest(
         stack = ExitStack()
         in_block = rows is not None and loop.axes == (0,)
         extent = rows[1] if rows is not None and in_block else k.size(loop.extent)
-        variable = stack.enter_context(k.loop(extent, lanes=loop.lanes, copies=loop.copies))
+        variable = stack.enter_context(
+            k.loop(extent, lanes=loop.lanes, copies=loop.copies, streamed=loop.streamed)
+        )
         open_loops.append(stack)
         if len(loop.axes) > 1:
             flat = variable

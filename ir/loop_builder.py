@@ -273,12 +273,19 @@ class LoopBuilder:
 
     @contextmanager
     def loop(
-        self, stop: Ref, start: Ref | None = None, *, step: int = 1, lanes: int = 1, copies: int = 1
+        self,
+        stop: Ref,
+        start: Ref | None = None,
+        *,
+        step: int = 1,
+        lanes: int = 1,
+        copies: int = 1,
+        streamed: tuple[Buffer, ...] = (),
     ) -> Iterator[Ref]:
         """Write the body of a loop; gives the loop variable (i64)."""
         variable = Ref(i64, self.depth + 1)
         start = self.index(0) if start is None else start
-        statement = For(variable, start, stop, [], [], step, lanes, copies)
+        statement = For(variable, start, stop, [], [], step, lanes, copies, streamed)
         self._blocks[-1].statements.append(statement)
         self._blocks.append(_Block(statement.body, accumulators=statement.accumulators))
         try:

@@ -144,6 +144,8 @@ class For:
     """`for variable in range(start, stop, step)`; see the module's text for lanes and copies.
 
     `step` is positive; lanes and copies need step 1. Results of accumulators are defined after it.
+    Of the buffers in `streamed` each iteration writes the element of its own number, once, and
+    nothing reads them soon: large ones may be written past the caches.
     """
 
     variable: Ref
@@ -154,6 +156,7 @@ class For:
     step: int = 1
     lanes: int = 1
     copies: int = 1
+    streamed: tuple[Buffer, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
