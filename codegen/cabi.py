@@ -90,8 +90,8 @@ extern "C" {{
 #define GRADC_STATUS
 enum {{
     GRADC_OK = 0,
-    GRADC_OUT_OF_MEMORY = 1,      /* the workspace could not be allocated */
-    GRADC_NEGATIVE_SIZE = 2,      /* a size is negative, or an array would be too large */
+    GRADC_OUT_OF_MEMORY = 1,      /* the workspace could not be allocated, or is beyond 64 bits */
+    GRADC_NEGATIVE_SIZE = 2,      /* a size is negative */
     GRADC_INDEX_OUT_OF_RANGE = 3, /* an index array holds an index outside its axis */
     GRADC_EXTERNAL = 4            /* an external function reported a failure */
 }};

@@ -109,9 +109,7 @@ def failed_status(entry: FunctionEntry, status: int, sizes: tuple[int, ...]) -> 
     if status == INDEX_OUT_OF_RANGE:
         return IndexError(f"{entry.name}: an index is out of range{_values(entry, sizes)}")
     if status == NEGATIVE_SIZE:
-        return ValueError(
-            f"{entry.name}: a size is negative or an array too large{_values(entry, sizes)}"
-        )
+        return ValueError(f"{entry.name}: a size is negative{_values(entry, sizes)}")
     if status == EXTERNAL:
         return RuntimeError(
             f"{entry.name}: an external function reported a failure{_values(entry, sizes)}"

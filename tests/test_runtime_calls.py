@@ -117,7 +117,7 @@ class TestOutputs:
     ("status", "error", "message"),
     [
         (1, MemoryError, "f: out of memory"),
-        (2, ValueError, "f: a size is negative or an array too large"),
+        (2, ValueError, "f: a size is negative"),
         (3, IndexError, "f: an index is out of range"),
         (-1, ValueError, "f: the reason"),
         (-2, RuntimeError, "f returned the unknown status -2"),
