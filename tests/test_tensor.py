@@ -10,41 +10,12 @@ import gradc
 import gradc.tensor as gt
 import numpy as np
 import pytest
+from against_numpy import Array, check
 from gradc.errors import GradcError, GradcIndexError, GradcTypeError, GradcValueError
 from gradc.ir.evaluate import evaluate
-from gradc.ir.types import bool_, dtype_of, f32, f64, i32, i64
-from gradc.ir.verify import verify
+from gradc.ir.types import bool_, f32, f64, i32, i64
 from gradc.tensor import Tensor
 from gradc.tracing import make_function
-
-Array = np.ndarray[Any, Any]
-
-
-def run(symbolic: Callable[..., Any], *arrays: Array, sizes: bool = True) -> Array:
-    """The value of a symbolic function at arrays, whose axes are symbolic sizes or integers.
-
-    A length of 1 stays an integer, so that it broadcasts.
-    """
-    inputs = [
-        gt.tensor(f"x{i}", dtype_of(a.dtype), [None if sizes and n != 1 else n for n in a.shape])
-        for i, a in enumerate(arrays)
-    ]
-    made = make_function(inputs, [symbolic(*inputs)], "f")
-    verify(made)
-    (result,) = evaluate(made, *arrays)
-    assert result.dtype == made.results[0].dtype.numpy
-    return result
-
-
-def check(symbolic: Callable[..., Any], numpy: Callable[..., Any], *arrays: Array) -> None:
-    """The same value, type and shape as NumPy, with integer lengths and with symbolic ones."""
-    expected = np.asarray(numpy(*arrays))
-    for sizes in (False, True):
-        found = run(symbolic, *arrays, sizes=sizes)
-        assert found.shape == expected.shape
-        assert found.dtype == expected.dtype
-        np.testing.assert_allclose(found, expected, rtol=1e-6 if found.dtype == "f4" else 1e-12)
-
 
 RNG = np.random.default_rng(7)
 X, Y = RNG.normal(size=(3, 4)), RNG.normal(size=(3, 4))
@@ -318,93 +289,6 @@ SUBSCRIPTS = [
 @pytest.mark.parametrize(("subscripts", "arrays"), SUBSCRIPTS)
 def test_einsum(subscripts: str, arrays: tuple[Array, ...]) -> None:
     check(lambda *t: gt.einsum(subscripts, *t), lambda *a: np.einsum(subscripts, *a), *arrays)
-
-
-I2 = np.array([2, 0, -1])
-J2 = np.array([[0], [-2]])
-INDICES: list[Any] = [
-    0,
-    -1,
-    (1, 2),
-    (slice(None), -1),
-    slice(1, None),
-    slice(None, -1),
-    slice(0, 2),
-    slice(None, None, 2),
-    slice(None, None, -1),
-    slice(None, None, -2),
-    slice(2, 0, -1),
-    slice(-1, -3, -1),
-    (slice(1, 3), slice(None, None, 3)),
-    (None, 1),
-    (Ellipsis, None),
-    (Ellipsis, 0),
-    (slice(None), None, slice(None)),
-    I2,
-    (slice(None), I2),
-    (I2, slice(1, 3)),
-    (I2, I2),
-    (I2, J2),
-    (J2, 1),
-    (0, I2),
-    (None, I2, slice(None, None, -1)),
-    [2, 1],
-]
-
-
-@pytest.mark.parametrize("index", INDICES, ids=str)
-def test_indexing(index: Any) -> None:
-    check(lambda x: x[index], lambda x: x[index], X)
-
-
-@pytest.mark.parametrize(
-    "index", [(0, slice(None), I2 % 2), (I2 % 2, slice(None), I2), (..., I2, 0)]
-)
-def test_index_arrays_apart_come_first(index: Any) -> None:
-    check(lambda x: x[index], lambda x: x[index], A3)
-
-
-def test_symbolic_indices() -> None:
-    check(lambda x, i: x[i], lambda x, i: x[i], X, I2)
-    check(lambda x, i: x[i], lambda x, i: x[i], X, np.array(-2))
-    check(lambda x, i: x[i, 1:, None], lambda x, i: x[i, 1:, None], X, np.array(1, "i4"))
-    check(lambda x, i: x[:, i], lambda x, i: x[:, i], X, J2)
-    check(lambda x, i, j: x[i, j], lambda x, i, j: x[i, j], X, I2, J2)
-
-
-def _numpy_updated(x: Array, index: Any, values: Any, add: bool) -> Array:
-    result = x.copy()
-    if add:
-        np.add.at(result, index, values)
-    else:
-        result[index] = values
-    return result
-
-
-@pytest.mark.parametrize("index", INDICES, ids=str)
-@pytest.mark.parametrize("add", [False, True])
-def test_updates(index: Any, add: bool) -> None:
-    shape = X[index].shape
-    for values in (np.float64(2.5), RNG.normal(size=shape)):
-        check(
-            lambda x, v: x.at[index].add(v) if add else x.at[index].set(v),
-            lambda x, v: _numpy_updated(x, index, v, add),
-            X,
-            np.asarray(values),
-        )
-
-
-def test_updates_with_arrays_apart() -> None:
-    index = (I2 % 2, slice(None), I2)
-    values = RNG.normal(size=A3[index].shape)
-    check(
-        lambda x, v: x.at[index].add(v), lambda x, v: _numpy_updated(x, index, v, True), A3, values
-    )
-
-
-def test_an_index_out_of_range_of_one_of_two_axes_is_an_error_at_the_call() -> None:
-    with pytest.raises((IndexError, ValueError)):
-        run(lambda x, i, j: x[i, j], X, np.array([0]), np.array([7]))
 
 
 PROMOTIONS = [
