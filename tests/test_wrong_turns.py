@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import run, source
 
@@ -113,6 +114,17 @@ def test_without_a_linker_only_libraries_cannot_be_made(model: Path) -> None:
 def test_rows_of_several_lengths(model: Path, capsys: Any) -> None:
     code, _, err = run("run", model, "f", "--arg", "x=[[1, 2], [3]]", capsys=capsys)
     assert (code, err) == (2, "gradc run: --arg x: the rows of an array have one length\n")
+
+
+@pytest.mark.parametrize("name", ["empty.npy", "text.npy", "objects.npy", "ragged.csv", "x.txt"])
+def test_files_that_hold_no_array(model: Path, capsys: Any, name: str) -> None:
+    path = model.with_name(name)
+    path.write_text({"text.npy": "text", "ragged.csv": "1,2\n3\n"}.get(name, ""))
+    if name == "objects.npy":
+        np.save(path, np.array([{}], object))
+    code, out, err = run("run", model, "f", "--arg", f"x=@{path}", capsys=capsys)
+    assert (code, out) == (2, "")
+    assert err.startswith("gradc run: --arg x: ")
 
 
 def test_a_function_that_there_is_not(model: Path, capsys: Any) -> None:

@@ -92,8 +92,8 @@ def _argument(name: str, parameter: Value, text: str) -> Any:
         found = _read(text, len(parameter.shape))
         _check_rows(found)
         array = np.asarray(found)
-    except (ValueError, RecursionError) as error:
-        reason = str(error) or "nested too deep"
+    except (ValueError, EOFError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise UsageError(f"--arg {name}: {reason}") from error
     wanted = parameter.dtype.numpy
     if array.dtype == object or not np.can_cast(array.dtype, wanted, "same_kind"):
