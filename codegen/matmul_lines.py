@@ -13,6 +13,7 @@ from gradc.codegen.matmul_tile import (
     fused,
     internal,
     load,
+    neighbours,
     splat,
     store,
     store_sum,
@@ -63,22 +64,12 @@ def dots_function(tile: Tile, columns: int) -> str:
             few = body.minimum(body.sub("%n", j), columns)
             rows = body.minimum(body.sub("%m", i), DOT_ROWS)
             first = body.address(e, "%a", body.mul(i, "%a_row"), pc)
-            of_a = clamped(body, tile, (first, "%a_row"), DOT_ROWS, rows)
+            of_a = neighbours(body, tile, first, DOT_ROWS, "%a_row", rows)
             first = body.address(e, start, body.mul(j, line))
-            sums = dot_products(
-                body, tile, of_a, clamped(body, tile, (first, line), columns, few), depth
-            )
+            of_b = neighbours(body, tile, first, columns, line, few)
+            sums = dot_products(body, tile, of_a, of_b, depth)
             store_dots(body, tile, sums, (i, j), (rows, few), adds)
     return body.function(internal(tile, f"dots{columns}", LINE_PARAMETERS))
-
-
-def clamped(
-    body: LoopText, tile: Tile, lines: tuple[str, str], count: int, there: str
-) -> list[str]:
-    """The addresses of lines, given the first and their distance; past the last it repeats."""
-    (first, distance), last = lines, body.sub(there, 1)
-    steps = [body.mul(body.minimum(r, last), distance) for r in range(1, count)]
-    return [first, *(body.address(tile.element, first, step) for step in steps)]
 
 
 def dot_products(
@@ -203,12 +194,11 @@ def combination_function(tile: Tile) -> str:
 def add_rows(body: LoopText, tile: Tile, at: tuple[str, str], columns: str, rows: int) -> None:
     """C[0, jc:] += sum_r A[0, k + r] B[k + r, jc:] for r < rows, over some columns."""
     (k, jc), e = at, tile.element
-    factors, lines = [], []
-    for r in range(rows):
-        index = body.add(k, r)
-        place = body.address(e, "%a", body.mul(index, "%a_col"))
-        factors.append(splat(body, e, tile.lanes, body.emit(f"load {e}, ptr {place}")))
-        lines.append(body.address(e, "%b", body.mul(index, "%b_row"), jc))
+    start = body.address(e, "%a", body.mul(k, "%a_col"))
+    places = neighbours(body, tile, start, rows, "%a_col")
+    factors = [splat(body, e, tile.lanes, body.emit(f"load {e}, ptr {place}")) for place in places]
+    start = body.address(e, "%b", body.mul(k, "%b_row"), jc)
+    lines = neighbours(body, tile, start, rows, "%b_row")
     target = body.address(e, "%c", jc)
 
     def step(j: str, mask: str | None) -> None:

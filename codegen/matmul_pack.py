@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradc.codegen.loop_text import LoopText
-from gradc.codegen.matmul_tile import Tile, column_mask, internal, load, store
+from gradc.codegen.matmul_tile import Tile, column_mask, internal, load, neighbours, store
 
 PACK_A_PARAMETERS = (
     "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %to, i64 %to_row, i64 %to_col, "
@@ -75,18 +75,16 @@ def pack_b_function(tile: Tile) -> str:
 def pack_transposed(body: LoopText, square: Tile) -> None:
     """The panel from columns of B that are contiguous, by squares that are turned in registers."""
     e, side = square.element, square.lanes
-    last = body.sub("%columns", 1)
     with body.loop(0, "%columns", side) as j:
-        lines = [
-            body.address(e, "%b", body.mul(body.minimum(body.add(j, r), last), "%b_col"))
-            for r in range(side)
-        ]
+        start, there = body.address(e, "%b", body.mul(j, "%b_col")), body.sub("%columns", j)
+        lines = neighbours(body, square, start, side, "%b_col", there)
         with body.loop(0, "%depth", side) as k:
             mask = column_mask(body, square, body.sub("%depth", k))
             rows = [load(body, square, body.address(e, line, k), mask) for line in lines]
-            for r, row in enumerate(transposed(body, square, rows)):
-                start = body.mul(body.add(k, r), "%width")
-                store(body, square, body.address(e, "%to", start, j), row)
+            start = body.address(e, "%to", body.mul(k, "%width"), j)
+            places = neighbours(body, square, start, side, "%width")
+            for place, row in zip(places, transposed(body, square, rows), strict=True):
+                store(body, square, place, row)
 
 
 def transposed(body: LoopText, square: Tile, rows: list[str]) -> list[str]:

@@ -138,9 +138,12 @@ def kernel_function(tile: Tile, vectors: int) -> str:
 def write_tile(body: LoopText, tile: Tile, shape: tuple[int, int], first: str, mask: str) -> None:
     """rows x vectors of C from row `first` on, held in registers over the whole depth."""
     rows, vectors = shape
-    of_a = neighbours(body, tile, body.address(tile.element, "%a", body.mul(first, "%a_row")), rows)
-    start = body.address(tile.element, "%c", body.mul(first, "%c_row"))
-    of_c = neighbours(body, tile, start, rows, "%c_row")
+    of_a, of_c = (
+        neighbours(
+            body, tile, body.address(tile.element, base, body.mul(first, stride)), rows, stride
+        )
+        for base, stride in (("%a", "%a_row"), ("%c", "%c_row"))
+    )
     places = [
         body.address(tile.element, row, v * tile.lanes) for row in of_c for v in range(vectors)
     ]
@@ -155,12 +158,15 @@ def write_tile(body: LoopText, tile: Tile, shape: tuple[int, int], first: str, m
 
 
 def neighbours(
-    body: LoopText, tile: Tile, start: str, rows: int, stride: str = "%a_row"
+    body: LoopText, tile: Tile, start: str, rows: int, stride: str, there: str | None = None
 ) -> list[str]:
-    """The addresses of so many rows from `start` on."""
+    """The addresses of rows from `start` on; if only `there` exist, the last one repeats."""
     found = [start]
     while len(found) < rows:
-        found.append(body.address(tile.element, found[-1], stride))
+        step = stride
+        if there is not None:
+            step = body.select("i64", body.is_less(len(found), there), stride, 0)
+        found.append(body.address(tile.element, found[-1], step))
     return found
 
 
