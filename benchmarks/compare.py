@@ -31,6 +31,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import gradc
 import gradc.tensor as gt
 import numpy as np
+from floors import MEMORY, PRODUCTS, Floor, vectors
 from gradc import f64
 from gradc.codegen.cabi import manifest_of
 from gradc.codegen.choices import Choices
@@ -196,6 +197,22 @@ def _empty_extension() -> Callable[..., Any]:
     return module.empty
 
 
+def floor_runs(inputs: Sequence[Any], outputs: Sequence[Any], needs: Floor) -> dict[str, Run]:
+    """What the machine cannot do faster: see floors.py."""
+    library = compile_c((Path(__file__).parent / "peers" / "floor.c").read_text())
+    counts = [x.size for x in (*inputs, *outputs)]
+    numbers = [len(inputs), len(outputs), needs.passes, needs.products, *counts]
+    sizes, work = (ctypes.c_int64 * len(numbers))(*numbers), ctypes.create_string_buffer(64)
+    given, found = (
+        (ctypes.c_void_p * len(a))(*(x.ctypes.data for x in a)) for a in (inputs, outputs)
+    )
+    words = {f"floor: {name}": getattr(library, name) for name in (*MEMORY, "arithmetic")}
+    return {
+        word: lambda loop=loop, keep=(inputs, outputs): loop(sizes, given, found, work)
+        for word, loop in words.items()
+    }
+
+
 def chain() -> None:
     """y = x * exp(-x*x/2) + 1 and its sum over 1e6 doubles."""
     n = 1_000_000
@@ -241,6 +258,7 @@ def chain() -> None:
         jitted, there = jax.jit(body), jnp.asarray(x)
         runs["JAX jit"] = lambda: jax.block_until_ready(jitted(there))
     check_equal(runs)
+    runs |= floor_runs([x], [target], Floor((PRODUCTS["exp"] + 3) * vectors(n)))
     report("elementwise chain with exp, and its sum, 1e6 doubles", time_round_robin(runs, 0.4))
 
 
@@ -278,6 +296,8 @@ def logistic() -> None:
         runs["JAX jit"] = lambda: jax.block_until_ready(jitted(*there))
     check_equal(runs)
     runs["two BLAS products alone"] = lambda: (X @ w, X.T @ residual)
+    a_row = PRODUCTS["softplus"] + PRODUCTS["sigmoid"]
+    runs |= floor_runs([X, y], [np.empty(d)], Floor(2 * vectors(n * d) + a_row * vectors(n)))
     report("logistic loss and gradient, n=100,000 d=100", time_round_robin(runs, 1.0))
 
 

@@ -21,7 +21,7 @@ Run = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds a call: the best and the median over all rounds."""
+    """Seconds of processor time a call, of all threads: the best and the median over all rounds."""
 
     best: float
     median: float
@@ -51,10 +51,10 @@ def time_round_robin(
     found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(repeats[name]):
                 run()
-            found[name].append((time.perf_counter() - start) / repeats[name])
+            found[name].append((time.process_time() - start) / repeats[name])
     return {name: Timing(min(t), statistics.median(t)) for name, t in found.items()}
 
 
