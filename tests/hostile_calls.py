@@ -154,6 +154,10 @@ def check_calls(rng: random.Random, fn: gradc.CompiledFunction) -> None:
     for _ in range(3):
         values = arrays_for(rng, fn)
         text = f"{fn!r} at {values!r} of\n{fn}"
+        if rng.random() < 0.2:
+            out = rng.choice((argument(rng, []), [argument(rng, []) for _ in range(2)], values))
+            attempt(text, lambda: fn(*values, out=out), CALL_ERRORS)  # noqa: B023
+            values = arrays_for(rng, fn)
         found = attempt(text, lambda: fn(*values), CALL_ERRORS)  # noqa: B023
         if found is None:
             continue
