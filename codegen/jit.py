@@ -46,7 +46,7 @@ def load_with_products(
     imports: Mapping[str, int] | None = None,
     product: Callable[[DType], bytes] = compile_product,
 ) -> Library:
-    """`load_object` of a module that was emitted with `share_products`.
+    """`load_object` of a module that was emitted with `in_process`.
 
     The packed matrix product takes longer to compile than most programs, so all that this process
     loads share one copy of it, which is the object that `product` gives.

@@ -29,18 +29,20 @@ _ABI = '!llvm.module.flags = !{{!2}}\n!2 = !{{i32 1, !"target-abi", !"{}"}}\n'
 
 
 def emit_module(
-    programs: Sequence[Program], manifest: str, target: Target, *, share_products: bool = False
+    programs: Sequence[Program], manifest: str, target: Target, *, in_process: bool = False
 ) -> str:
     """The LLVM text of a module with all programs; ValueError for names that collide.
 
-    `share_products`: the packed matrix product is not part of the module, but found when it is
-    loaded (`jit.load_with_products`).
+    `in_process`: for a process that loads the object itself, with all arrays and a workspace in
+    each call. It exports what generic callers need; its matrix products are found when it is loaded
+    (`jit.load_with_products`).
     """
     _check_names(programs)
-    module = Module(target, share_products, repeated=repeated_loops(programs))
+    module = Module(target, in_process, repeated=repeated_loops(programs))
     shared: dict[bytes, str] = {}
     same: dict[str, str] = {}
-    _define_bytes(module, "@gradc_manifest", manifest.encode() + b"\0", exported=True)
+    if not in_process:
+        _define_bytes(module, "@gradc_manifest", manifest.encode() + b"\0", exported=True)
     _define_bytes(module, "@gradc.zero", bytes(320))
     for program in programs:
         module.fast_math = program.fast_math

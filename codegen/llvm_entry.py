@@ -34,14 +34,15 @@ class _Parameter:
 def write_entries(module: Module, program: Program, kernels: Sequence[KernelFunction]) -> None:
     """Add `NAME`, `NAME_workspace`, `gradc_call_NAME` and `gradc_workspace_NAME`.
 
-    They call each other by internal aliases, which no other library's symbol can replace.
+    They call each other by internal aliases, which no other library's symbol can replace. In a
+    process the first two are parts of the others, and nothing is allocated for a call.
     """
     sizes = [_Parameter("i64", f"%n.{name}", name) for name in program.sizes]
     arrays = [_parameter(b, f"%in.{i}") for i, b in enumerate(program.inputs)]
     results = [_Parameter("ptr", f"%out.{i}", b) for i, b in enumerate(program.outputs)]
     groups = (sizes, arrays, results)
     _write_native(module, program, kernels, groups)
-    if _needed(program, results):
+    if _needed(program, results) and not module.in_process:
         _write_allocating(module, program, groups)
     _write_generic(module, program.name, groups)
     _write_workspace(module, program, sizes)
@@ -72,8 +73,21 @@ def _define(
     )
 
 
-def _alias(module: Module, alias: str, kind: str, parameters: Sequence[str], symbol: str) -> None:
-    kinds = ", ".join(parameters)
+def _define_twice(
+    module: Module,
+    kind: str,
+    names: tuple[str, str],
+    parameters: Sequence[_Parameter],
+    w: Writer,
+    attributes: str = "",
+) -> None:
+    """Define a function under an exported and an internal name; in a process as part of callers."""
+    symbol, alias = names
+    if module.in_process:
+        _define(module, f"internal {kind}", alias, _declared(parameters), w, "alwaysinline")
+        return
+    _define(module, kind, symbol, _declared(parameters), w, attributes)
+    kinds = ", ".join(p.kind.split()[0] for p in parameters)
     module.definitions[alias] = f"@{alias} = internal alias {kind} ({kinds}), ptr @{symbol}"
 
 
@@ -112,7 +126,7 @@ def _load_pointer(w: Writer, table: str, position: int) -> str:
 
 def _write_workspace(module: Module, program: Program, sizes: Sequence[_Parameter]) -> None:
     """The bytes of workspace that a call needs; the largest integer where they cannot be had."""
-    w, symbol = Writer(module), f"{program.name}_workspace"
+    w, alias = Writer(module), f"gradc.{program.name}.bytes"
     counter = _Checked(w, {str(p.source): p.name for p in sizes})
     for slot in program.slots:
         counter.reserve(slot)
@@ -122,9 +136,7 @@ def _write_workspace(module: Module, program: Program, sizes: Sequence[_Paramete
     if counter.failed != "false":
         total = w.let(f"select i1 {counter.failed}, i64 {_LARGEST}, i64 {total}")
     w.do(f"ret i64 {total}")
-    _define(module, "i64", symbol, _declared(sizes), w, _COLD)
-    alias = f"gradc.{program.name}.bytes"
-    _alias(module, alias, "i64", ["i64"] * len(sizes), symbol)
+    _define_twice(module, "i64", (f"{program.name}_workspace", alias), sizes, w, _COLD)
     w = Writer(module)
     given = ", ".join(f"i64 {v}" for v in _loaded_sizes(w, len(sizes)))
     w.do(f"ret i64 {w.let(f'call i64 @{alias}({given})')}")
@@ -200,7 +212,8 @@ def _write_native(
     named = {str(p.source): p.name for p in sizes}
     _check_sizes(w, program, named)
     given = [*sizes, *arrays, *results, _Parameter("ptr", "%workspace", "")]
-    if needed := _needed(program, results):
+    needed = [] if module.in_process else _needed(program, results)
+    if needed:
         _leave_where_missing(w, program.name, needed, given)
     operands: dict[Source, str] = {name: f"i64 {v}" for name, v in named.items()}
     for parameter in arrays:
@@ -211,9 +224,7 @@ def _write_native(
         for number, offset in _offsets(w, program.slots, named).items():
             operands[number] = f"ptr {w.let(f'getelementptr i8, ptr {base}, i64 {offset}')}"
     _run_kernels(w, kernels, operands)
-    _define(module, "i32", program.name, _declared(given), w)
-    kinds = [p.kind.split()[0] for p in given]
-    _alias(module, f"gradc.{program.name}.run", "i32", kinds, program.name)
+    _define_twice(module, "i32", (program.name, f"gradc.{program.name}.run"), given, w)
 
 
 def _check_sizes(w: Writer, program: Program, sizes: Mapping[str, str]) -> None:

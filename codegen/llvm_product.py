@@ -67,7 +67,7 @@ def write_product(
     """Call the packed kernel; `write` writes the statements that finish its parts."""
     dtype = statement.c[0].type.dtype
     element, symbol = memory_type(dtype), product_symbol(dtype)
-    if k.module.shares_products:
+    if k.module.in_process:
         operand = "ptr, i64, i64, i64"
         kinds = f"i64, i64, i64, i64, {operand}, {operand}, {operand}, i1, ptr, ptr, ptr"
         k.module.declare(symbol, f"void @{symbol}({kinds})")

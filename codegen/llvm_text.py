@@ -74,7 +74,7 @@ class Module:
     """What the functions of one module share: each text once, by the symbol that it defines."""
 
     target: Target
-    shares_products: bool = False  # the packed matrix product is external
+    in_process: bool = False  # see `llvm.emit_module`
     fast_math: bool = False  # of the program that is being written
     declarations: dict[str, str] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)

@@ -25,6 +25,7 @@ class Native:
 
     program: Program
     library: Library
+    allocates: bool = True  # what a call leaves out
 
     def run(
         self, sizes: Mapping[str, int], arrays: Mapping[Buffer, Any], workspace: Any = 0
@@ -36,13 +37,16 @@ class Native:
         )
         numbers = (ctypes.c_int64 * (len(program.sizes) + 1))(*(sizes[n] for n in program.sizes))
         inputs, outputs = (_addresses(g, arrays) for g in (program.inputs, program.outputs))
-        return int(call(numbers, inputs, outputs, workspace or None))
+        if self.allocates or workspace:
+            return int(call(numbers, inputs, outputs, workspace or None))
+        memory = np.empty(self.workspace(*numbers[:-1]), np.uint8)
+        return int(call(numbers, inputs, outputs, memory.ctypes.data))
 
     def workspace(self, *sizes: int) -> int:
         """The bytes of workspace that it asks for."""
-        address = self.library.addresses[f"{self.program.name}_workspace"]
-        kinds = [ctypes.c_int64] * len(sizes)
-        return int(ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)(*sizes))
+        address = self.library.addresses[f"gradc_workspace_{self.program.name}"]
+        numbers = (ctypes.c_int64 * (len(sizes) + 1))(*sizes)
+        return int(ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(address)(numbers))
 
 
 def _addresses(buffers: tuple[Buffer, ...], arrays: Mapping[Buffer, Any]) -> Any:
@@ -58,9 +62,10 @@ def compile_program(program: Program, target: Target | None = None) -> Native:
 
 
 def compile_shared(program: Program) -> Native:
-    """The program as this process loads it: with the matrix products that all share."""
-    code = compile_to_object(emit_module([program], "{}", host(), share_products=True), host())
-    return Native(program, load_with_products(code, _symbols(program.name)))
+    """The program as gradc loads it in a process: with the matrix products that all share."""
+    code = compile_to_object(emit_module([program], "{}", host(), in_process=True), host())
+    symbols = (f"gradc_call_{program.name}", f"gradc_workspace_{program.name}")
+    return Native(program, load_with_products(code, symbols), allocates=False)
 
 
 def _symbols(name: str) -> tuple[str, ...]:

@@ -256,9 +256,7 @@ class TestDamage:
 
 class TestKeys:
     @pytest.mark.parametrize("what", ["cpu_flags", "cpu_model", "_files_of"])
-    def test_the_key_changes_with_the_machine_and_the_compiler(
-        self, what: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_key_changes_with_the_machine_and_the_compiler(self, what: str) -> None:
         before = cache.entry_key("graph")
         others = {
             "cpu_flags": frozenset({"avx"}),
@@ -266,9 +264,9 @@ class TestKeys:
             "_files_of": (("x", 1, 2),),
         }
         cache._compiler.cache_clear()
-        monkeypatch.setattr(f"gradc.cache.{what}", lambda *_: others[what])
-        changed = cache.entry_key("graph")
-        monkeypatch.undo()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"gradc.cache.{what}", lambda *_: others[what])
+            changed = cache.entry_key("graph")
         cache._compiler.cache_clear()
         assert changed != before == cache.entry_key("graph")
 

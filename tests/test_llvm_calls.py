@@ -28,7 +28,7 @@ from gradc.ir.loops import (
     Program,
 )
 from gradc.ir.types import ArrayType, bool_, f32, f64, i64
-from loop_native import Native, check, compile_program, kernel_program
+from loop_native import Native, check, compile_program, compile_shared, kernel_program
 
 N = size("n")
 X, Y = Buffer("x", f64["n"], "input"), Buffer("y", f64["n"], "output")
@@ -338,3 +338,17 @@ def test_symbols_that_are_missing() -> None:
     code = compile_to_object(emit_module([doubled()], "{}", target), target)
     with pytest.raises(RuntimeError, match="nothing_of_the_kind"):
         load_object(code, ("nothing_of_the_kind",))
+
+
+def test_a_process_exports_what_it_calls_and_allocates_nothing() -> None:
+    text = emit_module([doubled()], '{"a": 1}', host(), in_process=True)
+    exported = re.findall(r"^define (?!internal)\w+ @([\w.]+)", text, re.MULTILINE)
+    assert sorted(exported) == ["gradc_call_f", "gradc_workspace_f"]
+    assert "malloc" not in text
+    assert "gradc_manifest" not in text
+    native = compile_shared(doubled())
+    y, total = np.zeros(6), np.zeros(1)
+    assert native.workspace(6) == 64 + 64 + 64
+    assert native.run({"n": 6}, {X: np.ones(6), Y: y, TOTAL: total}) == 0
+    assert (y.tolist(), total[0]) == ([2.0] * 6, 12.0)
+    assert native.run({"n": 5}, {X: np.ones(6), Y: y, TOTAL: total}) == -2

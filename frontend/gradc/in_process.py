@@ -27,7 +27,7 @@ def native_with_external(
     """
     target = host()
     manifest = manifest_of([program], target)
-    text = emit_module([program], manifest, target, share_products=True)
+    text = emit_module([program], manifest, target, in_process=True)
     code = compile_to_object(text, target)
     call, workspace = function_symbols(program.name)[2:]
     imports = {symbol: code.address() for symbol, code in external_symbols(calls).items()}

@@ -56,7 +56,7 @@ def _compiled(program: Program) -> tuple[bytes, str]:
     from gradc.codegen.target import compile_to_object, host
 
     manifest = manifest_of([program], host())
-    text = emit_module([program], manifest, host(), share_products=True)
+    text = emit_module([program], manifest, host(), in_process=True)
     return compile_to_object(text, host()), manifest
 
 
