@@ -356,3 +356,33 @@ def test_folding_is_idempotent():
     fn = parse_function("fn f() { %0 = constant(value=f64 2.0) %1 = exp(%0) return %1 }")
     made = fold_constants(fn)
     assert op_names(made) == ["constant"] and fold_constants(made) is made
+
+
+def test_index_arithmetic_is_folded() -> None:
+    """Places known when the function is made are one constant; a mask that always holds is none."""
+    fn = parse_function("""
+        fn picked(x: f64[n, 900]) {
+          %0: i64[5] = constant(value=i64[5] {7, 0, 3, 8, 2})
+          %1: i64 = constant(value=i64 100)
+          %2 = broadcast(%1, shape=[5], axes=[])
+          %3 = mul(%0, %2)
+          %4 = iota(size=5, dtype=i64)
+          %5 = add(%3, %4)
+          %6 = take(x, %5, axis=1)
+          %7 = ge(%5, %4)
+          %8 = broadcast(%7, shape=[n, 5], axes=[1])
+          %9: f64 = constant(value=f64 0.0)
+          %10 = broadcast(%9, shape=[n, 5], axes=[])
+          %11 = where(%8, %6, %10)
+          return out = %11
+        }
+        """)
+    made = simplify_algebra(fold_constants(fn))
+    assert op_names(eliminate_dead_code(made)) == ["constant", "take"]
+    argument = np.random.default_rng(0).normal(size=(3, 900))
+    assert_same(evaluate(made, argument), evaluate(fn, argument))
+
+
+def assert_same(found: tuple[np.ndarray, ...], wanted: tuple[np.ndarray, ...]) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
