@@ -49,7 +49,7 @@ _SHARED_COST = 8  # store a value of this cost rather than compute it in two nes
 _CONE_LIMIT = 200  # instructions inlined into one value
 _NEST_LIMIT = 600  # instructions in one nest
 _MOST_POINTS = 16  # of the axes that are written out
-_MOST_JOINED = 36  # entries of a result that is written as one, whatever it is joined of
+_MOST_JOINED = 256  # entries of a result that is written as one, whatever it is joined of
 _VIEW_LIMIT = 40  # index maps inlined into one another
 
 

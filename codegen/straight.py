@@ -115,7 +115,9 @@ class Run:
     def _is_sparse(self, root: Root) -> bool:
         """Whether most entries of a larger array are zeros in known places, or repetitions."""
         count = entry_count(root.value.shape)
-        if root.kind is not None or count is None or count > _MOST_SPARSE or not self.trials:
+        if root.kind is not None or root.starts or count is None or count > _MOST_SPARSE:
+            return False
+        if not self.trials:
             return False
         known = {value for value in self.stored if value is not root.value}
         if not any(map(_tells_positions, equations_between([root.value], known.__contains__))):

@@ -86,6 +86,13 @@ def by_differences(build: Callable[[Any], Any], point: np.ndarray) -> np.ndarray
     return rows.reshape(*rows.shape[:-1], *point.shape)
 
 
+def smoothed(x: Any) -> Any:
+    """Means of neighbours of means of neighbours: ever more diagonals, more than there is room."""
+    for _ in range(5):
+        x = gt.concat([x[:1], (x[1:-1] + x[2:]) * 0.5 + x[:-2] ** 2, x[-1:]])
+    return x
+
+
 CASES: dict[str, Callable[[Any], Any]] = {
     "a slice": lambda x: gt.sin(x[2:5]),
     "every second one": lambda x: gt.exp(x[1::2]) * x[::2],
@@ -103,6 +110,9 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "a branch": lambda x: gt.where(x > 0.3, gt.sqrt(gt.abs(x)), x[::-1] ** 2),
     "a maximum": lambda x: gt.max(x.reshape(3, 2) ** 2, axis=1),
     "a product": lambda x: gt.prod(x.reshape(3, 2), axis=1) * x[:3],
+    "sums so far": lambda x: gt.cumsum(x[1:] ** 2) * x[0],
+    "products so far": lambda x: gt.cumprod(gt.sin(x)),
+    "smoothed again and again": smoothed,
     "constants": lambda x: gt.stack([gt.asarray(1.0), x[1], gt.asarray(0.0)]),
 }
 
@@ -231,6 +241,18 @@ def test_reverse_mode_where_rows_are_fewer_on_the_way() -> None:
     y = gt.concat([gt.sin(A @ wide), gt.zeros((38,))])
     found = work_of(gradc.jacobian(y, x).value, [y.value])
     assert found * 2 < work_of(pushed_along(y.value, x.value), [y.value])
+
+
+def test_many_diagonals_become_one_block_of_all_directions() -> None:
+    """After forty steps there are 81 diagonals: they are not carried one by one for ever."""
+    x = gt.tensor("x", shape=("n",))
+    y = x
+    for _ in range(40):
+        y = gt.pad(y, (1, 0))[:-1] + gt.pad(y, (0, 1))[1:]
+    tangent = parameter(x.value.type)
+    (linear,) = push_tangents([y.value], {x.value: tangent})
+    assert linear is not None
+    assert len(blocks_along(linear, tangent)) <= 48
 
 
 @pytest.mark.parametrize("chunk", [1, 4])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import gradc
+import gradc.tensor as gt
 import numpy as np
 import pytest
 from gradc.codegen.choices import Choices
@@ -11,6 +13,7 @@ from gradc.codegen.prepare import prepare
 from gradc.codegen.schedule import schedule
 from gradc.codegen.steps import Nest, Root
 from gradc.ir.dims import size
+from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.ops.constants import full
 from gradc.ir.ops.elementwise import cos, exp, sin
@@ -85,3 +88,22 @@ def test_the_parts_are_right_whatever_is_chosen(choices: str) -> None:
     compiled = native(fn, choices=Choices(**{"vector_bits": 512, **CHOICES[choices]}))
     for n in (0, 1, 5, 200):
         assert_agrees(compiled, fn, [np.random.default_rng(n).normal(size=(n, 3))])
+
+
+def test_small_results_stay_whole_for_straight_code() -> None:
+    """A Hessian of a few scalars, most of it zeros: one kernel, beside what it reads."""
+    t = gt.tensor("t", shape=(7,))
+    cost = gt.sin(t[0]) * t[1] * t[2] ** 2 + gt.exp(t[3] * t[4]) + t[5] / t[6]
+    f = gradc.function([t], gradc.hessian(cost, t))
+    point = np.linspace(0.5, 1.5, 7)
+    (expected,) = evaluate(f.ir, point)
+    np.testing.assert_allclose(f(point), expected, rtol=1e-12)
+    assert len(f.program.kernels) == 1
+
+
+def test_a_large_result_of_known_size() -> None:
+    x = parameter(f64[40, 3], "x")
+    fn: Function = function("f", [x], [concat(sin(x), exp(x), cos(x) * x, axis=0)])
+    for straight in (True, False):
+        compiled = native(fn, choices=Choices(straight=straight))
+        assert_agrees(compiled, fn, [np.random.default_rng(0).normal(size=(40, 3))])

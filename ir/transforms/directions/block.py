@@ -26,7 +26,7 @@ from gradc.ir.ops.constants import array, constant_number, filled, full, iota, s
 from gradc.ir.ops.logic import eq, where
 from gradc.ir.ops.structural import broadcast
 from gradc.ir.record import dataclass
-from gradc.ir.transforms.directions.uniform import placed, repeated, reshaped
+from gradc.ir.transforms.directions.uniform import cut, placed, repeated, reshaped
 from gradc.ir.types import i64
 
 
@@ -213,3 +213,9 @@ def renumbered(block: Block, axes: Mapping[int, int]) -> tuple[Place, ...]:
         replace(place, axis=axes[place.axis]) if isinstance(place, Tie) else place
         for place in block.places
     )
+
+
+def fixed(x: Value, block: Block) -> Value:
+    """An operand that no direction moves, at the entries of a block: of the value's shape."""
+    own = cut(x, block.starts, block.lengths)
+    return repeated(own, block.value.shape, tuple(range(block.rank)))

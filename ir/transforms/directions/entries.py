@@ -14,21 +14,14 @@ from gradc.ir.ops.logic import logical_and, ne, where
 from gradc.ir.transforms.directions.block import (
     Block,
     Blocks,
+    fixed,
 )
 from gradc.ir.transforms.directions.boxes import combined, united
 from gradc.ir.transforms.directions.rule import Flows, Rule, is_zero
 from gradc.ir.transforms.directions.uniform import (
-    cut,
     divided,
-    repeated,
     times,
 )
-
-
-def _fixed(x: Value, block: Block) -> Value:
-    """An operand that no direction moves, at the entries of a block: of the value's shape."""
-    own = cut(x, block.starts, block.lengths)
-    return repeated(own, block.value.shape, tuple(range(block.rank)))
 
 
 def _by_entries(work: Callable[[Equation, Value], Value]) -> Rule:
@@ -75,7 +68,7 @@ def _mul(made: Equation, flows: Flows) -> Blocks | None:
         return None if of_x and of_y else ()
     blocks, other = (of_x, y) if of_x is not None else (of_y, x)
     return tuple(
-        replace(block, value=times(block.value, _fixed(other, block))) for block in blocks or ()
+        replace(block, value=times(block.value, fixed(other, block))) for block in blocks or ()
     )
 
 
@@ -84,7 +77,7 @@ def _div(made: Equation, flows: Flows) -> Blocks | None:
     if blocks is None or moved is not None:
         return None
     y = made.inputs[1]
-    return tuple(replace(block, value=divided(block.value, _fixed(y, block))) for block in blocks)
+    return tuple(replace(block, value=divided(block.value, fixed(y, block))) for block in blocks)
 
 
 def _where(made: Equation, flows: Flows) -> Blocks | None:
@@ -102,10 +95,10 @@ def _where(made: Equation, flows: Flows) -> Blocks | None:
         if mate is not None:
             second.remove(mate)
         other = zeros_like(block.value) if mate is None else mate.value
-        found.append(replace(block, value=where(_fixed(condition, block), block.value, other)))
+        found.append(replace(block, value=where(fixed(condition, block), block.value, other)))
     for block in second:
         zeros = zeros_like(block.value)
-        found.append(replace(block, value=where(_fixed(condition, block), zeros, block.value)))
+        found.append(replace(block, value=where(fixed(condition, block), zeros, block.value)))
     return combined(found)
 
 
@@ -120,7 +113,7 @@ def _where_moved(made: Equation, flows: Flows) -> Blocks | None:
     one = united(blocks) if blocks else replace(mask, value=full(mask.value.shape, 0, x.dtype))
     if one is None or not _same_box(one, mask):
         return None
-    return (replace(one, value=where(mask.value, _fixed(x, mask), one.value)),)
+    return (replace(one, value=where(mask.value, fixed(x, mask), one.value)),)
 
 
 def _same_box(a: Block, b: Block) -> bool:
@@ -141,7 +134,7 @@ def _logical_and(made: Equation, flows: Flows) -> Blocks | None:
         return None
     ((blocks, i),) = moved
     other = made.inputs[1 - i]
-    return tuple(replace(b, value=logical_and(_fixed(other, b), b.value)) for b in blocks)
+    return tuple(replace(b, value=logical_and(fixed(other, b), b.value)) for b in blocks)
 
 
 ENTRY_RULES: Mapping[Op, Rule] = {

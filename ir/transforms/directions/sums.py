@@ -1,4 +1,8 @@
-"""Rules of sums and of products: a tie to an axis that is summed becomes an axis of directions."""
+"""Rules of sums, of products, and of scans.
+
+A tie to an axis that is summed becomes an axis of directions. Scans make of one entry many along
+their axis, so that they want all of it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from gradc.ir.function import Equation, Value
 from gradc.ir.op import Op
 from gradc.ir.ops.constants import constant_number, full
 from gradc.ir.ops.contract import contract
+from gradc.ir.ops.scans import cumsum, recurrence
 from gradc.ir.ops.slicing import pad
 from gradc.ir.ops.structural import (
     other_axes,
@@ -20,6 +25,8 @@ from gradc.ir.transforms.directions.block import (
     Blocks,
     Place,
     Tie,
+    filled_out,
+    fixed,
     loosened,
     renumbered,
 )
@@ -107,19 +114,19 @@ def _contract(made: Equation, flows: Flows) -> Blocks | None:
         return None if all(flows) else ()
     moving = 0 if flows[0] is not None else 1
     other = made.inputs[1 - moving]
-    out, own, fixed = made.attrs["out"], labels[moving], labels[1 - moving]
+    out, own, others = made.attrs["out"], labels[moving], labels[1 - moving]
     lengths = dict(zip(labels[0], made.inputs[0].shape, strict=True))
     lengths.update(zip(labels[1], made.inputs[1].shape, strict=True))
     gone = [axis for axis, label in enumerate(own) if label not in out]
-    fresh = max((*own, *fixed, *out), default=-1) + 1
+    fresh = max((*own, *others, *out), default=-1) + 1
 
     def multiplied(block: Block) -> Block:
         block = _open_ties(block, gone)
         windows = dict(zip(own, zip(block.starts, block.lengths, strict=True), strict=True))
-        starts = tuple(windows[label][0] if label in windows else 0 for label in fixed)
+        starts = tuple(windows[label][0] if label in windows else 0 for label in others)
         counts = tuple(
             windows[label][1] if label in windows else dim
-            for label, dim in zip(fixed, other.shape, strict=True)
+            for label, dim in zip(others, other.shape, strict=True)
         )
         part = cut(other, starts, counts)
         given = [*own, *(fresh + axis for axis in block.behind)]
@@ -129,7 +136,7 @@ def _contract(made: Equation, flows: Flows) -> Blocks | None:
                 back.append(fresh + block.position(direction))
             elif place.axis in gone:
                 back.append(own[place.axis])
-        value = _product(block.value, part, given, fixed, (*out, *back), moving)
+        value = _product(block.value, part, given, others, (*out, *back), moving)
         value, places = _freed(block, value, gone)
         new = replace(block, places=places)
         axes = {axis: out.index(label) for axis, label in enumerate(own) if label in out}
@@ -161,7 +168,34 @@ def _product(
     return times(full(wide.shape, number, wide.dtype), wide)
 
 
+def _cumsum(made: Equation, flows: Flows) -> Blocks | None:
+    axis, shape = made.attrs["axis"], made.inputs[0].shape
+
+    def summed_up(block: Block) -> Block:
+        block = filled_out(loosened(block, axis), [axis], shape)
+        return replace(block, value=cumsum(block.value, axis=axis))
+
+    return each(flows[0] or (), summed_up)
+
+
+def _recurrence(made: Equation, flows: Flows) -> Blocks | None:
+    """Linear in what enters at each step, if the factors are at rest."""
+    factors, blocks = flows
+    a, b = made.inputs
+    axis = made.attrs["axis"]
+    if factors is not None or blocks is None:
+        return None
+
+    def run(block: Block) -> Block:
+        block = filled_out(loosened(block, axis), [axis], b.shape)
+        return replace(block, value=recurrence(fixed(a, block), block.value, axis=axis))
+
+    return each(blocks, run)
+
+
 SUM_RULES: Mapping[Op, Rule] = {
     sum_: _sum,
     contract: _contract,
+    cumsum: _cumsum,
+    recurrence: _recurrence,
 }

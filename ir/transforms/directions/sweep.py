@@ -15,6 +15,7 @@ from gradc.ir.function import Equation, Value, sorted_equations
 from gradc.ir.op import Op
 from gradc.ir.span import at
 from gradc.ir.transforms.directions.block import Blocks, identity, whole
+from gradc.ir.transforms.directions.boxes import volume
 from gradc.ir.transforms.directions.entries import ENTRY_RULES
 from gradc.ir.transforms.directions.expand import expanded
 from gradc.ir.transforms.directions.moves import MOVE_RULES
@@ -23,6 +24,7 @@ from gradc.ir.transforms.directions.rule import Flows, Rule
 from gradc.ir.transforms.directions.sums import SUM_RULES
 from gradc.ir.transforms.directions.uniform import reshaped, transposed
 
+_MOST_BLOCKS = 48  # of one value: each op on it is done so often
 _RULES: Mapping[Op, Rule] = {**ENTRY_RULES, **MOVE_RULES, **POSITION_RULES, **SUM_RULES}
 
 
@@ -60,8 +62,19 @@ def _sweep(linear: Value, direction: Value) -> dict[Value, Blocks]:
             with at(made.span):
                 flows = [found.get(value) for value in made.inputs]
                 results = _applied(made, flows, direction.shape)
-                found.update(zip(made.outputs, results, strict=True))
+                for output, blocks in zip(made.outputs, results, strict=True):
+                    found[output] = _bounded(blocks, output, direction.shape)
     return found
+
+
+def _bounded(blocks: Blocks, output: Value, space: Shape) -> Blocks:
+    """The blocks, or one of all directions where that is less, or where they are too many."""
+    if len(blocks) <= 1:
+        return blocks
+    entries = sum(volume(block.value.shape) for block in blocks)
+    if len(blocks) <= _MOST_BLOCKS and entries <= volume((*output.shape, *space)):
+        return blocks
+    return whole(expanded(blocks, output, space), space)
 
 
 def _applied(made: Equation, flows: Flows, space: Shape) -> Sequence[Blocks]:
