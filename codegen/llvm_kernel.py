@@ -216,9 +216,10 @@ def _call_external(k: KernelState, statement: Call) -> None:
     for argument in statement.arguments:
         if isinstance(argument, Ref):
             value = k.scalar(argument, "an argument of an external function")
-            if argument.dtype is bool_:
-                value = k.w.let(f"zext i1 {value} to i8")
-            given.append((memory_type(argument.dtype), value))
+            kind = memory_type(argument.dtype)
+            if argument.dtype is bool_:  # callees may read a whole register
+                value, kind = k.w.let(f"zext i1 {value} to i8"), f"{kind} zeroext"
+            given.append((kind, value))
             continue
         buffer, offset = argument
         start = k.scalar(offset, "the address of an argument of an external function")

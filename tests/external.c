@@ -79,3 +79,17 @@ double dot(int64_t n, const double *x, const double *y)
     }
     return total;
 }
+
+/* whether an entry is above the bound; always where `on` is set */
+uint8_t any_above(int64_t n, const double *x, double bound, uint8_t on)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) {
+        if (x[i] > bound) {
+            return 1;
+        }
+    }
+    return on;
+}
+
+int32_t negated(int32_t k, uint8_t on) { return on ? -k : k; }

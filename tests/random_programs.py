@@ -19,9 +19,12 @@ from gradc.ir.ops import (
     constants,
     elementwise,
     indexing,
+    logarithms,
     logic,
     reductions,
+    scans,
     slicing,
+    sorting,
     structural,
 )
 from gradc.ir.ops.cast import cast
@@ -235,6 +238,21 @@ def _contract(g: Generator) -> Value:
     return contract(scaled, elementwise.sin(b), lhs=lhs, rhs=tuple(rhs), out=tuple(out))
 
 
+def _scan(g: Generator) -> Value:
+    x = g.any(1)
+    axis = g.axis(x)
+    kind = g.rng.integers(4)
+    if kind == 0:
+        return 0.3 * scans.cumsum(elementwise.tanh(x), axis=axis)
+    if kind == 1:
+        return scans.recurrence(elementwise.tanh(g.like(x)), elementwise.sin(x), axis=axis)
+    if kind == 2:
+        return logarithms.logaddexp(x, elementwise.sin(g.like(x)))
+    line = structural.reshape(x, shape=(product(x.shape),))
+    ascending = indexing.take(line, sorting.argsort(line, axis=0), axis=0)
+    return structural.reshape(ascending, shape=x.shape)
+
+
 def _through_integers(g: Generator) -> Value:
     x = g.any(1)
     axis = g.axis(x)
@@ -255,6 +273,7 @@ GROWERS: tuple[tuple[Callable[[Generator], Value], int], ...] = (
     (_take, 2),
     (_reduce, 4),
     (_contract, 3),
+    (_scan, 2),
     (_through_integers, 1),
 )
 

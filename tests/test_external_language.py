@@ -89,6 +89,30 @@ def test_several_results_of_several_types(exports: dict[str, Any]) -> None:
 
 
 @needs_a_compiler
+def test_numbers_of_every_type_go_by_value(tmp_path: Path) -> None:
+    shutil.copy(SOURCE, tmp_path)
+    text = """
+    extern fn any_above(x: f64[n], bound: f64, on: bool) -> bool from "external.c"
+    extern fn negated(k: i32, on: bool) -> i32 from "external.c"
+    extern fn cubic32(x: f32) -> f32 from "external.c"
+    fn f(x: f64[n], k: i32[n], on: bool) {
+        above = any_above(x, 1.0, on)
+        (if above then 1.0 else 2.0), negated(k, x > 0.0), cubic32(f32(x))
+    }
+    export f
+    """
+    f = gradc.function(compile_module(text, str(tmp_path / "model.grad"))["f"])
+    k = np.array([1, 2, 3], "i4")
+    for on, wanted in ((True, 1.0), (False, 1.0)):
+        chosen, signed, cubes = f(X, k, on)
+        assert chosen == wanted
+        np.testing.assert_array_equal(signed, [-1, 2, -3])
+        np.testing.assert_array_equal(cubes, (X**3).astype("f4"))
+        assert (signed.dtype, cubes.dtype) == (np.int32, np.float32)
+    assert [f(-abs(X), k, on)[0] for on in (False, True)] == [2.0, 1.0]
+
+
+@needs_a_compiler
 def test_a_library_holds_the_functions(tmp_path: Path, exports: dict[str, Any]) -> None:
     target = tmp_path / "libmodel.so"
     gradc.build(target, **exports)

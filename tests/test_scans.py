@@ -138,6 +138,16 @@ def test_recurrences_against_differences() -> None:
     np.testing.assert_allclose(both(J, np.zeros(4)), wanted, rtol=1e-14)
 
 
+def test_what_is_the_same_for_all_entries_is_read_once() -> None:
+    """Scalars beside a scan serve its first entry and the others."""
+    x, s = gt.matrix("x"), gt.scalar("s")
+    scans = [gt.linear_recurrence(x * s, x + s, 1), gt.cumsum(x * s, 0), gt.cumprod(s - x, 1)]
+    f = gradc.function([x, s], [*scans, gt.sort(x * s, 1)])
+    both(f, RNG.normal(size=(3, 4)), np.array(1.5))
+    for empty in ((0, 4), (3, 0)):
+        both(f, np.zeros(empty), np.array(1.5))
+
+
 def test_all_entries_without_an_axis() -> None:
     """As in NumPy, None is all entries; of booleans and integers the sums are i64."""
     A = RNG.integers(0, 3, (2, 3))

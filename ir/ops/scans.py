@@ -79,8 +79,8 @@ def _write_scan(
                 entry(i, behind, is_first=is_first)
 
         length = k.size(type.shape[axis])
-        with k.when(k.compare("gt", length, zero)):
-            line(zero, is_first=True)
+        with k.loop(k.binary("min", length, k.index(1))) as i:  # nothing is read where it is empty
+            line(i, is_first=True)
         with k.loop(length, k.index(1)) as i:
             line(i, is_first=False)
 
