@@ -156,7 +156,8 @@ def _stages(operations: int) -> dict[str, float]:
     optimized = lap(optimize(graph))
     cut = lap(cut_into_kernels(optimized, choices))
     program = lap(lower_cut(cut, "chain", choices))
-    text = lap(emit_module([program], manifest_of([program], target), target))
+    manifest = manifest_of([program], target)
+    text = lap(emit_module([program], manifest, target, in_process=True))
     lap(compile_to_object(text, target))
     stages = ("trace", "derivative", "passes", "schedule", "loops", "text", "LLVM")
     return {s: b - a for s, a, b in zip(stages, clock, clock[1:], strict=False)}
