@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import reduce
+from math import prod
 
 import numpy as np
 from gradc.codegen.dead_code import without_dead_code
@@ -276,4 +277,4 @@ def _shaped(refs: Sequence[Ref] | Iterator[Ref], shape: Shape) -> Table:
 
 def _size(shape: Shape) -> int:
     assert is_static(shape)
-    return int(np.prod(shape, dtype=np.int64))
+    return prod(shape)

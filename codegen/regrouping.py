@@ -167,6 +167,9 @@ class RegroupingBuilder(LoopBuilder):
         return tuple(t.opposite() for t in terms) if term.negative else terms
 
     def _ordered(self, factors: tuple[Ref, ...]) -> tuple[Ref, ...]:
+        if len(factors) == 2:
+            a, b = factors
+            return factors if self._born(a) <= self._born(b) else (b, a)
         return tuple(sorted(factors, key=self._born))
 
     def _born(self, a: Ref) -> int:
@@ -176,7 +179,7 @@ class RegroupingBuilder(LoopBuilder):
         """A ref for a sum that is not written yet: the same one for the same sum."""
         if len(terms) == 1 and len(terms[0].factors) == 1 and not terms[0].negative:
             return terms[0].factors[0]
-        in_order = tuple(sorted(terms, key=lambda t: (*map(self._born, t.factors), t.negative)))
+        in_order = terms if len(terms) == 1 else tuple(sorted(terms, key=self._place))
         ref = self._of_sum.get(in_order)
         if ref is None:
             depth = max(f.depth for t in in_order for f in t.factors)
@@ -184,6 +187,9 @@ class RegroupingBuilder(LoopBuilder):
             self._sums[ref] = in_order
             self._born(ref)
         return ref
+
+    def _place(self, term: _Term) -> tuple[int, ...]:
+        return (*map(self._born, term.factors), term.negative)
 
     # --- writing -----------------------------------------------------------------------------
 

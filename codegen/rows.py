@@ -169,9 +169,11 @@ def _without_loops(
 def _written_out(known: _Cut, run: Run) -> list[Scheduled]:
     if not run.steps:
         return []
-    members = [number for number, step in enumerate(known.steps) if step in run.steps]
+    inside = set(run.steps)
+    members = [number for number, step in enumerate(known.steps) if step in inside]
     straight = Straight(tuple(run.steps), None, known.kept(members))
-    return [straight] if can_write(straight, known.stored) else list(run.steps)
+    pays = run.pays and can_write(straight, known.stored)
+    return [straight] if pays else list(run.steps)
 
 
 def _members(known: _Cut, first: int, taken: Collection[int]) -> tuple[list[int], list[int]]:

@@ -34,6 +34,9 @@ _MOST_ROW_ENTRIES = 64  # of one value, and of one axis: longer rows are better 
 _LONGEST_ROW_AXIS = 16
 _MOST_ENTRIES = 36  # of one value without rows: more are better computed by vectors
 _MOST_SPARSE = 256  # the same where most are zeros in known places
+_LITTLE_WORK = 300  # instructions: less than that is no matter
+_OVERHEAD = 20  # instructions of a loop
+_LANES = 8
 _MOST_POINTS = 128  # of one sum, or sum of products, without rows
 
 Small = Nest | ProductStep
@@ -90,6 +93,7 @@ class Run:
     made: set[Value] = field(default_factory=set)
     equations: set[Equation] = field(default_factory=set)
     work: int = 0
+    in_loops: int = 0  # about the instructions of the steps as loops
     trials: int = 8  # of larger arrays, which take time
 
     def take(self, step: Small) -> bool:
@@ -97,10 +101,9 @@ class Run:
         made = {root.value for root in _roots(step, False)}
         if not all(_is_little(root) or self._is_sparse(root) for root in _roots(step, False)):
             return False
-        inside = self.made | made
 
         def known(value: Value) -> bool:
-            return value in self.stored and value not in inside
+            return value in self.stored and value not in made
 
         fresh = [e for e in equations_between(list(made), known) if e not in self.equations]
         work = self.work + sum(work_of(equation) for equation in fresh)
@@ -110,7 +113,13 @@ class Run:
         self.made |= made
         self.equations.update(fresh)
         self.work = work
+        self.in_loops += _work_in_loops(step)
         return True
+
+    @property
+    def pays(self) -> bool:
+        """Whether loops of vectors would not be much less work."""
+        return self.work <= max(_LITTLE_WORK, 2 * self.in_loops)
 
     def _is_sparse(self, root: Root) -> bool:
         """Whether most entries of a larger array are zeros in known places, or repetitions."""
@@ -124,6 +133,19 @@ class Run:
             return False
         self.trials -= 1
         return 2 * distinct_entries(root.value, known) <= count
+
+
+def _work_in_loops(step: Small) -> int:
+    """About the instructions of a step as loops: a vector takes what a point takes."""
+    (root, *_) = _roots(step, False)
+    points = entry_count(root.space) or 0
+    return _OVERHEAD + -(-points // _LANES) * (step.size if isinstance(step, Nest) else 2)
+
+
+def _chooses(equation: Equation) -> bool:
+    """Whether numbers decide which entries are read."""
+    rule = equation.op.lower
+    return isinstance(rule, IndexMap) and rule.move is None and bool(equation.inputs)
 
 
 def _tells_positions(equation: Equation) -> bool:
@@ -148,7 +170,12 @@ def _is_known(equation: Equation) -> bool:
 
 
 def can_write(group: Straight, stored: Collection[Value]) -> bool:
-    """Whether every entry is read at a position that is known here: tried, not guessed."""
+    """Whether every entry is read at a position that is known here: tried where it is not plain."""
+    if group.rows is None:
+        made = {root.value for root in group.roots}
+        computed = equations_between(list(made), lambda v: v in stored and v not in made)
+        if not any(map(_chooses, computed)):
+            return True
     trial = Reader(LoopBuilder(), TrialBuffers(), stored, {})
     try:
         lower_straight(trial, group, 512)
