@@ -14,6 +14,8 @@ from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
 from gradc.ir.lowering import Contraction
 from gradc.ir.passes.pipeline import optimize
+from gradc.ir.text import parse_function
+from gradc.ir.types import i32, i64
 from gradc.tensor.variable import Tensor
 from native import native
 
@@ -117,3 +119,51 @@ def test_a_product_with_a_matrix_that_is_not_symmetric_stays() -> None:
     pairs = zip(evaluate(optimize(fn), *arguments), evaluate(fn, *arguments), strict=True)
     for found, expected in pairs:
         np.testing.assert_array_equal(found, expected)
+
+
+PADDED = """fn f(x: f64[n, m], y: f64[2*m + 3, k]) {
+  %0 = constant(value=f64 0.0)
+  %1 = pad(x, %0, low=[0, 2], high=[0, 2], interior=[0, 1])
+  %2 = contract(%1, y, lhs=[0, 1], rhs=[1, 2], out=[0, 2])
+  %3 = contract(y, %1, lhs=[1, 2], rhs=[0, 1], out=[2, 0])
+  %4 = sum(%1, axes=[1])
+  %5 = pad(x, %0, low=[1, 1], high=[0, 0], interior=[0, 0])
+  %6 = sum(%5, axes=[0])
+  return %2, %3, %4, %6 }"""
+
+
+def test_padding_is_left_out_of_sums() -> None:
+    fn = parse_function(PADDED)
+    made = optimize(fn, check=True)
+    assert [e.attrs["low"] for e in made.equations if e.op.name == "pad"] == [(0, 1)]
+    assert any(e.op.name == "slice" for e in made.equations)
+    rng = np.random.default_rng(0)
+    for m in (1, 4):
+        arguments = rng.normal(size=(3, m)), rng.normal(size=(2 * m + 3, 2))
+        pairs = zip(evaluate(made, *arguments), evaluate(fn, *arguments), strict=True)
+        for found, expected in pairs:
+            np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+
+
+def embedded(dtype: object, transposed: bool) -> Function:
+    n, k, m = size("n"), size("k"), size("m")
+    places = gt.vector("places", dtype=dtype, shape=(n,))
+    table = gt.matrix("table", shape=(m if transposed else k, k if transposed else m))
+    mask = gt.one_hot(places, k)
+    rows = table @ mask.T if transposed else mask @ table
+    return function([places, table], [rows, grad(gt.sum(gt.sin(rows)), table)]).ir
+
+
+@pytest.mark.parametrize("dtype", [i64, i32], ids=str)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products_with_one_hot_rows_are_gathers(dtype: object, transposed: bool) -> None:
+    fn = embedded(dtype, transposed)
+    made = optimize(fn, check=True)
+    assert contractions(made) == 0
+    names = {e.op.name for e in made.equations}
+    assert {"take", "scatter_add"} <= names
+    places = np.array([2, 0, 5, -1, 2, 3], fn.parameters[0].dtype.numpy)  # 5 and -1 are no columns
+    table = np.random.default_rng(0).normal(size=(2, 4) if transposed else (4, 2))
+    for run in (lambda *a: evaluate(made, *a), native(made)):
+        for found, expected in zip(run(places, table), evaluate(fn, places, table), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)

@@ -16,6 +16,8 @@ from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, repe
 from gradc.ir.passes.rewrite import Rules, rewrite
 from gradc.ir.passes.structured import (
     product_with_diagonal,
+    product_with_one_hot,
+    product_with_padded,
     product_without_sum,
     repeat_after_contraction,
     sum_of_diagonal,
@@ -226,6 +228,8 @@ _RULES: Rules = {
         repeat_after_contraction,
         product_without_sum,
         product_with_diagonal,
+        product_with_padded,
+        product_with_one_hot,
         _pull_factor_out,
         summed_axis_first,
     ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from gradc.ir.dims import Dim
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import Pointwise
-from gradc.ir.ops.constants import filled
+from gradc.ir.ops.constants import constant_number, filled
 from gradc.ir.ops.reductions import all_, any_, max_, min_, prod
 from gradc.ir.ops.slicing import concat, pad, slice_
 from gradc.ir.ops.structural import (
@@ -307,6 +307,23 @@ def _reduce_before_broadcast(made: Equation) -> Value | None:
     return result
 
 
+def _sum_of_padded(made: Equation) -> Value | None:
+    """Zeros that pad the axes that are summed over are left out."""
+    (x,), axes = made.inputs, made.attrs["axes"]
+    operands, padding = inputs_of(x, pad), attrs_of(x)
+    if operands is None or constant_number(operands[1]) != 0:
+        return None
+    names = ("low", "high", "interior")
+    if all(padding[name][axis] == 0 for name in names for axis in axes):
+        return None
+    bare = {
+        name: tuple(0 if axis in axes else width for axis, width in enumerate(padding[name]))
+        for name in names
+    }
+    result: Value = sum_(pad(*operands, **bare), axes=axes)
+    return result
+
+
 _REDUCTION = (
     _reduce_nothing,
     _reduce_unit_axes,
@@ -324,7 +341,7 @@ _RULES: Rules = {
     concat: (_concat_of_one,),
     reversed_: (_reverse_of_reverse,),
     assume_shape: (_known_shape,),
-    sum_: _REDUCTION,
+    sum_: (*_REDUCTION, _sum_of_padded),
     prod: _REDUCTION,
     max_: _REDUCTION,
     min_: _REDUCTION,

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradc.ir.dims import Shape
+from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Equation, Value
 from gradc.ir.lowering import Pointwise
 from gradc.ir.ops.arithmetic import add, mul
-from gradc.ir.ops.cast import cast
-from gradc.ir.ops.constants import iota
+from gradc.ir.ops.cast import cast, converted
+from gradc.ir.ops.constants import filled, full, iota, size_value, zeros_like
 from gradc.ir.ops.contract import contract
-from gradc.ir.ops.logic import eq, where
+from gradc.ir.ops.indexing import scatter_add, take
+from gradc.ir.ops.logic import eq, ge, logical_and, lt, where
+from gradc.ir.ops.slicing import pad, slice_, span
 from gradc.ir.ops.structural import broadcast, sum_, transpose
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, is_number, repeated
+from gradc.ir.types import i64
 
 Labels = tuple[int, ...]
 
@@ -97,6 +100,81 @@ def product_with_diagonal(made: Equation) -> Value | None:
             return product
         return product * spread(diagonal.weights, (free[0],), out, shape)
     return None
+
+
+def product_with_padded(made: Equation) -> Value | None:
+    """Terms with zeros that pad an operand along a summed axis are left out of the sum."""
+    lhs, rhs, out = _labels(made)
+    for position, own, other in ((0, lhs, rhs), (1, rhs, lhs)):
+        operands = inputs_of(made.inputs[position], pad)
+        if operands is None or not is_number(operands[1], 0):
+            continue
+        x, padding = operands[0], attrs_of(made.inputs[position])
+        widths = zip(padding["low"], padding["high"], padding["interior"], strict=True)
+        summed = [label in other and label not in out for label in own]
+        bare = [width == (0, 0, 0) for width in widths]
+        if all(bare) or not all(a or b for a, b in zip(summed, bare, strict=True)):
+            continue
+        y = made.inputs[1 - position]
+        starts, stops, steps = [0] * y.type.rank, list(y.shape), [1] * y.type.rank
+        for axis, label in enumerate(own):
+            if not bare[axis]:
+                at, step = other.index(label), padding["interior"][axis] + 1
+                starts[at], steps[at] = padding["low"][axis], step
+                stops[at] = padding["low"][axis] + span(x.shape[axis], step)
+        rest = slice_(y, starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
+        a, b = (x, rest) if position == 0 else (rest, x)
+        result: Value = contract(a, b, lhs=lhs, rhs=rhs, out=out)
+        return result
+    return None
+
+
+def product_with_one_hot(made: Equation) -> Value | None:
+    """Products with ones at i[n] in row n, and zeros elsewhere, are gathers and scatters.
+
+    sum_k H[n, k] b[k, ...] -> b[i[n], ...]; sum_n H[n, k] b[n, ...] -> scatter_add(0, i, b). A row
+    whose i is no column has zeros only.
+    """
+    lhs, rhs, out = _labels(made)
+    for position, own, other in ((0, lhs, rhs), (1, rhs, lhs)):
+        summed = [label for label in own if label in other and label not in out]
+        free = [label for label in own if label not in other]
+        places = _one_hot(made.inputs[position]) if len(own) == 2 else None
+        if places is None or len(summed) != 1 or len(free) != 1:
+            continue
+        b, shape = made.inputs[1 - position], made.inputs[position].shape
+        places = converted(places, i64)
+        axis = other.index(summed[0])
+        rest = tuple(free[0] if label == summed[0] else label for label in other)
+        valid = _is_valid(places, shape[1])
+        clipped = where(valid, places, zeros_like(places))
+        if summed[0] == own[1]:
+            taken = take(b, clipped, axis=axis)
+            picked = where(repeated(valid, taken.shape, (axis,)), taken, zeros_like(taken))
+        else:
+            added = where(repeated(valid, b.shape, (axis,)), b, zeros_like(b))
+            zeros = full((*b.shape[:axis], shape[1], *b.shape[axis + 1 :]), 0, b.dtype)
+            picked = scatter_add(zeros, clipped, added, axis=axis)
+        return spread(picked, rest, out, made.outputs[0].shape)
+    return None
+
+
+def _one_hot(x: Value) -> Value | None:
+    """The columns i, if x[n, k] is 1 where k = i[n] and 0 elsewhere, and i does not just count."""
+    condition = input_of(x, cast)
+    for count, wide in _orders(None if condition is None else inputs_of(condition, eq)):
+        places = input_of(wide, broadcast)
+        along = (attrs_of(count).get("axes"), attrs_of(wide).get("axes"))
+        if places is not None and _is_count(count) and along == ((1,), (0,)):
+            return None if places.owner is not None and places.owner.op is iota else places
+    return None
+
+
+def _is_valid(places: Value, length: Dim) -> Value:
+    """Whether each of the places lies in an axis of that length."""
+    end = filled(places.shape, size_value(dim=length))
+    result: Value = logical_and(ge(places, zeros_like(places)), lt(places, end))
+    return result
 
 
 def sum_of_diagonal(made: Equation) -> Value | None:
