@@ -44,10 +44,14 @@ def elaborate_function(
     scope = module.inner()
     parameters = bind_parameters(item.head, scope, errors)
     results: list[Value] = []
+    declared, is_known = None, False
     with collected(errors, item.head.span):
         declared = declared_results(item.head, scope)
+        is_known = True
+    with collected(errors, item.head.span):
         value, place = run_body(item, scope, errors)
-        results = _results(value, place, item, declared, scope)
+        if is_known:
+            results = _results(value, place, item, declared, scope)
     if len(errors) > count or not results:
         return POISON
     with collected(errors, item.head.span):
