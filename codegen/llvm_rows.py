@@ -7,7 +7,7 @@ Rows that follow one another without a gap are one piece of memory, which is tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -99,12 +99,23 @@ def _rows(k: KernelState, statements: Sequence[Statement]) -> tuple[list[_Row], 
         if offset in group.setdefault(key, {}):
             twice.add(key)
         group[key][offset] = statement
-    return list(_long(loads, ())), list(_long(stores, twice))
+    apart = ((key, run) for key, entries in stores.items() for run in _runs(entries))
+    return list(_long(loads.items(), ())), list(_long(apart, twice))
 
 
-def _long(groups: Mapping[_Key, _Entries], unfit: Collection[_Key]) -> Iterator[_Row]:
+def _runs(entries: _Entries) -> Iterator[_Entries]:
+    """The entries in runs of neighbours, not too long: what is between is not to be written."""
+    run_of: dict[int, int] = {}
+    for offset in sorted(entries):
+        first = run_of.get(offset - 1, offset)
+        run_of[offset] = first if offset - first < _LONGEST else offset
+    for first in dict.fromkeys(run_of.values()):
+        yield {offset: s for offset, s in entries.items() if run_of[offset] == first}
+
+
+def _long(groups: Iterable[tuple[_Key, _Entries]], unfit: Collection[_Key]) -> Iterator[_Row]:
     """The groups of several entries, but for those that are unfit."""
-    for key, entries in groups.items():
+    for key, entries in groups:
         if len(entries) > 1 and max(entries) - min(entries) < _LONGEST and key not in unfit:
             yield _Row(*key, entries)
 

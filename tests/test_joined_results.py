@@ -9,9 +9,12 @@ import gradc.tensor as gt
 import numpy as np
 import pytest
 from gradc.codegen.choices import Choices
+from gradc.codegen.llvm import emit_module
+from gradc.codegen.lower import lower
 from gradc.codegen.prepare import prepare
 from gradc.codegen.schedule import schedule
 from gradc.codegen.steps import Nest, Root
+from gradc.codegen.target import Target
 from gradc.ir.dims import size
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function, Value, function, parameter
@@ -22,6 +25,7 @@ from gradc.ir.ops.structural import sum_, transpose
 from gradc.ir.types import f64
 from native import assert_agrees, native
 
+WIDE = Target("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512)
 N = size("n")
 X = parameter(f64[N, 3], "x")
 
@@ -107,3 +111,14 @@ def test_a_large_result_of_known_size() -> None:
     for straight in (True, False):
         compiled = native(fn, choices=Choices(straight=straight))
         assert_agrees(compiled, fn, [np.random.default_rng(0).normal(size=(40, 3))])
+
+
+def test_parts_are_written_in_runs_of_neighbours() -> None:
+    """Four entries of each of three rows, with others between them: whole vectors, no scatter."""
+    x = parameter(f64[N, 3, 4], "x")
+    fn: Function = function("f", [x], [concat(sin(x) * x, exp(x), cos(x), axis=2)])
+    text = emit_module([lower(fn, "f", Choices(512))], "{}", WIDE)
+    assert "masked.scatter" not in text
+    compiled = native(fn)
+    for n in (1, 7, 8, 150):
+        assert_agrees(compiled, fn, [np.random.default_rng(n).normal(size=(n, 3, 4))])
