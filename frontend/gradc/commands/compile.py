@@ -21,7 +21,6 @@ from gradc.commands.source import (
 from gradc.diagnostics import to_json
 from gradc.elaborate import ElaboratedModule
 from gradc.ir.function import Function
-from gradc.ir.passes.pipeline import DEFAULT, Observer, optimize
 from gradc.ir.span import Span
 from gradc.ir.text import print_function
 from gradc.parser import parse_source
@@ -54,6 +53,8 @@ def signature(name: str, fn: Function) -> str:
 
 def build_library(options: argparse.Namespace) -> int:
     """Write the library, the header and the manifest; or stop after a pass and print."""
+    from gradc.ir.passes.pipeline import DEFAULT
+
     passes = {work.__name__ for work in DEFAULT}
     for wanted in (options.print_after, options.stop_after):
         if wanted is not None and wanted not in passes:
@@ -112,6 +113,8 @@ def _observe_passes(exports: Mapping[str, Function], options: argparse.Namespace
 
 def _passes(fn: Function, last: str | None) -> list[tuple[str, float, Function, bool]]:
     """Name, seconds, result and whether it changed anything, for each pass up to `last`."""
+    from gradc.ir.passes.pipeline import DEFAULT, Observer, optimize
+
     seen: list[tuple[str, float, Function, bool]] = []
 
     def observe(title: str, made: Function, seconds: float, changed: bool) -> None:
