@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gradc.codegen.llvm_shared import argument
+from gradc.codegen.llvm_shared import argument, symbol_of
 from gradc.codegen.llvm_spread import KernelState, Spread
 from gradc.codegen.llvm_text import Module, Writer, memory_type
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
@@ -127,32 +127,31 @@ class _Part:
 def _write_part(
     k: KernelState, finish: Finish, write: Callable[[KernelState, Sequence[Statement]], None]
 ) -> _Part:
-    """Add the function of the statements, and one that calls it with what the context holds."""
+    """Add the function of the statements, and one that calls it with what the context holds.
+
+    Equal texts are added once.
+    """
     inner = KernelState(k.module, Writer(k.module), k.constants, k.product_slot)
     refs = (finish.batch, finish.row, finish.rows, finish.column, finish.columns)
     for ref, name in zip(refs, _INDICES, strict=True):
         inner.values[ref] = Spread((), (name,))
         inner.natural.add(ref)
     write(inner, finish.body)
-    number = sum(name.startswith("@gradc.part.") for name in k.module.definitions)
-    symbol = f"@gradc.part.{number}"
+    kind, end = ("i32", "ret i32 0") if inner.w.can_fail else ("void", "ret void")
     indices = ", ".join(f"i64 {name}" for name in _INDICES)
     given = ", ".join([indices, *(f"{kind} {name}" for name, kind in inner.parameters.items())])
-    kind, end = ("i32", "ret i32 0") if inner.w.can_fail else ("void", "ret void")
-    lines = [f"define internal {kind} {symbol}.body({given}) nounwind {{", "entry:"]
-    lines += [*inner.entry, *inner.w.lines, f"  {end}", "}"]
-    lines += [f"define internal void {symbol}(ptr %context, {indices}) nounwind {{", "entry:"]
+    lines = "\n".join([*inner.entry, *inner.w.lines, f"  {end}"])
+    body = symbol_of(k, f"({given}) nounwind {{\nentry:\n{lines}\n}}", kind)
     kinds = {name: attributes.split()[0] for name, attributes in inner.parameters.items()}
+    found = []
     for i, (name, own) in enumerate(kinds.items()):
-        lines.append(f"  {name}.at = getelementptr i8, ptr %context, i64 {8 * (1 + i)}")
-        lines.append(f"  {name} = load {own}, ptr {name}.at")
+        found.append(f"  {name}.at = getelementptr i8, ptr %context, i64 {8 * (1 + i)}")
+        found.append(f"  {name} = load {own}, ptr {name}.at")
     passed = ", ".join([indices, *(f"{own} {name}" for name, own in kinds.items())])
-    lines += (
-        _noted(f"call {kind} {symbol}.body({passed})")
-        if inner.w.can_fail
-        else [f"  call void {symbol}.body({passed})"]
-    )
-    k.module.definitions[symbol] = "\n".join([*lines, "  ret void", "}"])
+    call = f"call {kind} {body}({passed})"
+    found += _noted(call) if inner.w.can_fail else [f"  {call}"]
+    lines = "\n".join([*found, "  ret void"])
+    symbol = symbol_of(k, f"(ptr %context, {indices}) nounwind {{\nentry:\n{lines}\n}}", "void")
     arguments = tuple(argument(k, inner, name) for name in inner.parameters)
     return _Part(symbol, tuple(kinds), arguments, inner.w.can_fail)
 

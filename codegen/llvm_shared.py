@@ -97,7 +97,7 @@ def write_shared(
     _return(inner.w, result, list(zip(kinds, totals, strict=True)))
     parameters = ", ".join(f"{kind} {name}" for name, kind in inner.parameters.items())
     lines = "\n".join((*inner.entry, *inner.w.lines))
-    symbol = _symbol(k, f"({parameters}) noinline nounwind {{\nentry:\n{lines}\n}}", result)
+    symbol = symbol_of(k, f"({parameters}) noinline nounwind {{\nentry:\n{lines}\n}}", result)
     arguments = ", ".join(
         given[name] if name in given else argument(k, inner, name) for name in inner.parameters
     )
@@ -119,7 +119,7 @@ def _return(w: Writer, result: str, totals: Sequence[tuple[str, str]]) -> None:
     w.do(f"ret {result} {value}" if totals else "ret void")
 
 
-def _symbol(k: KernelState, text: str, result: str) -> str:
+def symbol_of(k: KernelState, text: str, result: str) -> str:
     """The function with this text, which is added to the module if there is none."""
     slots: dict[str, str] = {}
     text = _SLOT.sub(lambda found: slots.setdefault(found[0], f"%slot.{len(slots)}"), text)
