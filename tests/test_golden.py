@@ -21,6 +21,8 @@ from gradc.ir.passes.contractions import form_contractions
 from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.fold import fold_constants
+from gradc.ir.passes.indexing import simplify_indexing
+from gradc.ir.passes.pads import join_pads
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.passes.reciprocals import share_reciprocals
 from gradc.ir.passes.shapes import simplify_shapes
@@ -51,6 +53,8 @@ TRANSFORMS: dict[str, Callable[[Function], Function]] = {
     "simplify": simplify_algebra,
     "stability": stabilize,
     "contractions": form_contractions,
+    "indexing": simplify_indexing,
+    "pads": join_pads,
     "reciprocals": share_reciprocals,
     "pushforward": lambda fn: pushforward(fn, every_parameter(fn)),
     "pullback": lambda fn: pullback(fn, every_parameter(fn)),

@@ -198,6 +198,22 @@ def _pull_factor_out(made: Equation) -> Value | None:
     return None
 
 
+def _pull_negative_out(made: Equation) -> Value | None:
+    """contract(-a, b) -> -contract(a, b)."""
+    a, b = made.inputs
+    minus_a, minus_b = input_of(a, neg), input_of(b, neg)
+    if minus_a is None and minus_b is None:
+        return None
+    product: Value = contract(
+        a if minus_a is None else minus_a, b if minus_b is None else minus_b, **made.attrs
+    )
+    return product if minus_a is not None and minus_b is not None else -product
+
+
+def _negative_twice(made: Equation) -> Value | None:
+    return input_of(made.inputs[0], neg)
+
+
 def _scalar_factor(factors: Inputs) -> tuple[Value, Value] | None:
     """The other factor and the scalar, if one factor is a broadcast scalar."""
     for rest, factor in (factors, factors[::-1]):
@@ -231,6 +247,8 @@ _RULES: Rules = {
         product_with_padded,
         product_with_one_hot,
         _pull_factor_out,
+        _pull_negative_out,
         summed_axis_first,
     ),
+    neg: (_negative_twice,),
 }

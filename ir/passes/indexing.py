@@ -90,7 +90,7 @@ def _take_constant_places(made: Equation) -> Value | None:
 def _scatter_to_constant_places(made: Equation) -> Value | None:
     """scatter_add(base, [2, 0], x) -> base + pad(x[0:1]) + pad(x[1:2]) of a static axis."""
     (base, indices, updates), axis = made.inputs, made.attrs["axis"]
-    runs, shape = list(_runs(indices, base.shape[axis])), base.shape
+    runs, shape = list(_runs(indices, base.shape[axis], longest=1)), base.shape
     if not runs:
         return None
     flat = reshape(updates, shape=(*shape[:axis], indices.type.size, *shape[axis + 1 :]))
@@ -109,10 +109,13 @@ def _scatter_to_constant_places(made: Equation) -> Value | None:
     return total
 
 
-def _runs(indices: Value, length: Dim) -> Iterable[tuple[int, int, int]]:
+def _runs(
+    indices: Value, length: Dim, longest: int | None = None
+) -> Iterable[tuple[int, int, int]]:
     """Start, stop and step of the constant indices, as many at once as lie at equal steps.
 
-    None where they are not constant, too many or not valid.
+    Steps are at most `longest`; of 1, they make blocks that `pads.py` can lay side by side. There
+    is nothing where indices are not constant, too many or not valid.
     """
     if indices.owner is None or indices.owner.op is not constant or not isinstance(length, int):
         return
@@ -123,9 +126,11 @@ def _runs(indices: Value, length: Dim) -> Iterable[tuple[int, int, int]]:
     while start < len(places):
         step = places[start + 1] - places[start] if start + 1 < len(places) else 1
         stop = start + 1
-        while step > 0 and stop < len(places) and places[stop] - places[stop - 1] == step:
+        if step < 1 or (longest is not None and step > longest):
+            step = 1
+        while stop < len(places) and places[stop] - places[stop - 1] == step:
             stop += 1
-        yield places[start], places[stop - 1] + 1, max(step, 1)
+        yield places[start], places[stop - 1] + 1, step
         start = stop
 
 

@@ -123,7 +123,8 @@ def _joined(terms: Sequence[Term], may_reorder: bool, sizes: _Sizes) -> Value | 
     layers = blocks
     for axis in reversed(range(len(shape))):
         layers = list(_merged(layers, axis, sizes))
-    is_exact = len(layers) == 1 and len(others) <= 1 and not _has_repeated_places(blocks)
+    keeps_order = not others or (len(others) == 1 and not _has_repeated_places(blocks))
+    is_exact = len(layers) == 1 and keeps_order
     if len(layers) == len(blocks) or not (may_reorder or is_exact):
         return None
     zero = scalar(0, terms[0][0].dtype)
