@@ -22,10 +22,11 @@ from gradc.ir.span import Span
 from gradc.tensor.variable import Tensor
 
 _STEPS = "its derivative is zero wherever it has one"
+_INDICES = ("argmax", "argmin", "argsort", "orders")
 _NO_FLOAT = MappingProxyType(
     {
         **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "isnan"), "a comparison is no number"),
-        **dict.fromkeys(("argmax", "argmin"), "an index does not vary with the entries"),
+        **dict.fromkeys(_INDICES, "an index does not vary with the entries"),
         "cast": "a cast to an integer or a boolean does not vary",
     }
 )
