@@ -64,6 +64,7 @@ class _Explained:
     def names(self) -> Mapping[Value, str]:
         """The name of every array in memory."""
         buffers = {**self.cut.inputs, **self.cut.outputs, **self.cut.arena.buffers}
+        buffers.update((old, self.cut.outputs[new]) for old, new in self.cut.homes.items())
         return {value: buffer.name for value, buffer in buffers.items()}
 
     @cached_property
@@ -154,7 +155,8 @@ def _stored_value(it: _Explained, step: Scheduled, number: int, value: Value) ->
         size = bytes_of(value) if value not in it.cut.arena.buffers else _buffer_bytes(it, value)
         place = f"kept in the cache, {size} bytes a block"
     else:
-        place = f"stored, {bytes_of(value)} bytes"
+        where = " in the memory of the result" if value in it.cut.homes else ""
+        place = f"stored{where}, {bytes_of(value)} bytes"
     yield f"      {place}: {'; '.join(_reasons(it, value, number))}"
 
 

@@ -50,12 +50,14 @@ class Cut:
     steps: tuple[Scheduled, ...]
     inputs: Mapping[Value, Buffer]
     outputs: Mapping[Value, Buffer]
+    homes: Mapping[Value, Value]  # values that live in the memory of a result
     arena: Arena
 
     @property
     def buffers(self) -> Mapping[Value, Buffer]:
         """The buffer of every value in memory."""
         found = {**self.inputs, **self.outputs, **self.arena.buffers}
+        found.update((value, self.outputs[result]) for value, result in self.homes.items())
         for step in self.steps:
             if isinstance(step, FinishedProduct) and step.place is not None:
                 found.update(dict.fromkeys(step.passing, found[step.place]))
@@ -90,8 +92,8 @@ def cut_into_kernels(function: Function, choices: Choices) -> Cut:
     }
     steps = group_rows(cut, fn.results, choices)
     steps = finish_products(steps, cut.stored, fn.results, choices)
-    arena = plan(_lifetimes(steps, cut.stored, outputs))
-    return Cut(fn, cut.stored, steps, inputs, outputs, arena)
+    lives, homes = _lifetimes(steps, cut.stored, outputs)
+    return Cut(fn, cut.stored, steps, inputs, outputs, homes, plan(lives))
 
 
 def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
@@ -144,8 +146,12 @@ def _lower_step(reader: Reader, step: Scheduled, vector_bits: int, last: Collect
 
 def _lifetimes(
     steps: Sequence[Scheduled], stored: Collection[Value], outputs: Collection[Value]
-) -> list[Lifetime]:
-    """The stored values that are no results, with the first and last step that touch them."""
+) -> tuple[list[Lifetime], Mapping[Value, Value]]:
+    """The values that need memory, and the results in whose memory others of them live.
+
+    Each lives from the first to the last step that touches it. One that is read for the last time
+    where a result of its type is written, point by point, lives in the result's memory.
+    """
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
     types: dict[Value, ArrayType] = {}
@@ -162,9 +168,17 @@ def _lifetimes(
                 last[value] = number
         if isinstance(step, Nest):
             replaced.update(_replaced(step, stored, order))
-    return [
-        Lifetime(v, types[v], first[v], last[v], replaced.get(v)) for v in first if v not in outputs
+    homes = {
+        old: new
+        for new, old in replaced.items()
+        if new in outputs and last[old] == first[new] and types[old] == new.type
+    }
+    lives = [
+        Lifetime(v, types[v], first[v], last[v], replaced.get(v))
+        for v in first
+        if v not in outputs and v not in homes
     ]
+    return lives, homes
 
 
 def _replaced(
@@ -181,7 +195,7 @@ def _replaced(
     there = {value for value, _ in found if value in temporaries} - elsewhere
     old = sorted(there, key=lambda value: temporaries[value])
     for root in nest.roots:
-        if root.kind is None and root.placement == axes and root.value in temporaries:
+        if root.kind is None and root.placement == axes:
             size = root.value.dtype.itemsize
             same = next((v for v in old if v.dtype.itemsize == size), None)
             if same is not None:

@@ -192,3 +192,22 @@ def test_results_in_shared_memory(seed: int) -> None:
     for found, wanted in zip(compiled(*arguments), evaluate(fn, *arguments), strict=True):
         scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10 * scale)
+
+
+def test_what_a_result_is_made_of_lives_in_its_memory() -> None:
+    """softmax writes its exponentials where their quotients will stand: nothing else is as long."""
+    fn = parse_function("""
+        fn softmax(x: f64[n]) {
+          %0 = exp(x)
+          %1 = sum(%0, axes=[0])
+          %2 = broadcast(%1, shape=[n], axes=[])
+          %3 = div(%0, %2)
+          return out = %3
+        }
+        """)
+    found = cut_into_kernels(fn, Choices())
+    assert len(found.homes) == 1
+    assert all(buffer.type.shape == () for buffer in found.arena.buffers.values())
+    for length in (0, 1, 100):
+        argument = np.random.default_rng(length).normal(size=length)
+        np.testing.assert_allclose(native(fn)(argument)[0], evaluate(fn, argument)[0], rtol=1e-14)
