@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,18 @@ def test_what_is_the_matter_is_at_the_call() -> None:
     reason = gradc.why_zero(f, "x").reasons[0]
     assert reason.span is not None
     assert (reason.op, reason.kind, reason.span.line) == ("lgamma", "null", 3)
+
+
+def test_another_name_and_no_arguments() -> None:
+    text = """
+    extern fn lgamma(x: f64) -> f64
+    extern fn page() -> i32 symbol "getpagesize"
+    log_gamma = lgamma
+    fn f(x: f64[n]) { sum(log_gamma(x)) + f64(page()) }
+    export f
+    """
+    f = gradc.function(compile_module(text, "model.grad")["f"])
+    np.testing.assert_allclose(f(np.array([4.0])), np.log(6.0) + resource.getpagesize(), rtol=1e-14)
 
 
 def test_a_comment_documents_it() -> None:

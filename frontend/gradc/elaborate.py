@@ -114,12 +114,18 @@ def _bind(item: syntax.Item, value: Evaluated | Function | Poison, scope: Scope)
     if isinstance(item, syntax.Const):
         scope.values[name.text] = Binding(value, name.span, "constant")
     else:
-        kind = ENTRYWISE if _is_entrywise(item) else "function"
+        kind = ENTRYWISE if _is_entrywise(item, scope) else "function"
         scope.functions[name.text] = Binding(value, name.span, kind)
 
 
-def _is_entrywise(item: syntax.Item) -> bool:
-    """Whether an item declares a C function of numbers, which is applied entry by entry."""
+def _is_entrywise(item: syntax.Item, scope: Scope) -> bool:
+    """Whether an item declares a C function of numbers, which is applied entry by entry.
+
+    Or gives one another name.
+    """
+    if isinstance(item, syntax.Alias | syntax.Export) and isinstance(item.value, syntax.Name):
+        meant = scope.functions.get(item.value.text)
+        return meant is not None and meant.kind == ENTRYWISE
     if not isinstance(item, syntax.FunctionItem) or item.origin is None:
         return False
     types = [p.type for p in item.head.parameters] + [r.type for r in item.head.results or ()]
