@@ -2,7 +2,8 @@
 
 A Jacobian is a linear graph, a tangent pushed forward or a cotangent pulled back, applied to every
 unit array (`ir/transforms/directions`). Where both ways are thinkable both graphs are built, and
-the one with less work is taken.
+the one with less work is taken. What is needed for that is imported when a Jacobian is asked for:
+a program that wants a gradient only starts without it.
 """
 
 from __future__ import annotations
@@ -17,18 +18,14 @@ from gradc.ir.ops.cast import cast
 from gradc.ir.ops.constants import full, iota
 from gradc.ir.ops.logic import eq
 from gradc.ir.ops.slicing import concat
-from gradc.ir.ops.structural import broadcast
+from gradc.ir.ops.structural import broadcast, reshape
 from gradc.ir.transforms.batch import batch_values
-from gradc.ir.transforms.directions.boxes import nominal
-from gradc.ir.transforms.directions.sweep import along_directions, most_directions
-from gradc.ir.transforms.directions.uniform import reshaped, transposed
-from gradc.ir.transforms.directions.work import work_of
 from gradc.ir.transforms.forward import push_tangents
 from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents
 from gradc.ir.transforms.zeros import cotangent_type, zeros
 from gradc.ir.types import i64
 
-_CLEARLY_FEWER = 16  # times fewer directions: the other mode is not looked at
+_CLEARLY_FEWER = 8  # times fewer directions: the other mode is not looked at
 
 
 def jacobian_of(
@@ -50,6 +47,9 @@ def _jacobian_block(
     expression: Value, target: Value, stop: Sequence[Value], chunk: int | None
 ) -> Value:
     """By the mode with fewer directions, unless the other may be less work and is."""
+    from gradc.ir.transforms.directions.boxes import nominal
+    from gradc.ir.transforms.directions.work import work_of
+
     rows, columns = nominal(expression.type.size), nominal(target.type.size)
     modes = (pushed_along, _pulled_along) if columns < rows else (_pulled_along, pushed_along)
     first = modes[0](expression, target, stop, chunk)
@@ -67,6 +67,8 @@ def _pulled_along(
     expression: Value, target: Value, stop: Sequence[Value], chunk: int | None = None
 ) -> Value:
     """The derivative of every entry of `expression`, from a batched pullback."""
+    from gradc.ir.transforms.directions.uniform import transposed
+
     kind = cotangent_type(expression)
     seed = parameter(kind) if expression.shape else full((), 1, kind.dtype)
     (row,) = pull_cotangents([(expression, seed)], [target], stop=stop)
@@ -105,6 +107,9 @@ def pushed(
 
 def _along_basis(linear: Value, direction: Value, chunk: int | None) -> Value:
     """`linear` for each unit array in the place of `direction`: linear.shape + direction.shape."""
+    from gradc.ir.transforms.directions.sweep import along_directions, most_directions
+    from gradc.ir.transforms.directions.uniform import reshaped, transposed
+
     size = direction.type.size
     if chunk is None or (isinstance(size, int) and size <= chunk):
         return along_directions(linear, direction)
@@ -135,4 +140,5 @@ def _basis(value: Value, start: int, count: int) -> Value:
     rows = broadcast(iota(size=count, dtype=i64) + start, shape=(count, size), axes=(0,))
     columns = broadcast(iota(size=size, dtype=i64), shape=(count, size), axes=(1,))
     unit = cast(eq(rows, columns), dtype=value.dtype)
-    return reshaped(unit, (count, *value.shape))
+    shaped: Value = reshape(unit, shape=(count, *value.shape))
+    return shaped
