@@ -27,7 +27,11 @@ class UsageError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process' exit code."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no threads are started for NumPy
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return USAGE
     try:
         code = _command(options.command)(options)
         sys.stdout.flush()
@@ -142,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_check(commands)
     _add_build(commands)
     _add_run(commands)
