@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from floors import MEMORY
+from report import FAST_MATH
 from workloads.workload import Sizes, Workload
 
 HERE = Path(__file__).parent
@@ -226,6 +227,9 @@ def _gradc(
     _keep_for_starts(workload.language(sizes), gradient, inputs, out, folder)
     entry, needed = _gradc_from_c(opened, gradient, inputs, out, "gradient", folder)
     entries["gradc from C"], facts["workspace"] = entry, needed
+    quick = gradc.build(folder / "fast.so", {"gradient": gradient}, fast_math=True)
+    opened_quick = ctypes.CDLL(str(quick.library))
+    entries[FAST_MATH], _ = _gradc_from_c(opened_quick, gradient, inputs, out, "gradient", folder)
     if primal is not None:
         results = primal(*inputs)
         kept = results if isinstance(results, tuple) else (results,)

@@ -24,6 +24,7 @@ PAGE = HERE.parent / "docs" / "performance.md"
 PICTURE = HERE.parent / "docs" / "performance.svg"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 PEERS = ("numpy", "jax", "pytensor", "casadi", "torch")
+FAST_MATH = "gradc --fast-math from C"
 TITLES = {
     "numpy": "NumPy",
     "jax": "JAX",
@@ -115,16 +116,18 @@ def times_table(rows: Sequence[Row], notes: list[str]) -> str:
                 show(best(row, "C++")),
                 *(show(best(row, name)) or noted(row, name, notes) for name in PEERS),
                 number(ratio(row, "gradc from C", "C++")),
+                number(ratio(row, FAST_MATH, "C++")),
                 number(gradc / peer[1]) if gradc and peer else "",
             ]
         )
-    means = [geometric_mean(ratio(row, "gradc from C", "C++") for row in rows)]
+    names = ("gradc from C", FAST_MATH)
+    means = [geometric_mean(ratio(row, name, "C++") for row in rows) for name in names]
     means.append(geometric_mean(ratio(row, "gradc", p[0]) for row in rows if (p := best_peer(row))))
     blank = [""] * (3 + len(PEERS))
     lines.append(["geometric mean", *blank, *(f"**{mean:.2f}**" for mean in means)])
     header = ["gradient of", "gradc", "gradc from C", "C++ by hand"]
     header += [TITLES[name] for name in PEERS]
-    return table([*header, "gradc from C / C++", "gradc / best peer"], lines)
+    return table([*header, "gradc from C / C++", "--fast-math / C++", "gradc / best peer"], lines)
 
 
 def noted(row: Row, name: str, notes: list[str]) -> str:
