@@ -268,6 +268,9 @@ def test_s89_shapes_of_jacobians() -> None:
     assert gradc.jacobian(gt.sum(x) * y, x).shape == (2, 3)
     assert [j.shape for j in gradc.jacobian(y * y, (y, y))] == [(), ()]
     assert gradc.jacobian(gt.sum(x, 1)[:1], x, vectorize=True).shape == (1, 2, 3)
+    v = gt.vector("v")
+    roots = at({v: [0.0, 4.0, -1.0]}, gradc.jacobian(gt.sqrt(v), v))
+    equal(roots, [[np.inf, 0, 0], [0, 0.25, 0], [0, 0, np.nan]])
 
 
 def test_s90_rows_and_columns_give_the_same() -> None:
