@@ -33,12 +33,18 @@ def measure_starts(
         try:
             if framework == "gradc":
                 entry.update(_gradc(name, case, own, entries))
-            entry["cached_start"] = _best(framework, name, case, own)
+            entry["cached_start"] = min(_cached(framework, name, case, own) for _ in range(2))
         except (PeerError, subprocess.CalledProcessError) as error:
             entry["start_failure"] = str(error)
 
 
-def _best(framework: str, name: str, case: str, folder: Path, times: int = 2) -> float:
+def _cached(framework: str, name: str, case: str, folder: Path) -> float:
+    """Of the same program once more; the library that the peer builds must not be there."""
+    (folder / "libmodel.so").unlink(missing_ok=True)
+    return _best(framework, name, case, folder, 1)
+
+
+def _best(framework: str, name: str, case: str, folder: Path, times: int) -> float:
     found = []
     for _ in range(times):
         peer = start_peer(framework, name, case, folder)
@@ -48,13 +54,12 @@ def _best(framework: str, name: str, case: str, folder: Path, times: int = 2) ->
 
 
 def _gradc(name: str, case: str, folder: Path, entries: dict[str, Any]) -> dict[str, float]:
-    """The starts with a built library, which is put aside afterwards, and from a .grad file."""
+    """The starts with a built library, from C, and from a .grad file."""
     library = folder / "libmodel.so"
     found = {"base_start": _best("nothing", name, case, folder, 3)}
     found["library_start"] = _best("gradc", name, case, folder, 3)
     if "gradc from C" in entries:
         entries["gradc from C"]["start"] = _from_c(library, folder)
-    library.rename(folder / "aside.so")
     model = folder / "model.grad"
     if model.exists():
         found["language_start"] = _from_language(model, folder)
