@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gradc.codegen.llvm_shared import argument, symbol_of
 from gradc.codegen.llvm_spread import KernelState, Spread
 from gradc.codegen.llvm_text import Module, Writer, memory_type
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
 from gradc.codegen.target import Target
-from gradc.ir.loops import Finish, For, If, Kernel, MatMul, Statement
+from gradc.ir.loops import Finish, For, If, Instruction, Kernel, MatMul, Ref, Statement
 from gradc.ir.record import dataclass
 from gradc.ir.types import DType, f32, f64
 
@@ -40,23 +40,39 @@ def products_in(code: bytes) -> tuple[DType, ...]:
     return tuple(dtype for dtype in (f64, f32) if product_symbol(dtype).encode() + b"\0" in code)
 
 
-def products_of(kernels: Sequence[Kernel]) -> tuple[DType, ...]:
-    """The element types of the kernels' matrix products, in order of their names."""
-    pending: list[Statement] = [s for kernel in kernels for s in kernel.body]
-    found: dict[str, DType] = {}
+def product_scratch(kernels: Sequence[Kernel], vector_bits: int) -> int:
+    """The bytes that the matrix products of kernels need for packing; 0 without products."""
+    return max((_scratch_of(kernel, vector_bits) for kernel in kernels), default=0)
+
+
+def _scratch_of(kernel: Kernel, vector_bits: int) -> int:
+    pending: list[Statement] = list(kernel.body)
+    made: dict[Ref, Instruction] = {}
+    products: list[MatMul] = []
     while pending:
         statement = pending.pop()
         if isinstance(statement, (For, If)):
             pending.extend(statement.body)
         elif isinstance(statement, MatMul):
-            dtype = statement.c[0].type.dtype
-            found[dtype.name] = dtype
-    return tuple(found[name] for name in sorted(found))
+            products.append(statement)
+        elif isinstance(statement, Instruction):
+            made[statement.result] = statement
+    needed = [0]
+    for product in products:
+        m, n, k = (_most(ref, made) for ref in (product.m, product.n, product.k))
+        longest = None if m is None or n is None else max(m, n)
+        needed.append(scratch_bytes(product.c[0].type.dtype, vector_bits, longest, k))
+    return max(needed)
 
 
-def product_scratch(kernels: Sequence[Kernel], vector_bits: int) -> int:
-    """The bytes that the matrix products of kernels need for packing; 0 without products."""
-    return max((scratch_bytes(dtype, vector_bits) for dtype in products_of(kernels)), default=0)
+def _most(ref: Ref, made: Mapping[Ref, Instruction]) -> int | None:
+    """A number that an index does not exceed: its own, or one that it is the minimum of."""
+    found = made.get(ref)
+    if found is not None and isinstance(found.value, int):
+        return found.value
+    if found is None or found.op != "min":
+        return None
+    return min((x for x in (_most(o, made) for o in found.operands) if x is not None), default=None)
 
 
 def write_product(

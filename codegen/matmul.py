@@ -21,7 +21,13 @@ the part of C that they fill, if it is not null: while that part is still in the
 from __future__ import annotations
 
 from gradc.codegen.loop_text import Carried, LoopText
-from gradc.codegen.matmul_lines import DOT_COLUMNS, LINE_PARAMETERS, line_functions
+from gradc.codegen.matmul_lines import (
+    DOT_COLUMNS,
+    LINE_PARAMETERS,
+    LONG_SUM,
+    line_functions,
+    line_scratch,
+)
 from gradc.codegen.matmul_pack import (
     PACK_A_PARAMETERS,
     PACK_B_PARAMETERS,
@@ -43,11 +49,11 @@ from gradc.ir.types import DType
 
 BLOCKED_ROWS = 257  # rows of C from which A is cut into blocks, and B's panels packed
 MANY_LINES = 16  # rows of C beyond which packing B is better than dot products
-LONG_SUM = 16  # vectors of a dot product from which adding up the lanes pays
 SHORT_SUM = 4  # vectors up to which it never does
 SHORT_COMBINATION = 64  # rows of B whose combination stays in registers
 LONG_ROW = 256  # columns from which whole rows of B are combined even so
 PACK_COLUMNS_OF_A = 160  # columns of C from which packing A pays
+SCRATCH_ALIGNMENT = 16  # elements
 FINISHED_AT_ONCE = 16384  # entries of C, a part of what the second cache holds
 
 FINISH_PARAMETERS = "ptr %context, i64 %batch, i64 %row, i64 %rows, i64 %column, i64 %columns"
@@ -65,10 +71,23 @@ ENTRY_PARAMETERS = (
 )
 
 
-def scratch_bytes(dtype: DType, vector_bits: int) -> int:
-    """Bytes of scratch, 64-byte aligned, that a product of any size needs."""
+def scratch_bytes(
+    dtype: DType, vector_bits: int, longest: int | None = None, k: int | None = None
+) -> int:
+    """Bytes of scratch, 64-byte aligned, that a product needs: of any size, or of known size.
+
+    `longest` is the larger of m and n.
+    """
     tile = tile_for(dtype, vector_bits)
-    return (tile.packed_a + tile.packed_b) * dtype.itemsize + 64
+    depth = tile.depth_block if k is None else min(k, tile.depth_block)
+    rows = ROW_BLOCK if longest is None else min(longest, ROW_BLOCK)
+    most = tile.depth_block * tile.panels * tile.width
+    columns = most if longest is None else -(-longest // tile.width) * tile.width
+    of_a = (rows + tile.rows) * (depth + ROW_PADDING) + SCRATCH_ALIGNMENT
+    of_b = min(columns * depth, most) + tile.lanes * tile.width
+    return (
+        of_a + max(of_b, line_scratch(tile, k if k is not None else most))
+    ) * dtype.itemsize + 64
 
 
 def matmul_functions(dtype: DType, vector_bits: int) -> str:
@@ -181,10 +200,13 @@ def product_function(tile: Tile) -> str:
     pack_a = body.either(scattered, body.is_less(PACK_COLUMNS_OF_A - 1, "%n"))
     apart = body.negation(body.is_equal("%b_col", 1))
     pack_b = body.either(apart, body.is_less(BLOCKED_ROWS - 1, "%m"))
-    to_row = body.select("i64", by_rows, 1, tile.depth_block + ROW_PADDING)
-    to_col = body.select("i64", by_rows, ROW_BLOCK + tile.rows, 1)
-    packed_b = body.address(e, "%scratch", tile.packed_a)
     step = depth_of_blocks(body, tile)
+    length = body.add(step, ROW_PADDING)
+    height = body.add(body.minimum("%m", ROW_BLOCK), tile.rows)
+    to_row = body.select("i64", by_rows, 1, length)
+    to_col = body.select("i64", by_rows, height, 1)
+    of_a = body.add(body.mul(length, height), SCRATCH_ALIGNMENT - 1)
+    packed_b = body.address(e, "%scratch", body.emit(f"and i64 {of_a}, {-SCRATCH_ALIGNMENT}"))
     with body.loop(0, "%k", step) as pc, body.loop(0, "%m", ROW_BLOCK) as ic:
         depth = body.minimum(body.sub("%k", pc), step)
         rows = body.minimum(body.sub("%m", ic), ROW_BLOCK)

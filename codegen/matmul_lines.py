@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gradc.codegen.loop_text import Carried, LoopText
-from gradc.codegen.matmul_pack import PACK_B_PARAMETERS, shuffled
+from gradc.codegen.matmul_pack import PACK_B_PARAMETERS, copy_line, shuffled
 from gradc.codegen.matmul_tile import (
     Tile,
     column_mask,
@@ -19,6 +19,7 @@ from gradc.codegen.matmul_tile import (
     store_sum,
 )
 
+LONG_SUM = 16  # vectors of a dot product from which adding up the lanes pays
 DOT_BLOCK = 4096  # elements of a column that is packed for dot products
 DOT_ROWS = DOT_COLUMNS = 4
 LINE_PADDING = 16  # elements between packed columns, against aliasing of cache sets
@@ -29,6 +30,13 @@ LINE_PARAMETERS = (
     "i64 %m, i64 %n, i64 %k, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, i64 %b_col, "
     "ptr %c, i64 %c_row, i64 %c_col, i1 %accumulate, ptr %scratch"
 )
+
+
+def line_scratch(tile: Tile, k: int) -> int:
+    """Elements of scratch for packed columns: of one, or of few, padded to squares."""
+    if k <= LONG_SUM * tile.lanes:
+        return k + tile.lanes
+    return max(DOT_BLOCK, 2 * tile.lanes * (DOT_BLOCK // 8 + LINE_PADDING)) + tile.lanes
 
 
 def line_functions(tile: Tile) -> str:
@@ -56,8 +64,11 @@ def dots_function(tile: Tile, columns: int) -> str:
         depth = body.minimum(body.sub("%k", pc), block)
         there = body.address(e, "%b", body.mul(pc, "%b_row"))
         with body.when(packed):
-            values = ("%n", depth, there, "%b_col", "%b_row", "%scratch", line_length)
-            body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
+            if columns == 1:
+                copy_line(body, tile, there, "%b_row", "%scratch", depth)
+            else:
+                values = ("%n", depth, there, "%b_col", "%b_row", "%scratch", line_length)
+                body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
         start = body.select("ptr", packed, "%scratch", there)
         adds = body.either(body.is_less(0, pc), "%accumulate")
         with body.loop(0, "%n", columns) as j, body.loop(0, "%m", DOT_ROWS) as i:

@@ -61,15 +61,6 @@ class Tile:
         """Vectors of at most eight lanes, of which as many as lanes fit the registers."""
         return replace(self, lanes=min(self.lanes, 8))
 
-    @property
-    def packed_a(self) -> int:
-        """Elements of scratch for the packed block of A."""
-        return (ROW_BLOCK + self.rows) * (self.depth_block + ROW_PADDING)
-
-    @property
-    def packed_b(self) -> int:
-        return (self.depth_block * self.panels + self.lanes) * self.width
-
     def symbol(self, part: str = "") -> str:
         """@gradc.matmul.<part>.<dtype>"""
         return f"@gradc.matmul.{part}{'.' if part else ''}{self.dtype.name}"

@@ -36,15 +36,16 @@ class Product:
 
     address: int
     dtype: DType
-    scratch_bytes: int
+    vector_bits: int
     library: Library
 
     def __call__(self, a: Array, b: Array, c: Array, accumulate: bool = False) -> None:
         """C (+)= A B over a batch, as the strides of the arrays say."""
         batch, m, n = c.shape
-        scratch = np.full(self.scratch_bytes // 8 + 16, CANARY)
+        size = scratch_bytes(self.dtype, self.vector_bits, max(m, n), a.shape[2])
+        scratch = np.full(size // 8 + 16, CANARY)
         start = -scratch.ctypes.data % 64 // 8
-        end = start + self.scratch_bytes // 8
+        end = start + size // 8
         integer, pointer = ctypes.c_int64, ctypes.c_void_p
         kinds = [*[integer] * 4, *[pointer, integer, integer, integer] * 3, ctypes.c_bool, pointer]
         arguments: list[Any] = [batch, m, n, a.shape[2]]
@@ -64,8 +65,7 @@ def product(dtype: DType, target: Target) -> Product:
         "ptr null, ptr null)\n  ret void\n}\n"
     )
     library = load_object(compile_to_object(text, target), ["run"])
-    size = scratch_bytes(dtype, target.vector_bits)
-    return Product(library.addresses["run"], dtype, size, library)
+    return Product(library.addresses["run"], dtype, target.vector_bits, library)
 
 
 def matrix(
@@ -197,6 +197,13 @@ def test_the_same_sum_every_time() -> None:
         moved[...] = b
         run(a, moved, second)
         assert (first == second).all()
+
+
+def test_scratch_of_known_sizes_is_small() -> None:
+    for bits in OF_WIDTH:
+        every = scratch_bytes(f64, bits)
+        assert scratch_bytes(f64, bits, 30, 20) < 24_000
+        assert all(scratch_bytes(f64, bits, n, k) <= every for n in (9, 10**6) for k in (9, 10**6))
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [(i64, 512), (f64, 64)])
