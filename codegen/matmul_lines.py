@@ -110,8 +110,11 @@ def over_vectors(
     step: Callable[[str, str | None], None],
     carried: Carried | None = None,
 ) -> None:
-    """`step(position, mask)` for vectors of a line; without masks where they would be costly."""
-    if tile.masks_loads:
+    """`step(position, mask)` for vectors of a line.
+
+    Without masks where they are costly: on some machines, and beside little other work.
+    """
+    if tile.masks_loads and (carried is None or len(carried.values) > DOT_ROWS):
         with body.loop(0, length, tile.lanes, tile.vector, carried) as i:
             step(i, column_mask(body, tile, body.sub(length, i)))
         return
