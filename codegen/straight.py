@@ -98,15 +98,19 @@ class Run:
 
     def take(self, step: Small) -> bool:
         """Add a step, if what it computes is small, and not too much together with the others."""
-        made = {root.value for root in _roots(step, False)}
-        if not all(_is_little(root) or self._is_sparse(root) for root in _roots(step, False)):
+        roots = _roots(step, False)
+        made = {root.value for root in roots}
+        larger = [r for r in roots if not _is_little(r) and not _joins_little(r)]
+        if not all(map(self._is_sparse, larger)):
             return False
 
         def known(value: Value) -> bool:
             return value in self.stored and value not in made
 
         fresh = [e for e in equations_between(list(made), known) if e not in self.equations]
-        work = self.work + sum(work_of(equation) for equation in fresh)
+        # Of a sparse array, most of what its equations make is never written.
+        own = _LITTLE_WORK if larger else sum(work_of(equation) for equation in fresh)
+        work = self.work + own
         if work > _MOST_INSTRUCTIONS or not all(_is_known(equation) for equation in fresh):
             return False
         self.steps.append(step)
@@ -129,7 +133,8 @@ class Run:
         if not self.trials:
             return False
         known = {value for value in self.stored if value is not root.value}
-        if not any(map(_tells_positions, equations_between([root.value], known.__contains__))):
+        computed = equations_between([root.value], known.__contains__)
+        if not any(map(_tells_positions, computed)) or any(map(_chooses, computed)):
             return False
         self.trials -= 1
         return 2 * distinct_entries(root.value, known) <= count
@@ -160,6 +165,23 @@ def _is_little(root: Root) -> bool:
     if points is None or entries is None or root.starts:
         return False
     return entries <= _MOST_ENTRIES and points <= _MOST_POINTS
+
+
+def _joins_little(root: Root) -> bool:
+    """Whether a larger array is joined of parts: in loops, each entry would choose its part."""
+    count = entry_count(root.value.shape)
+    if count is None or count > _MOST_SPARSE or root.starts:
+        return False
+    value = root.value
+    while value.owner is not None and _rearranges(value.owner):
+        (value,) = value.owner.inputs
+    return value.owner is not None and _tells_positions(value.owner) and not _chooses(value.owner)
+
+
+def _rearranges(equation: Equation) -> bool:
+    """Whether a result has the entries of its one operand in another order."""
+    rule = equation.op.lower
+    return isinstance(rule, IndexMap) and rule.move is not None and len(equation.inputs) == 1
 
 
 def _is_known(equation: Equation) -> bool:

@@ -14,9 +14,9 @@ from gradc.ir.dims import size
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.loops import For, Instruction, Program, Statement
-from gradc.ir.ops import constants, elementwise, reductions, slicing, structural
+from gradc.ir.ops import constants, elementwise, logic, reductions, slicing, structural
 from gradc.ir.ops.contract import contract
-from gradc.ir.types import ArrayType, f32, f64
+from gradc.ir.types import ArrayType, f32, f64, i64
 from native import assert_agrees, native
 from random_programs import random_arguments, random_function, with_derivatives
 
@@ -157,3 +157,56 @@ def test_rows_of_joined_columns_need_no_selects() -> None:
     assert not count(program, "select")
     for n in (1, 7, 8, 30):
         assert_agrees(native(fn), fn, random_arguments(fn, 1, n=n))
+
+
+def test_small_sparse_arrays_need_no_loop() -> None:
+    """A matrix with two diagonals, of which one entry in five is no zero."""
+    x = parameter(f64[10], "x")
+    row, column = (
+        structural.broadcast(constants.iota(size=10, dtype=i64), shape=(10, 10), axes=(axis,))
+        for axis in (0, 1)
+    )
+    wide = structural.broadcast(x, shape=(10, 10), axes=(0,))
+    zero = constants.full((10, 10), 0.0, f64)
+    below = logic.where(logic.eq(row, column + 1), wide * 2.0, zero)
+    fn = function("f", [x], [logic.where(logic.eq(row, column), wide, below)])
+    program = lower(fn, "f")
+    assert not count(program, "select", "eq")
+    assert count(program, "mul") == 9
+    assert_agrees(native(fn), fn, random_arguments(fn, 1))
+
+
+def test_long_elementwise_chains_stay_vectors() -> None:
+    x = parameter(f64[32], "x")
+    y = x
+    for i in range(40):
+        y = elementwise.sqrt(y * y + 1.0) * (x + float(i))
+    fn = function("f", [x], [y])
+    assert count(lower(fn, "f"), "sqrt") == 40
+    assert_agrees(native(fn), fn, random_arguments(fn, 1))
+
+
+def test_larger_arrays_that_are_joined_need_no_choice() -> None:
+    x = parameter(f64[5, 9], "x")
+    parts = [
+        structural.transpose(
+            slicing.slice_(x, starts=(i, 0), stops=(i + 1, 9), steps=(1, 1)), permutation=(1, 0)
+        )
+        for i in range(5)
+    ]
+    fn = function("f", [x], [slicing.concat(*parts, parts[0] * parts[1], axis=1)])
+    program = lower(fn, "f")
+    assert not count(program, "select")
+    assert_agrees(native(fn), fn, random_arguments(fn, 1))
+
+
+def test_common_factors_are_taken_out() -> None:
+    """(e v^T) L^T and e w^T: the sum is one outer product, of e and L v + w."""
+    e, v, w = (parameter(f64[3], name) for name in ("e", "v", "w"))
+    L = parameter(f64[3, 3], "L")
+    outer = contract(e, v, lhs=(0,), rhs=(1,), out=(0, 1))
+    moved = contract(outer, L, lhs=(0, 1), rhs=(2, 1), out=(0, 2))
+    both = moved + contract(e, w, lhs=(0,), rhs=(1,), out=(0, 1))
+    fn = function("f", [e, v, w, L], [both])
+    assert count(lower(fn, "f"), "term", "mul") == 9 + 9
+    assert_agrees(native(fn), fn, random_arguments(fn, 1))
