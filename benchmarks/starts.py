@@ -12,7 +12,6 @@ from frameworks import spent
 from processes import PeerError, environment, start_peer
 
 STARTED_AGAIN = ("gradc", "jax")  # their starts with warm caches are measured, too
-FIRST = {"gradc": "gradc", "jax": "jax"}
 TIMES = 5
 
 
@@ -27,9 +26,9 @@ def measure_starts(
     Of the entry "gradc from C", start: a C program that opens the library.
     """
     for framework in running:
-        if framework not in STARTED_AGAIN or FIRST[framework] not in entries:
+        if framework not in STARTED_AGAIN or framework not in entries:
             continue
-        entry, own = entries[FIRST[framework]], folder / framework
+        entry, own = entries[framework], folder / framework
         try:
             if framework == "gradc":
                 entry.update(_gradc(name, case, own, entries))
