@@ -100,26 +100,39 @@ def _write_orders(k: LoopBuilder, operands: Sequence[Operand], store: Result) ->
 
 
 def _merge(k: LoopBuilder, row: _Row, start: Ref, width: Ref) -> None:
-    """Merge half 1's runs [start, middle) and [middle, stop) into half 0; of equals the left one.
+    """Merge half 1's runs [start, middle) and [middle, stop) into half 0; of equals the left first.
 
-    The left run has `taken` of the entries written; what is read beyond a run is not used.
+    From both ends at once, up to the middle of the result: two chains of dependent reads hide half
+    of their time. The left run is at least as long as each of them, so it is never exhausted.
     """
-    zero, one = k.index(0), k.index(1)
+    one = k.index(1)
     middle = k.binary("min", k.add(start, width), row.length)
     stop = k.binary("min", k.add(middle, width), row.length)
-    final = k.sub(row.length, one)
-    taken = Buffer("taken", ArrayType(i64, (1,)), "scratch")
-    k.store(taken, zero, zero)
-    with k.loop(stop, start) as at:
-        count = k.load(taken, zero, stable=False)
-        left = k.add(start, count)
-        right = k.add(middle, k.sub(k.sub(at, start), count))
-        a = row.read(1, k.binary("min", left, final))
+    final, last = k.sub(row.length, one), k.sub(stop, one)
+    taken = [Buffer(name, ArrayType(i64, (1,)), "scratch") for name in ("lefts", "rights")]
+    for counter in taken:
+        k.store(counter, k.index(0), k.index(0))
+    half = k.floordiv(k.add(k.sub(stop, start), one), k.index(2))
+    with k.loop(half) as step:
+        lefts, rights = (k.load(counter, k.index(0), stable=False) for counter in taken)
+        right = k.add(middle, k.sub(step, lefts))
+        a = row.read(1, k.add(start, lefts))
         b = row.read(1, k.binary("min", right, final))
-        right_is_next = k.binary("and", k.compare("lt", right, stop), row.is_before(b, a))
-        from_right = k.binary("or", k.compare("ge", left, middle), right_is_next)
-        row.write(0, at, k.select(from_right, b, a))
-        k.store(taken, zero, k.add(count, k.select(from_right, zero, one)))
+        from_right = k.binary("and", k.compare("lt", right, stop), row.is_before(b, a))
+        row.write(0, k.add(start, step), k.select(from_right, b, a))
+        _count_unless(k, taken[0], lefts, from_right)
+        right = k.sub(last, rights)
+        a = row.read(1, k.sub(k.sub(middle, one), k.sub(step, rights)))
+        b = row.read(1, right)
+        from_left = k.binary("or", k.compare("lt", right, middle), row.is_before(b, a))
+        row.write(0, k.sub(last, step), k.select(from_left, a, b))
+        _count_unless(k, taken[1], rights, from_left)
+
+
+def _count_unless(k: LoopBuilder, counter: Buffer, count: Ref, condition: Ref) -> None:
+    """The counter holds `count`, one more where the condition does not hold."""
+    more = k.select(condition, k.index(0), k.index(1))
+    k.store(counter, k.index(0), k.add(count, more))
 
 
 orders: Op = Op(
