@@ -7,6 +7,7 @@ For a program `loss` the module exports `loss`, `loss_workspace`, `gradc_call_lo
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -19,6 +20,9 @@ from gradc.codegen.target import Target
 from gradc.ir.loops import Buffer, Program
 
 _RESERVED = frozenset({"malloc", "free", "memset", "memcpy", "memmove", "gradc_manifest"})
+# A call of a function of mathematics (`vector_math.symbol_of`).
+_MATH_CALL = re.compile(r"= call [^@\n]*(@gradc\.[a-z0-9_]+\.(?:v\d+)?f(?:64|32))\(")
+_MOST_COPIES, _FEW_COPIES = 64, 8
 _SLOT = re.compile(r"%slot\.\d+")
 # Branch weights of a check that hardly ever fails, and of memory that is mostly there.
 _METADATA = """!0 = !{!"branch_weights", i32 1048575, i32 1}
@@ -55,9 +59,25 @@ def emit_module(
         ]
         kernels = [_once(module, same, kernel) for kernel in kernels]
         write_entries(module, replace(program, slots=slots), kernels)
+    _call_what_stands_often(module)
     head = f'target triple = "{target.triple}"\n'
     abi = _ABI.format(target.abi) if target.abi else ""
     return f"{head}{module.text()}\n{_METADATA}\n{abi}"
+
+
+def _call_what_stands_often(module: Module) -> None:
+    """Vector functions that many places need are called there, rather than written out in each.
+
+    Up to some hundred copies that saves the cost of the calls. More of them do not fit into the
+    cache of instructions, and LLVM takes more than linear time for functions of such length.
+    """
+    sites = Counter(_MATH_CALL.findall("\n".join(module.definitions.values())))
+    if sites.total() <= _MOST_COPIES:
+        return
+    for symbol, count in sites.items():
+        if count > _FEW_COPIES:
+            text = module.definitions[symbol]
+            module.definitions[symbol] = text.replace(" alwaysinline ", " noinline ", 1)
 
 
 def _check_names(programs: Sequence[Program]) -> None:

@@ -121,6 +121,14 @@ def test_a_long_body_is_written_once() -> None:
     assert len(plan(8, 1, None, True)) == len(plan(8, 1, None, False, is_long=True)) == 2
 
 
+@pytest.mark.parametrize(("length", "inlined"), [(40, True), (2000, False)])
+def test_a_function_that_stands_often_is_called(length: int, inlined: bool) -> None:
+    lines = emitted(chain(length)).split("\n")
+    (head,) = [line for line in lines if re.match(r"define .* @gradc\.sin\.v8f64\(", line)]
+    assert ("alwaysinline" in head) == inlined
+    assert ("noinline" in head) != inlined
+
+
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 16, 21])
 def test_a_long_chain_is_right_for_every_remainder(n: int) -> None:
     rng = np.random.default_rng(n)
