@@ -56,7 +56,7 @@ class Straight:
     @property
     def roots(self) -> list[Root]:
         """The values to compute, in order; axis 0 of each space is the rows, if there are rows."""
-        return [root for step in self.steps for root in _roots(step, self.rows is not None)]
+        return _whole([r for step in self.steps for r in _roots(step, self.rows is not None)])
 
     @property
     def widest(self) -> int:
@@ -66,8 +66,9 @@ class Straight:
 
 def is_short(steps: Sequence[Small], stored: Collection[Value]) -> bool:
     """Whether steps over the same rows are small enough to be written without inner loops."""
-    roots = [root for step in steps for root in _roots(step, True)]
-    if not all(_is_short_row(root) for root in roots):
+    parts = [root for step in steps for root in _roots(step, True)]
+    roots = _whole(parts)
+    if not all(_is_short_row(root) for root in roots) or not _is_complete(parts):
         return False
     made = {root.value for root in roots}
     rows = roots[0].space[0]
@@ -79,9 +80,31 @@ def _is_short_row(root: Root) -> bool:
     """Whether a row of a root's space is small."""
     inner = root.space[1:]
     count = entry_count(inner)
-    if count is None or not is_static(inner) or root.starts:
+    if count is None or not is_static(inner):
         return False
     return count <= _MOST_ROW_ENTRIES and max(inner, default=1) <= _LONGEST_ROW_AXIS
+
+
+def _whole(roots: Sequence[Root]) -> list[Root]:
+    """The roots, with one for a whole value in place of those of its parts, after all of them."""
+    found: dict[object, Root] = {}
+    for root in roots:
+        if root.starts:
+            axes, value = tuple(range(root.value.type.rank)), root.value
+            found.pop(value, None)
+            found[value] = Root(value, value.shape, axes, (value,), (axes,))
+        else:
+            found[root] = root
+    return list(found.values())
+
+
+def _is_complete(roots: Sequence[Root]) -> bool:
+    """Whether of every value that is computed part by part all parts are there."""
+    entries: dict[Value, int] = {}
+    for root in roots:
+        if root.starts:
+            entries[root.value] = entries.get(root.value, 0) + (entry_count(root.space[1:]) or 0)
+    return all(count == entry_count(value.shape[1:]) for value, count in entries.items())
 
 
 @dataclass(slots=True, eq=False)

@@ -210,3 +210,17 @@ def test_common_factors_are_taken_out() -> None:
     fn = function("f", [e, v, w, L], [both])
     assert count(lower(fn, "f"), "term", "mul") == 9 + 9
     assert_agrees(native(fn), fn, random_arguments(fn, 1))
+
+
+def test_parts_of_a_joined_result_share_a_loop_over_rows() -> None:
+    """Each row of the result is one piece: it is written at once, not part by part."""
+    x = parameter(f64["n", 4], "x")
+    norm = reductions.sum_(x * x, axes=(1,))
+    wide = structural.broadcast(norm, shape=(size("n"), 4), axes=(0,))
+    parts = [elementwise.sin(x * wide), elementwise.cos(x + wide), elementwise.tanh(x)]
+    fn = function("f", [x], [slicing.concat(*parts, axis=1), norm])
+    (kernel,) = lower(fn, "f").kernels
+    assert sum(isinstance(s, For) for s in kernel.body) == 1
+    assert not count(lower(fn, "f"), "select")
+    for n in (1, 8, 13):
+        assert_agrees(native(fn), fn, random_arguments(fn, 1, n=n))
