@@ -17,6 +17,7 @@ from gradc.codegen.llvm_product import product_scratch
 from gradc.codegen.llvm_shared import repeated_loops
 from gradc.codegen.llvm_text import Module
 from gradc.codegen.target import Target
+from gradc.ir.collection import collection_paused
 from gradc.ir.loops import Buffer, Program
 
 _RESERVED = frozenset({"malloc", "free", "memset", "memcpy", "memmove", "gradc_manifest"})
@@ -32,6 +33,7 @@ _METADATA = """!0 = !{!"branch_weights", i32 1048575, i32 1}
 _ABI = '!llvm.module.flags = !{{!2}}\n!2 = !{{i32 1, !"target-abi", !"{}"}}\n'
 
 
+@collection_paused()
 def emit_module(
     programs: Sequence[Program], manifest: str, target: Target, *, in_process: bool = False
 ) -> str:

@@ -29,6 +29,7 @@ from gradc.codegen.steps import (
     written,
 )
 from gradc.codegen.straight import Straight, lower_straight
+from gradc.ir.collection import collection_paused
 from gradc.ir.dims import names_of
 from gradc.ir.function import Function, Value
 from gradc.ir.loop_builder import LoopBuilder
@@ -72,6 +73,7 @@ def lower(function: Function, name: str, choices: Choices = Choices()) -> Progra
     return lower_cut(cut_into_kernels(function, choices), name, choices)
 
 
+@collection_paused()
 def cut_into_kernels(function: Function, choices: Choices) -> Cut:
     """Decide which kernels compute the function's results, and where values are stored."""
     fn = prepare(function)
@@ -96,6 +98,7 @@ def cut_into_kernels(function: Function, choices: Choices) -> Cut:
     return Cut(fn, cut.stored, steps, inputs, outputs, homes, plan(lives))
 
 
+@collection_paused()
 def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
     """The loops of every kernel."""
     buffers = cut.buffers
