@@ -24,8 +24,9 @@ from gradc.ir.transforms.forward import push_tangents
 from gradc.ir.transforms.reverse import pull_cotangents
 from gradc.ir.transforms.zeros import cotangent_type
 from gradc.ir.types import i64
-from gradc.jacobians import pushed_along
+from gradc.jacobians import jacobian_of, pushed_along
 from gradc.tensor.variable import Tensor
+from native import assert_agrees, native
 from random_programs import random_arguments, random_function
 
 
@@ -67,6 +68,17 @@ def test_compressed_is_dense_on_random_programs(seed: int) -> None:
         for found, expected in zip(values[::2], values[1::2], strict=True):
             scale = float(np.max(np.abs(expected), initial=1.0))
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11 * scale)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_native_code_of_compressed_derivatives(seed: int) -> None:
+    fn = random_function(seed, equations=8)
+    wrt = (fn.parameters[1], fn.parameters[3])
+    results = [block for result in fn.results[1:] for block in jacobian_of(result, wrt)]
+    jacobians = function("jacobians", fn.parameters, results, fn.requires)
+    compiled = native(optimize(jacobians))
+    for n, m in ((4, 5), (150, 3)):
+        assert_agrees(compiled, jacobians, random_arguments(fn, seed, n=n, m=m))
 
 
 def jacobian(build: Callable[[Any], Any], shape: Sequence[int | str], point: Any) -> Any:
