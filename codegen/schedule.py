@@ -14,6 +14,7 @@ from gradc.codegen.steps import (
     ExternalStep,
     Nest,
     ProductStep,
+    Read,
     Root,
     RoutineStep,
     ScatterStep,
@@ -231,12 +232,13 @@ def _form_steps(
         parts = _parts(equation, stored, cones) if value in apart else []
         for root in parts or [root_of(equation)]:
             order = _loop_order(root)
-            earliest = _earliest_step(root, order, stored, producer, steps)
+            read = reads(root, stored)
+            earliest = _earliest_step(root, order, read, producer, steps)
             # Scalars that need nothing must not wait for those that need a finished loop.
             key = (root.space, order, 0 if root.space else earliest)
             cone = cones.get(root.operands[0], _Cone(size=1)) if root.starts else cones[value]
             shares = choices.share and root.space  # scalars wait only for their own operands
-            beside = _place_of_operands(root, order, stored, producer, steps)
+            beside = _place_of_operands(root, order, read, producer, steps)
             place = max(nests_of.get(key, -1), beside)
             nest = steps[place] if shares and place >= earliest else None
             if not isinstance(nest, Nest) or (nest.size + cone.size) * nest.points > _NEST_LIMIT:
@@ -244,7 +246,7 @@ def _form_steps(
                 steps.append(nest)
                 nests_of[key] = place
             nest.add(root)
-            nest.reads |= reads(root, stored)
+            nest.reads |= read
             nest.size += cone.size
             nest.cost += cone.cost
             nest.widest = max(nest.widest, cone.widest)
@@ -354,12 +356,12 @@ def _has_short_result(root: Root) -> bool:
 def _place_of_operands(
     root: Root,
     order: tuple[int, ...],
-    stored: Collection[Value],
+    read: Collection[Read],
     producer: Mapping[Value, int],
     steps: Sequence[Step],
 ) -> int:
     """The last step with the loops of `root` that computes what it reads; -1 if there is none."""
-    places = {producer[value] for value, _ in reads(root, stored) if value in producer}
+    places = {producer[value] for value, _ in read if value in producer}
     return max((place for place in places if _has_loops(steps[place], root, order)), default=-1)
 
 
@@ -371,7 +373,7 @@ def _has_loops(step: Step, root: Root, order: tuple[int, ...]) -> bool:
 def _earliest_step(
     root: Root,
     order: tuple[int, ...],
-    stored: Collection[Value],
+    read: Collection[Read],
     producer: Mapping[Value, int],
     steps: Sequence[Step],
 ) -> int:
@@ -381,7 +383,7 @@ def _earliest_step(
     of that point.
     """
     earliest = 0
-    for value, aligned in reads(root, stored):
+    for value, aligned in read:
         place = producer.get(value)
         if place is None:
             continue
