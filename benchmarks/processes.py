@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,20 @@ class Peer:
     def ask(self, *words: object) -> Any:
         """Its answer to a line. Raises PeerError where it ends or is silent for too long."""
         assert self.process.stdin is not None
-        self.process.stdin.write(("\t".join(map(str, words)) + "\n").encode())
-        self.process.stdin.flush()
-        line = read_line(self.process, MOST_ANSWER)
+        try:
+            self.process.stdin.write(("\t".join(map(str, words)) + "\n").encode())
+            self.process.stdin.flush()
+            line = read_line(self.process, MOST_ANSWER)
+        except BrokenPipeError:
+            line = b""
         if not line:
             raise PeerError(f"it ended while it was asked for {words[0]}")
         return json.loads(line)
 
     def close(self) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
 
 

@@ -101,8 +101,9 @@ def in_pytensor(sizes: Sizes) -> tuple[Any, Any]:
     import pytensor.tensor as pt
     from pytensor import grad
 
-    inputs = [pt.matrix("cameras"), pt.matrix("points"), pt.vector("weights")]
-    inputs += [pt.matrix("features"), pt.lvector("camera"), pt.lvector("point")]
+    shapes = {"cameras": (None, 11), "points": (None, 3), "weights": (None,), "features": (None, 2)}
+    inputs = [pt.tensor(name, dtype="float64", shape=shape) for name, shape in shapes.items()]
+    inputs += [pt.lvector("camera"), pt.lvector("point")]
     cameras, points, weights, features, which_camera, which_point = inputs
     camera, point = cameras[which_camera], points[which_point]
     r = residuals(pt, pt.stack, camera, point, weights, features)
