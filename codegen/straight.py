@@ -103,6 +103,8 @@ def _is_complete(roots: Sequence[Root]) -> bool:
     entries: dict[Value, int] = {}
     for root in roots:
         if root.starts:
+            if root.starts[0] != 0 or root.space[0] != root.value.shape[0]:
+                return False  # a part of the rows
             entries[root.value] = entries.get(root.value, 0) + (entry_count(root.space[1:]) or 0)
     return all(count == entry_count(value.shape[1:]) for value, count in entries.items())
 

@@ -122,3 +122,15 @@ def test_parts_are_written_in_runs_of_neighbours() -> None:
     compiled = native(fn)
     for n in (1, 7, 8, 150):
         assert_agrees(compiled, fn, [np.random.default_rng(n).normal(size=(n, 3, 4))])
+
+
+def test_a_part_that_needs_a_sum_over_another_part() -> None:
+    """Rows of one part are not the rows of the whole: the gradient of a shared prior's scale."""
+    q = gt.vector("q")
+    scale, beta = gt.exp(q[1]), q[3:]
+    cost = gt.sum((beta / scale) ** 2) + q[0] ** 2 * scale + q.shape[0] * gt.sin(q[2])
+    fn = gradc.function([q], [cost, gradc.grad(cost, q)]).optimized
+    for length in (3, 4, 12, 40):
+        point = np.random.default_rng(length).normal(size=length)
+        for choices in (Choices(512), Choices(512, rows=False), Choices(64)):
+            assert_agrees(native(fn, choices=choices), fn, [point])

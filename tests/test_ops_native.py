@@ -12,7 +12,7 @@ from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.lowering import Pointwise
 from gradc.ir.op import Op
-from gradc.ir.ops import arithmetic, cast, elementwise, logic
+from gradc.ir.ops import arithmetic, cast, elementwise, logarithms, logic
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.transforms.forward import push_tangents, pushforward
 from gradc.ir.transforms.reverse import pull_cotangents, pullback
@@ -114,6 +114,7 @@ UNARY = (
 BINARY = (
     *(arithmetic.add, arithmetic.sub, arithmetic.mul, arithmetic.div, arithmetic.pow_),
     *(arithmetic.maximum, arithmetic.minimum, elementwise.arctan2),
+    *(logarithms.xlogy, logarithms.xlog1py, logarithms.logaddexp),
     *(logic.eq, logic.ne, logic.lt, logic.le, logic.gt, logic.ge),
 )
 ROUNDED = (arithmetic.floor_divide, arithmetic.remainder)
