@@ -64,7 +64,7 @@ def residuals(
             turns.append(turn)
             shifts.append(origin - turn @ rest)
     moved = weights @ join(shifts)
-    A = (weights @ join(turns).reshape(BONES, 9)).reshape(points.shape[0], 3, 3)
+    A = (weights @ join(turns).reshape((BONES, 9))).reshape((points.shape[0], 3, 3))
     skinned = (A * points[:, None, :]).sum(2) + moved
     return skinned @ (about_z(2) @ about_y(1) @ about_x(0)).T + theta[3:6] - targets
 
