@@ -391,8 +391,7 @@ def _earliest_step(
         pointwise = (
             isinstance(step, Nest)
             and _has_loops(step, root, order)
-            and all(axis == own for own, axis in enumerate(aligned) if own in order)
-            and not {*order} - {*range(len(aligned))}
+            and all(axis < len(aligned) and aligned[axis] == axis for axis in order)
             and None not in aligned
             and any(r.value is value and r.kind is None for r in step.roots)
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import gradc
 import gradc.tensor as gt
@@ -14,6 +16,8 @@ from gradc.codegen.target import host
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
 from native import native
+
+Make: TypeAlias = Callable[[str, "int | None", int], Function]
 
 USUAL = Choices(host().vector_bits)
 CHOICES = {
@@ -73,15 +77,15 @@ def check(fn: Function, choices: Choices, k: int) -> None:
 
 @pytest.mark.parametrize("name", CHOICES)
 @pytest.mark.parametrize("made", [nearest_centres, mixture, pairs])
-def test_choices(made: object, name: str) -> None:
-    check(made("f64", None, 3), CHOICES[name], 5)  # type: ignore[operator]
+def test_choices(made: Make, name: str) -> None:
+    check(made("f64", None, 3), CHOICES[name], 5)
 
 
 @pytest.mark.parametrize("dtype", ["f64", "f32"])
 @pytest.mark.parametrize(("k", "d"), [(None, 1), (None, 2), (None, 10), (4, 5), (3, 17), (9, 20)])
 @pytest.mark.parametrize("made", [nearest_centres, mixture])
-def test_widths(made: object, k: int | None, d: int, dtype: str) -> None:
-    check(made(dtype, k, d), USUAL, k or 6)  # type: ignore[operator]
+def test_widths(made: Make, k: int | None, d: int, dtype: str) -> None:
+    check(made(dtype, k, d), USUAL, k or 6)
 
 
 def test_no_array_of_rows_and_components_is_written() -> None:
