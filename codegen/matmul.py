@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from gradc.codegen.loop_text import Carried, LoopText
 from gradc.codegen.matmul_lines import (
-    DOT_COLUMNS,
     LINE_PARAMETERS,
     LONG_SUM,
     line_functions,
@@ -294,7 +293,7 @@ def any_function(tile: Tile) -> str:
     body = LoopText()
     given = as_computed(body, tile)
     way = ways(body, tile, given)
-    lines = ("dots1", f"dots{DOT_COLUMNS}", "combination")
+    lines = ("dots1", f"dots{tile.dot_columns}", "combination")
     at_once = way["empty"]
     for name in lines:
         at_once = body.either(at_once, way[name])
@@ -367,7 +366,7 @@ def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
     choice = {
         "empty": body.is_equal("%k", 0),
         "dots1": body.both(one_column, along),
-        f"dots{DOT_COLUMNS}": several,
+        f"dots{tile.dot_columns}": several,
         "combination": body.both(one_row, lines),
         "direct": body.both(few, readable),
     }

@@ -21,7 +21,7 @@ from gradc.codegen.matmul_tile import (
 
 LONG_SUM = 16  # vectors of a dot product from which adding up the lanes pays
 DOT_BLOCK = 4096  # elements of a column that is packed for dot products
-DOT_ROWS = DOT_COLUMNS = 4
+DOT_ROWS = 4
 LINE_PADDING = 16  # elements between packed columns, against aliasing of cache sets
 COLUMN_BLOCK = 1024  # columns of a combination of rows: C stays in the first cache
 COMBINED_ROWS = 8
@@ -41,7 +41,7 @@ def line_scratch(tile: Tile, k: int) -> int:
 
 def line_functions(tile: Tile) -> str:
     return "\n".join(
-        [dots_function(tile, 1), dots_function(tile, DOT_COLUMNS), combination_function(tile)]
+        [dots_function(tile, 1), dots_function(tile, tile.dot_columns), combination_function(tile)]
     )
 
 
@@ -112,9 +112,9 @@ def over_vectors(
 ) -> None:
     """`step(position, mask)` for vectors of a line.
 
-    Without masks where they are costly: on some machines, and beside little other work.
+    Without masks where they are costly: on most machines, and beside little other work.
     """
-    if tile.masks_loads and (carried is None or len(carried.values) > DOT_ROWS):
+    if tile.has_mask_registers and (carried is None or len(carried.values) > DOT_ROWS):
         with body.loop(0, length, tile.lanes, tile.vector, carried) as i:
             step(i, column_mask(body, tile, body.sub(length, i)))
         return

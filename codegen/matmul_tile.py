@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 from gradc.codegen.loop_text import Carried, LoopText
 from gradc.ir.record import dataclass
@@ -16,6 +18,9 @@ KERNEL_PARAMETERS = (
     "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, ptr %c, "
     "i64 %c_row, i64 %columns, i1 %accumulate"
 )
+
+
+LastMask: TypeAlias = "Callable[[], str | None]"  # of the last vector of a row; None: it is full
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,16 @@ class Tile:
     def masks_loads(self) -> bool:
         """Whether a vector is loaded under a mask by one instruction."""
         return self.lanes * self.dtype.itemsize >= 32
+
+    @property
+    def has_mask_registers(self) -> bool:
+        """Whether masks have registers of their own, and cost nothing."""
+        return self.lanes * self.dtype.itemsize >= 64
+
+    @property
+    def dot_columns(self) -> int:
+        """Columns that four rows meet in dot products: sums and operands fit the registers."""
+        return 4 if self.has_mask_registers else 2
 
     @property
     def square(self) -> Tile:
@@ -108,11 +123,42 @@ def kernel_function(tile: Tile, vectors: int) -> str:
     """C[0:rows, 0:columns] (+)= A B over `depth`, C's rows contiguous, for any number of rows.
 
     The columns fill `vectors` vectors, the last of them perhaps in part; then it is loaded under a
-    mask, or, where there is no such instruction, B has to be as wide as all of them. Rows that are
-    left behind the last whole tile are a tile of half its height, and so on.
+    mask, or, where there is no such instruction, B has to be as wide as all of them. Where a mask
+    takes a vector register, full vectors have code of their own: the sums need all registers.
     """
     body = LoopText()
-    mask = column_mask(body, tile, body.sub("%columns", (vectors - 1) * tile.lanes))
+    last = body.sub("%columns", (vectors - 1) * tile.lanes)
+    mask = column_mask(body, tile, last)
+    if tile.has_mask_registers:
+        write_rows(body, tile, vectors, lambda: mask)
+    else:
+        kept = kept_in_memory(body, tile, mask)
+        full = body.is_equal(last, tile.lanes)
+        with body.when(full):
+            write_rows(body, tile, vectors, lambda: None)
+        with body.unless(full):
+            write_rows(body, tile, vectors, lambda: from_memory(body, tile, kept))
+    return body.function(internal(tile, f"kernel{vectors}", KERNEL_PARAMETERS))
+
+
+def kept_in_memory(body: LoopText, tile: Tile, mask: str) -> str:
+    """Where a mask is kept, as the signs of a vector."""
+    kind = f"<{tile.lanes} x i{8 * tile.dtype.itemsize}>"
+    place = body.emit(f"alloca {kind}, align 64")
+    signs = body.emit(f"sext {tile.mask} {mask} to {kind}")
+    body.do(f"store volatile {kind} {signs}, ptr {place}")
+    return place
+
+
+def from_memory(body: LoopText, tile: Tile, place: str) -> str:
+    """The mask, loaded anew: a register that holds it over the loop is one that sums need."""
+    kind = f"<{tile.lanes} x i{8 * tile.dtype.itemsize}>"
+    signs = body.emit(f"load volatile {kind}, ptr {place}")
+    return body.emit(f"icmp slt {kind} {signs}, zeroinitializer")
+
+
+def write_rows(body: LoopText, tile: Tile, vectors: int, mask: LastMask) -> None:
+    """All rows of C; those behind the last whole tile are a tile of half its height, and so on."""
     whole = body.emit(f"and i64 %rows, {-tile.rows}")
     with body.loop(0, whole, tile.rows) as i:
         write_tile(body, tile, (tile.rows, vectors), i, mask)
@@ -123,10 +169,11 @@ def kernel_function(tile: Tile, vectors: int) -> str:
             done = body.emit(f"and i64 %rows, {-2 * height}")
             write_tile(body, tile, (height, vectors), done, mask)
         height //= 2
-    return body.function(internal(tile, f"kernel{vectors}", KERNEL_PARAMETERS))
 
 
-def write_tile(body: LoopText, tile: Tile, shape: tuple[int, int], first: str, mask: str) -> None:
+def write_tile(
+    body: LoopText, tile: Tile, shape: tuple[int, int], first: str, mask: LastMask
+) -> None:
     """rows x vectors of C from row `first` on, held in registers over the whole depth."""
     rows, vectors = shape
     of_a, of_c = (
@@ -138,12 +185,13 @@ def write_tile(body: LoopText, tile: Tile, shape: tuple[int, int], first: str, m
     places = [
         body.address(tile.element, row, v * tile.lanes) for row in of_c for v in range(vectors)
     ]
-    masks = [None] * (vectors - 1) + [mask]
     sums = Carried(["zeroinitializer"] * (rows * vectors))
     with body.when("%accumulate", tile.vector, sums):
+        masks = [*[None] * (vectors - 1), mask()]
         sums.values = [load(body, tile, p, masks[i % vectors]) for i, p in enumerate(places)]
     with body.repeat("%depth", tile.vector, sums) as k:
         multiply_add(body, tile, sums, of_a, (k, mask))
+    masks = [*[None] * (vectors - 1), mask()]
     for i, (place, total) in enumerate(zip(places, sums.values, strict=True)):
         store(body, tile, place, total, masks[i % vectors])
 
@@ -162,7 +210,7 @@ def neighbours(
 
 
 def multiply_add(
-    body: LoopText, tile: Tile, sums: Carried, of_a: list[str], at: tuple[str, str]
+    body: LoopText, tile: Tile, sums: Carried, of_a: list[str], at: tuple[str, LastMask]
 ) -> None:
     """Row k of B times column k of A, added to the sums."""
     k, mask = at
@@ -170,7 +218,7 @@ def multiply_add(
     row = body.address(tile.element, "%b", body.mul(k, "%b_row"))
     offset = body.mul(k, "%a_col")
     places = [body.address(tile.element, row, v * tile.lanes) for v in range(vectors)]
-    masks = [None] * (vectors - 1) + [mask if tile.masks_loads else None]
+    masks = [*[None] * (vectors - 1), mask() if tile.masks_loads else None]
     of_b = [load(body, tile, place, own) for place, own in zip(places, masks, strict=True)]
     for r, pointer in enumerate(of_a):
         place = body.address(tile.element, pointer, offset)

@@ -5,6 +5,7 @@ of C.
 from __future__ import annotations
 
 import ctypes
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from gradc.codegen.jit import Library, load_object
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
 from gradc.codegen.matmul_tile import tile_for
-from gradc.codegen.target import Target, compile_to_object, host
+from gradc.codegen.target import Target, compile_to_assembly, compile_to_object, host
 from gradc.ir.types import DType, f32, f64, i64
 
 Array = np.ndarray[Any, Any]
@@ -204,6 +205,22 @@ def test_scratch_of_known_sizes_is_small() -> None:
         every = scratch_bytes(f64, bits)
         assert scratch_bytes(f64, bits, 30, 20) < 24_000
         assert all(scratch_bytes(f64, bits, n, k) <= every for n in (9, 10**6) for k in (9, 10**6))
+
+
+@pytest.mark.parametrize(("bits", "cpu"), OF_WIDTH.items())
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_the_sums_of_a_tile_stay_in_registers(dtype: DType, bits: int, cpu: str) -> None:
+    tile = tile_for(dtype, bits)
+    text = matmul_functions(dtype, bits).replace(
+        f"internal void @gradc.matmul.{dtype}(", f"void @gradc.matmul.{dtype}("
+    )
+    assembly = compile_to_assembly(text, Target("x86_64-unknown-linux-gnu", cpu, "", bits))
+    blocks = (b.partition("\tj")[0] for b in re.split(r"^\.LBB.*:$", assembly, flags=re.MULTILINE))
+    sums = rf"(?:vfmadd\w+|mulp[sd])\s.*%{'xyz'[bits // 256]}mm"
+    loops = [b for b in blocks if len(re.findall(sums, b)) >= tile.rows * tile.vectors]
+    assert loops
+    for loop in loops:
+        assert not re.search(r"mov\w+\s+%[xyz]mm\d+, .*\(%r[sb]p", loop)
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [(i64, 512), (f64, 64)])
