@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from floors import MEMORY
-from report import FAST_MATH
+from report import BOUND, FAST_MATH
 from workloads.workload import Sizes, Workload
 
 HERE = Path(__file__).parent
@@ -227,6 +227,7 @@ def _gradc(
     _keep_for_starts(workload.language(sizes), gradient, inputs, out, folder)
     entry, needed = _gradc_from_c(opened, gradient, inputs, out, "gradient", folder)
     entries["gradc from C"], facts["workspace"] = entry, needed
+    entries[BOUND] = _python_entry(gradient.bind(*inputs, out=place))
     quick = gradc.build(folder / "fast.so", {"gradient": gradient}, fast_math=True)
     opened_quick = ctypes.CDLL(str(quick.library))
     entries[FAST_MATH], _ = _gradc_from_c(opened_quick, gradient, inputs, out, "gradient", folder)

@@ -16,6 +16,13 @@ class NativeFunction:
         cls, call: int, workspace: int, entry: FunctionEntry, keep: object = None
     ) -> NativeFunction: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def bind(self, *args: Any, **kwargs: Any) -> BoundCall:
+        """A call without arguments: these, and `out=`, are read and checked once.
+
+        Arrays are read and written in place at each call, so each must be contiguous, aligned and
+        of the dtype wanted; numbers stay as they are now. Without `out=`, new arrays are made,
+        which every call overwrites.
+        """
     def release_workspace(self) -> None:
         """Give back the memory that is kept for the next calls."""
     @property
@@ -34,6 +41,17 @@ class NativeFunction:
     def inputs(self) -> tuple[ArrayEntry, ...]: ...
     @property
     def outputs(self) -> tuple[ArrayEntry, ...]: ...
+
+@final
+class BoundCall:
+    """A function bound to its arguments: call it without any."""
+
+    def __call__(self) -> Any: ...
+    @property
+    def function(self) -> NativeFunction: ...
+    @property
+    def out(self) -> Any:
+        """What a call returns: the array, or the tuple of arrays, that it writes to."""
 
 class Dispatcher:
     """The base of callables that run a native function once one is attached.

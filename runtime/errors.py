@@ -166,6 +166,46 @@ def shared_out(entry: FunctionEntry, j: int, k: int) -> ValueError:
     return ValueError(f"out: the arrays for {first} and {second} share memory; give each its own")
 
 
+def bound_arguments(entry: FunctionEntry) -> TypeError:
+    """A bound call that is given arguments."""
+    return TypeError(
+        f"{entry.name}: its arguments are bound, so a call takes none: write into the arrays that "
+        "were given to bind, or bind again"
+    )
+
+
+def unbound_input(entry: FunctionEntry, i: int, given: object) -> TypeError:
+    """An argument of `bind` that calls could not read in place."""
+    array = entry.inputs[i]
+    wanted = _NUMPY_NAMES[array.dtype].replace("bool", "bool_")
+    return TypeError(
+        f"{array.name}: bind reads an array in place at each call, so it takes a C-contiguous, "
+        f"aligned {array.type} alone, got {_describe(given)}: bind "
+        f"np.ascontiguousarray({array.name}, np.{wanted}), and write into that"
+    )
+
+
+def unbound_output(entry: FunctionEntry, j: int) -> ValueError:
+    """An array given to `bind` as `out` that calls could not write in place, or None."""
+    return ValueError(
+        f"out for {entry.outputs[j].name}: a bound call writes in place, into a C-contiguous, "
+        "aligned array that shares no memory with an input"
+    )
+
+
+def moved_input(entry: FunctionEntry, i: int) -> ValueError:
+    """An input whose memory is no longer that which was bound."""
+    return ValueError(f"{entry.inputs[i].name} has been resized since it was bound: bind again")
+
+
+def moved_output(entry: FunctionEntry, j: int) -> ValueError:
+    """An output whose memory is no longer that which was bound, or that became read-only."""
+    return ValueError(
+        f"out for {entry.outputs[j].name} has been resized, or made read-only, since it was "
+        "bound: bind again"
+    )
+
+
 def _bound_sizes(
     entry: FunctionEntry, step: int, shapes: tuple[tuple[int, ...], ...]
 ) -> dict[str, tuple[int, str]]:

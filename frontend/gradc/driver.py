@@ -21,7 +21,7 @@ from gradc.ir.passes.pipeline import DEFAULT, FAST, optimize
 from gradc.ir.text import print_function
 from gradc.ir.transforms.inline import inline
 from gradc.native import native_function, symbol_of
-from gradc.runtime._core import Dispatcher, NativeFunction
+from gradc.runtime._core import BoundCall, Dispatcher, NativeFunction
 from gradc.tensor.operands import asarray, assume_shape, is_weak, same_length
 from gradc.tensor.sizes import display, has_anonymous
 from gradc.tensor.source import located
@@ -133,6 +133,21 @@ class CompiledFunction(Dispatcher):
         """Compile now rather than at the first call."""
         _ = self.native
         return self
+
+    def bind(self, *args: Any, **kwargs: Any) -> BoundCall:
+        """A call without arguments: these, and `out=`, are read and checked once, here.
+
+        For loops in which a call takes less than a microsecond. Arrays are read and written in
+        place at each call; numbers stay as they are now. Without `out=`, new arrays are made, which
+        every call overwrites. Raises what a call raises, and TypeError for an array that cannot be
+        read in place.
+        """
+        if self.traps or self._callbacks:
+            raise GradcValueError(
+                f"{self.ir.name}: bind runs native code alone",
+                hint="a function that traps NaNs, or calls Python, is called with its arguments",
+            )
+        return self.native.bind(*args, **kwargs)
 
     def release_workspace(self) -> None:
         """Give back the memory that is kept for the next calls, see docs/c_abi.md."""

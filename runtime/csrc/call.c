@@ -55,9 +55,9 @@ void raise_sizes(NativeFunction *self, const Frame *frame, const char *name, Py_
         raise_error(self, name, "(nN)", i, sizes);
 }
 
-static int run_with_workspace(NativeFunction *self, Frame *frame)
+/* Run the native code with `needed` bytes of workspace (what self->workspace says of the sizes). */
+int frame_run(NativeFunction *self, Frame *frame, int64_t needed)
 {
-    const int64_t needed = self->workspace(frame->sizes);
     void *workspace = NULL;
     size_t taken = 0;
     if (needed != 0) {
@@ -213,12 +213,13 @@ static int order_arguments(NativeFunction *self, Frame *frame, PyObject *const *
     return 0;
 }
 
-static size_t frame_words(const Plan *plan)
+size_t frame_words(const Plan *plan)
 {
     return (size_t)(plan->sizes + 6 * plan->inputs + 6 * plan->outputs) + 1;
 }
 
-static void frame_place(Frame *frame, const Plan *plan, int64_t *words)
+/* Divide zeroed words, as many as frame_words says, among a frame's arrays. */
+void frame_place(Frame *frame, const Plan *plan, int64_t *words)
 {
     frame->sizes = words;
     frame->input_scalars = words += plan->sizes;
@@ -236,15 +237,25 @@ static void frame_place(Frame *frame, const Plan *plan, int64_t *words)
     frame->in_place = false;
 }
 
-static PyObject *call_in_frame(NativeFunction *self, Frame *frame, PyObject *out)
+/* Order and read the arguments, and solve for the sizes; -1 and an exception where they are wrong. */
+int frame_read(NativeFunction *self, Frame *frame, PyObject *const *args, Py_ssize_t count,
+               PyObject *kwnames, PyObject **out)
 {
+    if (order_arguments(self, frame, args, count, kwnames, out) < 0)
+        return -1;
     for (Py_ssize_t i = 0; i < self->plan.inputs; i++)
         if (input_read(self, frame, i) < 0)
-            return NULL;
-    if (bind_sizes(self, frame) < 0 || outputs_prepare(self, frame, out) < 0
-        || run_with_workspace(self, frame) < 0)
-        return NULL;
-    return outputs_finish(self, frame, out);
+            return -1;
+    return bind_sizes(self, frame);
+}
+
+/* Give back what the frame owns. */
+void frame_clear(Frame *frame, const Plan *plan)
+{
+    for (Py_ssize_t i = 0; i < plan->inputs; i++)
+        Py_XDECREF(frame->owned[i]);
+    for (Py_ssize_t j = 0; j < plan->outputs; j++)
+        Py_XDECREF(frame->results[j]);
 }
 
 PyObject *native_function_call(PyObject *object, PyObject *const *args, size_t nargsf,
@@ -262,12 +273,11 @@ PyObject *native_function_call(PyObject *object, PyObject *const *args, size_t n
     Frame frame;
     frame_place(&frame, plan, words);
     PyObject *out = NULL, *result = NULL;
-    if (order_arguments(self, &frame, args, PyVectorcall_NARGS(nargsf), kwnames, &out) == 0)
-        result = call_in_frame(self, &frame, out);
-    for (Py_ssize_t i = 0; i < plan->inputs; i++)
-        Py_XDECREF(frame.owned[i]);
-    for (Py_ssize_t j = 0; j < plan->outputs; j++)
-        Py_XDECREF(frame.results[j]);
+    if (frame_read(self, &frame, args, PyVectorcall_NARGS(nargsf), kwnames, &out) == 0
+        && outputs_prepare(self, &frame, out) == 0
+        && frame_run(self, &frame, self->workspace(frame.sizes)) == 0)
+        result = outputs_finish(self, &frame, out);
+    frame_clear(&frame, plan);
     if (words != here)
         PyMem_Free(words);
     return result;

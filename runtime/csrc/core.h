@@ -104,7 +104,7 @@ void *workspace_take(WorkspaceList *list, size_t bytes, size_t *taken);
 void workspace_give(WorkspaceList *list, void *block, size_t bytes);
 void workspace_free_all(WorkspaceList *list);
 
-/* ---- native functions (native_function.c, call.c, dispatcher.c) ---- */
+/* ---- native functions (native_function.c, call.c, bound_call.c, dispatcher.c) ---- */
 
 typedef struct {
     PyObject_HEAD
@@ -146,7 +146,15 @@ typedef struct {
     bool in_place;              /* every output is written to its target by the native code */
 } Frame;
 
+size_t frame_words(const Plan *plan);
+void frame_place(Frame *frame, const Plan *plan, int64_t *words);
+int frame_read(NativeFunction *self, Frame *frame, PyObject *const *args, Py_ssize_t count,
+               PyObject *kwnames, PyObject **out);
+int frame_run(NativeFunction *self, Frame *frame, int64_t needed);
+void frame_clear(Frame *frame, const Plan *plan);
+
 extern PyType_Spec native_function_spec;
+extern PyType_Spec bound_call_spec;
 extern PyType_Spec library_spec;
 extern PyType_Spec dispatcher_spec;
 
@@ -156,6 +164,9 @@ bool is_native_function(PyObject *object);
 int input_read(NativeFunction *self, Frame *frame, Py_ssize_t i);
 int outputs_prepare(NativeFunction *self, Frame *frame, PyObject *out);
 PyObject *outputs_finish(NativeFunction *self, Frame *frame, PyObject *out);
+PyObject *outputs_new(NativeFunction *self, const Frame *frame);
+PyObject *bound_call_new(PyObject *self, PyTypeObject *defining, PyObject *const *args,
+                         Py_ssize_t nargs, PyObject *kwnames);
 
 /* Raise what `gradc.runtime.errors.<name>(entry, ...)` returns; the format is Py_BuildValue's. */
 void raise_error(NativeFunction *self, const char *name, const char *format, ...);

@@ -6,7 +6,8 @@ static int core_exec(PyObject *module)
 {
     if (PyArray_ImportNumPyAPI() < 0)
         return -1;
-    PyType_Spec *specs[] = {&native_function_spec, &dispatcher_spec, &library_spec};
+    PyType_Spec *specs[] = {&native_function_spec, &bound_call_spec, &dispatcher_spec,
+                            &library_spec};
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         PyObject *type = PyType_FromModuleAndSpec(module, specs[i], NULL);
         if (type == NULL)

@@ -187,6 +187,10 @@ static PyObject *release_workspace(NativeFunction *self, PyObject *unused)
 }
 
 static PyMethodDef function_methods[] = {
+    {"bind", (PyCFunction)(void (*)(void))bound_call_new,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "bind(*args, out=None, **kwargs)\n--\n\nA call without arguments: these are read and checked "
+     "once. Arrays are read and written in place at each call; numbers stay as they are now."},
     {"release_workspace", (PyCFunction)release_workspace, METH_NOARGS,
      "release_workspace()\n--\n\nGive back the memory that is kept for the next calls."},
     {NULL, NULL, 0, NULL},

@@ -5,7 +5,7 @@
  */
 #include "core.h"
 
-static int shape_of(NativeFunction *self, Frame *frame, Py_ssize_t j, npy_intp *shape)
+static int shape_of(NativeFunction *self, const Frame *frame, Py_ssize_t j, npy_intp *shape)
 {
     const Array *output = &self->plan.output[j];
     for (int axis = 0; axis < output->rank; axis++) {
@@ -188,6 +188,25 @@ int outputs_prepare(NativeFunction *self, Frame *frame, PyObject *out)
         if (output_prepare(self, frame, j, is_tuple ? PyTuple_GET_ITEM(out, j) : out) < 0)
             return -1;
     return out == NULL || count < 2 ? 0 : check_distinct(self, frame);
+}
+
+/* A new array for each output, as a tuple: one without axes where the output has none. */
+PyObject *outputs_new(NativeFunction *self, const Frame *frame)
+{
+    PyObject *tuple = PyTuple_New(self->plan.outputs);
+    for (Py_ssize_t j = 0; tuple != NULL && j < self->plan.outputs; j++) {
+        const Array *output = &self->plan.output[j];
+        npy_intp shape[MAX_RANK];
+        PyObject *array = NULL;
+        if (shape_of(self, frame, j, shape) == 0)
+            array = PyArray_Zeros(output->rank, shape,
+                                  (PyArray_Descr *)Py_NewRef(output->description), 0);
+        if (array == NULL)
+            Py_CLEAR(tuple);
+        else
+            PyTuple_SET_ITEM(tuple, j, array);
+    }
+    return tuple;
 }
 
 static PyObject *scalar_from(Element element, const void *slot)
