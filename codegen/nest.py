@@ -39,7 +39,7 @@ def lower_nest(
 
 def _streamed(reader: Reader, nest: Nest, last: Collection[Value]) -> tuple[Buffer, ...]:
     """The buffers of a nest that only stores results, entry after entry, which nothing reads."""
-    if any(root.kind is not None or root.value not in last for root in nest.roots):
+    if any(r.kind is not None or r.starts or r.value not in last for r in nest.roots):
         return ()
     buffers = tuple(reader.buffers[root.value] for root in nest.roots)
     return buffers if all(buffer.kind == "output" for buffer in buffers) else ()

@@ -103,3 +103,14 @@ def test_a_loop_that_also_sums_is_not_streamed() -> None:
 def test_other_machines_store_as_usual() -> None:
     arm = Target("aarch64-unknown-linux-gnu", "neoverse-n1", "", 128)
     assert not streams(program(SHORT, bits=128), arm)
+
+
+def test_parts_of_a_joined_result_are_not_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each begins where the one before ends, which may be anywhere within a line."""
+    monkeypatch.setattr(llvm_streams, "LARGE_BYTES", 1)
+    made = program("  %0 = exp(x)\n  %1 = sin(x)\n  %2 = concat(%0, %1, axis=0)\n  return %2\n}")
+    assert not streams(made)
+    x = np.linspace(-1, 1, 1003)
+    found = np.empty(2006)
+    assert compile_program(made).run({"n": 1003}, {made.inputs[0]: x, made.outputs[0]: found}) == 0
+    np.testing.assert_allclose(found, [*np.exp(x), *np.sin(x)], rtol=1e-14)
