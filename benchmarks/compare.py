@@ -31,7 +31,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import gradc
 import gradc.tensor as gt
 import numpy as np
-from floors import MEMORY, PRODUCTS, Floor, vectors
+from floors import MEMORY, PRODUCTS, Floor
 from gradc import f64
 from gradc.codegen.cabi import manifest_of
 from gradc.codegen.choices import Choices
@@ -39,7 +39,16 @@ from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import cut_into_kernels, lower_cut
 from gradc.codegen.target import compile_to_object, host
 from gradc.ir.passes.pipeline import optimize
-from harness import Run, check_equal, compile_c, pin_to_one_core, pointer, report, time_round_robin
+from harness import (
+    Run,
+    check_equal,
+    compile_c,
+    compile_library,
+    pin_to_one_core,
+    pointer,
+    report,
+    time_round_robin,
+)
 
 MODEL = Path(__file__).parents[1] / "examples" / "logistic" / "logistic.grad"
 HAS_JAX = importlib.util.find_spec("jax") is not None
@@ -200,7 +209,10 @@ def _empty_extension() -> Callable[..., Any]:
 
 def floor_runs(inputs: Sequence[Any], outputs: Sequence[Any], needs: Floor) -> dict[str, Run]:
     """What the machine cannot do faster: see floors.py."""
-    library = compile_c((Path(__file__).parent / "peers" / "floor.c").read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "floor.so"
+        compile_library(Path(__file__).parent / "peers" / "floor.cpp", file)
+        library = ctypes.CDLL(str(file))
     counts = [x.size for x in (*inputs, *outputs)]
     numbers = [len(inputs), len(outputs), needs.passes, needs.products, *counts]
     sizes, work = (ctypes.c_int64 * len(numbers))(*numbers), ctypes.create_string_buffer(64)
@@ -259,7 +271,7 @@ def chain() -> None:
         jitted, there = jax.jit(body), jnp.asarray(x)
         runs["JAX jit"] = lambda: jax.block_until_ready(jitted(there))
     check_equal(runs)
-    runs |= floor_runs([x], [target], Floor((PRODUCTS["exp"] + 3) * vectors(n)))
+    runs |= floor_runs([x], [target], Floor((PRODUCTS["exp"] + 3) * n))
     report("elementwise chain with exp, and its sum, 1e6 doubles", time_round_robin(runs, 0.4))
 
 
@@ -298,7 +310,7 @@ def logistic() -> None:
     check_equal(runs)
     runs["two BLAS products alone"] = lambda: (X @ w, X.T @ residual)
     a_row = PRODUCTS["softplus"] + PRODUCTS["sigmoid"]
-    runs |= floor_runs([X, y], [np.empty(d)], Floor(2 * vectors(n * d) + a_row * vectors(n)))
+    runs |= floor_runs([X, y], [np.empty(d)], Floor(2 * n * d + a_row * n))
     report("logistic loss and gradient, n=100,000 d=100", time_round_robin(runs, 1.0))
 
 

@@ -3,9 +3,9 @@
 A floor is the larger of two times, both measured in the same rounds as the gradients:
 
 memory: all inputs are read and all outputs written, once, or as often as the method must
-    (`passes`), by loops that do nothing else (peers/floor.c); with ordinary stores or with
+    (`passes`), by loops that do nothing else (peers/floor.cpp); with ordinary stores or with
     streaming ones, whichever is faster.
-arithmetic: as many independent multiply-adds of eight doubles as the method needs
+arithmetic: as many independent multiply-adds, in the machine's widest vectors, as the method needs
     multiplications and multiply-adds (additions, divisions and the rest may overlap with them, and
     are not counted).
 """
@@ -15,26 +15,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LANES = 8
-
-# Multiplications and multiply-adds that a vector of eight takes, counted in the assembly that
-# `gradc emit --stage=asm` shows for y = f(x): the instructions vmul*, vfmadd*, vfmsub*, vfnmadd* of
-# the loop's body.
+# Multiplications and multiply-adds that an entry takes, counted in the assembly that
+# `gradc emit --stage=asm --target=znver4` shows for y = f(x): the instructions vmul*, vfmadd*,
+# vfmsub*, vfnmadd* of the loop's body, which takes a vector.
 PRODUCTS: Mapping[str, int] = {"exp": 15, "log": 15, "erf": 48, "softplus": 32, "sigmoid": 19}
 MEMORY = ("memory", "memory_streaming")
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """What a gradient needs at least: passes over its inputs, multiply-adds of eight doubles."""
+    """What a gradient needs at least: multiply-adds of doubles, passes over its inputs."""
 
     products: int
     passes: int = 1
-
-
-def vectors(count: int) -> int:
-    """How many vectors hold so many doubles."""
-    return -(-count // LANES)
 
 
 def floor_of(times: Mapping[str, float]) -> float:

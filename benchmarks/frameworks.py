@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import resource
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from floors import MEMORY
+from harness import CXX, OPTIMISED, compile_library
 from report import BOUND, FAST_MATH
 from workloads.workload import Sizes, Workload
 
 HERE = Path(__file__).parent
-CXX = ("g++", "-std=c++17", "-O3", "-march=native", "-ffast-math", "-Wall", "-Wextra")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +119,11 @@ def _addresses(arrays: Sequence[Any]) -> Any:
     return (ctypes.c_void_p * len(arrays))(*(x.ctypes.data for x in arrays))
 
 
-def _compile(source: Path, output: Path, flags: Sequence[str] = CXX) -> float:
-    """Build a shared library; the seconds it took."""
-    start = spent()
-    command = [*flags, "-fPIC", "-shared", str(source), "-o", str(output), "-lmvec", "-lm"]
-    subprocess.run(command, check=True)
-    return spent() - start
-
-
 def _native_entry(function: Any, call: _Call, folder: Path) -> Entry:
     """An entry that calls from a loop in C."""
     loop_file = folder / "loop.so"
     if not loop_file.exists():
-        _compile(HERE / "peers" / "loop.c", loop_file, ("gcc", "-O2"))
+        compile_library(HERE / "peers" / "loop.c", loop_file, ("gcc", "-O2"))
     loop = ctypes.CDLL(str(loop_file)).seconds
     loop.restype = ctypes.c_double
     loop.argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_int64]
@@ -153,8 +144,24 @@ def _native_entry(function: Any, call: _Call, folder: Path) -> Entry:
 def _cpp(
     workload: Workload, sizes: Sizes, inputs: Sequence[Any], folder: Path
 ) -> Iterator[Prepared]:
+    prepared = by_hand(workload, sizes, inputs, folder)
+    prepared.entries["C++"].result()
+    yield prepared
+    yield prepared
+
+
+def by_hand(
+    workload: Workload,
+    sizes: Sizes,
+    inputs: Sequence[Any],
+    folder: Path,
+    compiler: Sequence[str] = CXX,
+) -> Prepared:
+    """The gradient in C++, built in `folder`: the entry "C++"."""
     output = folder / f"{workload.cpp}.so"
-    seconds = _compile(HERE / "peers" / f"{workload.cpp}.cpp", output)
+    start = spent()
+    compile_library(HERE / "peers" / f"{workload.cpp}.cpp", output, compiler)
+    seconds = spent() - start
     library = ctypes.CDLL(str(output))
     library.workspace.restype = ctypes.c_int64
     dtype = next(x.dtype for x in inputs if x.dtype.kind == "f")
@@ -162,10 +169,8 @@ def _cpp(
     needed = library.workspace((ctypes.c_int64 * len(sizes))(*sizes))
     call = _arguments(sizes, inputs, outputs, needed)
     entry = _native_entry(library.gradient, call, folder)
-    entry.result()
     facts = {"compile": seconds, "bytes": output.stat().st_size, "workspace": needed}
-    yield Prepared({"C++": entry}, facts)
-    yield Prepared({"C++": entry}, facts)
+    return Prepared({"C++": entry}, facts)
 
 
 def _floor(
@@ -175,8 +180,7 @@ def _floor(
     assert workload.floor is not None
     needs = workload.floor(sizes)
     file = folder / "floor.so"
-    flags = ("gcc", "-O3", "-march=native", "-ffast-math", "-Wall", "-Wextra")
-    _compile(HERE / "peers" / "floor.c", file, flags)
+    compile_library(HERE / "peers" / "floor.cpp", file)
     library = ctypes.CDLL(str(file))
     outputs = [np.zeros(shape) for shape in workload.outputs(sizes)]
     counts = [x.nbytes // 8 for x in (*inputs, *outputs)]
@@ -344,8 +348,7 @@ def _casadi(
     made = workload.peers["casadi"](sizes)
     generated = made.generate("generated.c")
     library = folder / "casadi.so"
-    flags = ("gcc", "-O3", "-march=native", "-ffast-math")
-    _compile(Path(generated), library, flags)
+    compile_library(Path(generated), library, ("gcc", *OPTIMISED))
     external = casadi.external(made.name(), str(library))
     buffer, trigger = external.buffer()
     there = [_by_columns(x, made.size_in(i)) for i, x in enumerate(inputs)]

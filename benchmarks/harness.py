@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import shutil
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 
 Run = Callable[[], Any]
+OPTIMISED = ("-O3", "-march=native", "-ffast-math")
+CXX = ("g++", "-std=c++17", *OPTIMISED, "-Wall", "-Wextra")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +69,21 @@ def report(title: str, timings: Mapping[str, Timing], base: str = "gradc") -> No
         print(f"  {name:<28}{_time(timing.best):>12}{_time(timing.median):>12}{ratio:9.2f} x")
 
 
+def compile_library(source: Path, output: Path, command: Sequence[str] = CXX) -> None:
+    """A shared library from C or C++, built as an expert would build it."""
+    words = [*command, "-fPIC", "-shared", str(source), "-o", str(output), "-lmvec", "-lm"]
+    subprocess.run(words, check=True)
+
+
 def compile_c(source: str, flags: Sequence[str] = ()) -> ctypes.CDLL:
-    """A library from C source: gcc -O3 -march=native -ffast-math, as an expert would build it."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
+    """A library from C source. Its folder stays until the process ends."""
+    if shutil.which("gcc") is None:
         raise SystemExit("the comparison with C needs gcc on the PATH")
     folder = Path(tempfile.mkdtemp(prefix="gradc-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "peer.c").write_text(source)
-    options = ["-O3", "-march=native", "-ffast-math", "-fPIC", "-shared", *flags]
-    output = folder / "peer.so"
-    subprocess.run([compiler, *options, folder / "peer.c", "-o", output, "-lm"], check=True)
-    return ctypes.CDLL(str(output))
+    compile_library(folder / "peer.c", folder / "peer.so", ("gcc", *OPTIMISED, *flags))
+    return ctypes.CDLL(str(folder / "peer.so"))
 
 
 def pointer(array: np.ndarray[Any, Any]) -> ctypes.c_void_p:

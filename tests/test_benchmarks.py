@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,72 @@ def test_the_gradients_by_hand_are_right(name: str) -> None:
     target, v = inputs[5:]
     slope = lambda q: differences(lambda p: 0.5 * np.sum((end(p) - target) ** 2), q) @ v  # noqa: E731
     np.testing.assert_allclose(by_hand, differences(slope, inputs[0], 1e-4), atol=1e-5)
+
+
+# For the C++: whole blocks of vectors, and a rest.
+BLOCKS = {
+    "logistic": (101, 13),
+    "gmm": (45, 10, 3),
+    "black_scholes": (1100,),
+    "hierarchical": (101, 7),
+    "log_sum_exp": (2100,),
+    "softmax_regression": (45, 13, 10),
+    "kmeans": (45, 10, 13),
+    "n_body": (45,),
+    "mlp": (45, 300, 61, 10, 64),
+    "bundle_adjustment": (101, 3, 5),
+    "hand_tracking": (45,),
+    "rosenbrock": (45,),
+}
+FILES = sorted(file.stem for file in (FOLDER / "peers").glob("*.cpp"))
+LEVELS = ("x86-64", "x86-64-v3", "native")  # of which this machine may miss the second
+
+
+def workloads_by_hand() -> list[str]:
+    return [name for name in FILES if name != "floor"]
+
+
+def check_by_hand(name: str, folder: Path, *flags: str) -> None:
+    """The C++ with these flags against NumPy."""
+    from frameworks import by_hand, flat
+    from harness import CXX
+    from processes import distance
+    from workloads import workload
+
+    chosen = workload(name)
+    sizes = BLOCKS.get(name) or small_sizes(name, chosen)
+    inputs = chosen.data(sizes)
+    # NumPy has no error function
+    reference = chosen.gradc(sizes)[0] if name == "black_scholes" else chosen.peers["numpy"](sizes)
+    made = by_hand(chosen, sizes, inputs, folder, (*CXX, "-Werror", *flags))
+    assert distance(flat(reference(*inputs)), made.entries["C++"].result()) < 1e-9, flags
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize("name", workloads_by_hand())
+def test_the_gradients_in_cpp_are_right(name: str, tmp_path: Path) -> None:
+    check_by_hand(name, tmp_path, "-O1")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize("name", workloads_by_hand())
+def test_the_gradients_in_cpp_are_right_in_vectors_of_any_width(name: str, tmp_path: Path) -> None:
+    for level in LEVELS:
+        if level == "x86-64-v3" and "avx2" not in Path("/proc/cpuinfo").read_text():
+            continue
+        (tmp_path / level).mkdir()
+        check_by_hand(name, tmp_path / level, f"-march={level}")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize("level", ["x86-64", "x86-64-v3", "x86-64-v4"])
+def test_the_floors_and_vectors_compile_for_every_width(level: str, tmp_path: Path) -> None:
+    from harness import CXX, compile_library
+
+    for name in ("floor", "hand_tracking"):
+        source = FOLDER / "peers" / f"{name}.cpp"
+        compile_library(source, tmp_path / "peer.so", (*CXX, "-Werror", f"-march={level}", "-O1"))
 
 
 def differences(f: Any, x: Any, step: float = 1e-5) -> Any:

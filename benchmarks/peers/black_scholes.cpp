@@ -2,20 +2,14 @@
 // Blocks stay in the first cache while gcc vectorises the mathematics; they leave past the caches,
 // because nobody reads 48 MB again soon.
 #include "peer.hpp"
-#include <immintrin.h>
 
 constexpr int64_t BLOCK = 512;
 
 EXPORT int64_t workspace(const int64_t *) { return 6 * BLOCK * int64_t(sizeof(double)); }
 
-static inline void stream(double *to, const double *from, int64_t count) {
-#ifdef __AVX512F__
-    if (count == BLOCK && reinterpret_cast<std::uintptr_t>(to) % 64 == 0) {
-        for (int64_t i = 0; i < BLOCK; i += 8) _mm512_stream_pd(to + i, _mm512_load_pd(from + i));
-        return;
-    }
-#endif
-    std::memcpy(to, from, std::size_t(count) * sizeof(double));
+static void write(double *to, const double *from, int64_t count) {
+    if (count < BLOCK || !is_aligned(to)) return void(std::copy(from, from + count, to));
+    for (int64_t i = 0; i < BLOCK; i += LANES) stream(to + i, load(from + i));
 }
 
 EXPORT int32_t gradient(const int64_t *sizes, Inputs in, Outputs out, void *work) {
@@ -44,10 +38,8 @@ EXPORT int32_t gradient(const int64_t *sizes, Inputs in, Outputs out, void *work
             theta[i] = 0.5 * v * sigma[i] / T[i] + r[i] * discounted * N2;
             rho[i] = T[i] * discounted * N2;
         }
-        for (int j = 0; j < 6; j++) stream(output(out, j) + start, b + j * BLOCK, count);
+        for (int j = 0; j < 6; j++) write(output(out, j) + start, b + j * BLOCK, count);
     }
-#ifdef __AVX512F__
     _mm_sfence();
-#endif
     return 0;
 }

@@ -2,7 +2,7 @@
 // Lanes are points; the nearest centre's number is kept in a vector; then each point adds itself.
 #include "peer.hpp"
 
-typedef int64_t mask __attribute__((vector_size(64)));
+using mask = vec_of_integers;
 constexpr int64_t VECTORS = 2, POINTS = VECTORS * LANES;
 
 EXPORT int64_t workspace(const int64_t *sizes) {

@@ -1,19 +1,19 @@
 // Perceptron with two hidden layers of tanh and softmax cross entropy: value and all gradients.
 // Products by a packed, register-tiled kernel (Goto and van de Geijn, "Anatomy of high-performance
-// matrix multiplication", 2008): 8 rows by 3 vectors of columns stay in 24 registers.
+// matrix multiplication", 2008): a tile of sums stays in registers.
 #include "peer.hpp"
 
 template <class T> struct Kernel {
-    static constexpr int64_t WIDTH = 64 / sizeof(T), ROWS = 8, COLUMNS = 3 * WIDTH;
+    static constexpr int64_t WIDTH = VECTOR_BYTES / sizeof(T), ROWS = TILE_ROWS;
+    static constexpr int64_t COLUMNS = TILE_VECTORS * WIDTH;
     static constexpr int64_t DEPTH = 256, BLOCK = 128; // of k, of m
-    typedef T wide __attribute__((vector_size(64)));
-    typedef T wide_unaligned __attribute__((vector_size(64), aligned(4)));
 
-    static void tile(int64_t k, const T *a, const T *b, T *c, int64_t row) {
-        wide sum[ROWS][3] = {};
+    static void tile(int64_t k, const T *__restrict a, const T *__restrict b, T *__restrict c, int64_t row) {
+        using wide = typename VectorOf<T>::type;
+        wide sum[ROWS][TILE_VECTORS] = {};
         for (int64_t p = 0; p < k; p++, a += ROWS, b += COLUMNS) {
             const wide *v = reinterpret_cast<const wide *>(b);
-            const wide b0 = v[0], b1 = v[1], b2 = v[2];
+            const wide b0 = in_register(v[0]), b1 = in_register(v[1]), b2 = in_register(v[2]);
 #pragma GCC unroll 8
             for (int64_t i = 0; i < ROWS; i++)
                 sum[i][0] += a[i] * b0, sum[i][1] += a[i] * b1, sum[i][2] += a[i] * b2;
@@ -21,8 +21,10 @@ template <class T> struct Kernel {
 #pragma GCC unroll 8
         for (int64_t i = 0; i < ROWS; i++)
 #pragma GCC unroll 3
-            for (int64_t j = 0; j < 3; j++)
-                *reinterpret_cast<wide_unaligned *>(c + i * row + j * WIDTH) += sum[i][j];
+            for (int64_t j = 0; j < TILE_VECTORS; j++) {
+                T *to = c + i * row + j * WIDTH;
+                store(to, load(to) + sum[i][j]);
+            }
     }
 };
 
@@ -31,7 +33,40 @@ template <class T> struct Matrix {
     const T *p;
     int64_t row, column;
     const T &operator()(int64_t i, int64_t j) const { return p[i * row + j * column]; }
+    Matrix from(int64_t i, int64_t j) const { return {&(*this)(i, j), row, column}; }
+    Matrix turned() const { return {p, column, row}; }
 };
+
+// At most LINES lines of a product's operand side by side: entry (s, q) of M becomes to[q * LINES + s],
+// zero from s = lines on.
+template <int64_t LINES, class T>
+static void pack(Matrix<T> M, int64_t lines, int64_t depth, T *to) {
+    using wide = typename VectorOf<T>::type;
+    constexpr int64_t WIDTH = Kernel<T>::WIDTH;
+    int64_t q = 0;
+    if (M.row == 1 && lines == LINES)
+        for (; q < depth; q++) std::copy(&M(0, q), &M(0, q) + LINES, to + q * LINES);
+    else if (M.column == 1 && lines == LINES && LINES % WIDTH == 0)
+        for (; q + WIDTH <= depth; q += WIDTH)
+            for (int64_t s = 0; s < LINES; s += WIDTH) {
+                wide r[WIDTH];
+                for (int64_t i = 0; i < WIDTH; i++) r[i] = load(&M(s + i, q));
+                transpose(r);
+                for (int64_t i = 0; i < WIDTH; i++) store(to + (q + i) * LINES + s, r[i]);
+            }
+    for (; q < depth; q++)
+        for (int64_t s = 0; s < LINES; s++) to[q * LINES + s] = s < lines ? M(s, q) : T(0);
+}
+
+// All lines, LINES a panel; strip by strip of the depth, so that lines of the cache are read once.
+template <int64_t LINES, class T>
+static void pack_panels(Matrix<T> M, int64_t lines, int64_t depth, T *to) {
+    constexpr int64_t STRIP = 64 / sizeof(T);
+    for (int64_t q = 0; q < depth; q += STRIP)
+        for (int64_t s = 0; s < lines; s += LINES)
+            pack<LINES>(M.from(s, q), std::min(LINES, lines - s), std::min(STRIP, depth - q),
+                        to + s * depth + q * LINES);
+}
 
 // C = A B; C has contiguous rows. `work` holds a packed block of A and all of a panel of B.
 template <class T>
@@ -41,25 +76,10 @@ static void multiply(int64_t m, int64_t n, int64_t k, Matrix<T> A, Matrix<T> B, 
     std::fill(C, C + m * n, T(0));
     for (int64_t p = 0; p < k; p += K::DEPTH) {
         const int64_t depth = std::min(K::DEPTH, k - p);
-        for (int64_t j = 0; j < n; j += K::COLUMNS) {
-            T *panel = b + j * depth;
-            const int64_t columns = std::min(K::COLUMNS, n - j);
-            if (B.column == 1)
-                for (int64_t q = 0; q < depth; q++) {
-                    std::copy(&B(p + q, j), &B(p + q, j) + columns, panel + q * K::COLUMNS);
-                    std::fill(panel + q * K::COLUMNS + columns, panel + (q + 1) * K::COLUMNS, T(0));
-                }
-            else
-                for (int64_t c = 0; c < K::COLUMNS; c++)
-                    for (int64_t q = 0; q < depth; q++)
-                        panel[q * K::COLUMNS + c] = c < columns ? B(p + q, j + c) : T(0);
-        }
+        pack_panels<K::COLUMNS>(B.from(p, 0).turned(), n, depth, b);
         for (int64_t i = 0; i < m; i += K::BLOCK) {
             const int64_t block = std::min(K::BLOCK, m - i);
-            for (int64_t r = 0; r < block; r += K::ROWS)
-                for (int64_t s = 0; s < K::ROWS; s++)
-                    for (int64_t q = 0; q < depth; q++)
-                        a[r * depth + q * K::ROWS + s] = r + s < block ? A(i + r + s, p + q) : T(0);
+            pack_panels<K::ROWS>(A.from(i, p), block, depth, a);
             for (int64_t j = 0; j < n; j += K::COLUMNS)
                 for (int64_t r = 0; r < block; r += K::ROWS) {
                     T *c = C + (i + r) * n + j;
@@ -78,7 +98,6 @@ static void multiply(int64_t m, int64_t n, int64_t k, Matrix<T> A, Matrix<T> B, 
 }
 
 template <class T> static Matrix<T> plain(const T *p, int64_t columns) { return {p, columns, 1}; }
-template <class T> static Matrix<T> turned(const T *p, int64_t columns) { return {p, 1, columns}; }
 
 template <class T> static void column_sums(int64_t m, int64_t n, const T *__restrict x, T *__restrict sum) {
     std::fill(sum, sum + n, T(0));
@@ -125,15 +144,15 @@ template <class T> static void run(const int64_t *s, Inputs in, Outputs out, voi
         row[label[i]] -= T(1) / T(m);
     }
     *output<T>(out, 0) = loss / T(m);
-    multiply(h, c, m, turned<T>(h2, h), plain<T>(z, c), output<T>(out, 5), work);
+    multiply(h, c, m, plain<T>(h2, h).turned(), plain<T>(z, c), output<T>(out, 5), work);
     column_sums(m, c, z, output<T>(out, 6));
-    multiply(m, h, c, plain<T>(z, c), turned(W3, c), g2, work);
+    multiply(m, h, c, plain<T>(z, c), plain(W3, c).turned(), g2, work);
     back(m * h, g2, h2);
-    multiply(h, h, m, turned<T>(h1, h), plain<T>(g2, h), output<T>(out, 3), work);
+    multiply(h, h, m, plain<T>(h1, h).turned(), plain<T>(g2, h), output<T>(out, 3), work);
     column_sums(m, h, g2, output<T>(out, 4));
-    multiply(m, h, h, plain<T>(g2, h), turned(W2, h), g1, work);
+    multiply(m, h, h, plain<T>(g2, h), plain(W2, h).turned(), g1, work);
     back(m * h, g1, h1);
-    multiply(d, h, m, turned(X, d), plain<T>(g1, h), output<T>(out, 1), work);
+    multiply(d, h, m, plain(X, d).turned(), plain<T>(g1, h), output<T>(out, 1), work);
     column_sums(m, h, g1, output<T>(out, 2));
 }
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from floors import PRODUCTS, Floor, vectors
+from floors import PRODUCTS, Floor
 
 from workloads.workload import Arrays, Sizes, Workload
 
@@ -45,7 +45,7 @@ def data(sizes: Sizes) -> Arrays:
 def floor(sizes: Sizes) -> Floor:
     """A logarithm, two exponentials, two error functions, and 21 products an option, by hand."""
     once = PRODUCTS["log"] + 2 * PRODUCTS["exp"] + 2 * PRODUCTS["erf"] + 21
-    return Floor(once * vectors(sizes[0]))
+    return Floor(once * sizes[0])
 
 
 def in_gradc(sizes: Sizes) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from floors import PRODUCTS, Floor, vectors
+from floors import PRODUCTS, Floor
 
 from workloads.workload import Arrays, Sizes, Workload, value_first
 
@@ -23,7 +23,7 @@ def data(sizes: Sizes) -> Arrays:
 
 def floor(sizes: Sizes) -> Floor:
     """One exponential and one multiplication an entry; the sum needs all of x before any result."""
-    return Floor((PRODUCTS["exp"] + 1) * vectors(sizes[0]), passes=2)
+    return Floor((PRODUCTS["exp"] + 1) * sizes[0], passes=2)
 
 
 def in_gradc(sizes: Sizes) -> tuple[Any, Any]:

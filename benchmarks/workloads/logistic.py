@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from floors import PRODUCTS, Floor, vectors
+from floors import PRODUCTS, Floor
 
 from workloads.workload import Arrays, Sizes, Workload, value_first
 
@@ -29,7 +29,7 @@ def floor(sizes: Sizes) -> Floor:
     """X is read once: a product with w, and one with the residual, an entry."""
     n, d = sizes
     a_row = PRODUCTS["softplus"] + PRODUCTS["sigmoid"]
-    return Floor(2 * vectors(n * d) + a_row * vectors(n))
+    return Floor(2 * n * d + a_row * n)
 
 
 def in_gradc(sizes: Sizes) -> tuple[Any, Any]:
