@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from gradc.codegen.choices import Choices
 from gradc.codegen.loop_plan import copies_of, fit, lanes_of
-from gradc.codegen.nest import value_at
+from gradc.codegen.nest import placed, value_at
 from gradc.codegen.product import accumulates, lower_product, runs_of
 from gradc.codegen.reader import Reader
 from gradc.codegen.rows import Scheduled, parts_of
@@ -101,6 +101,7 @@ def _place(nest: Nest, product: Value) -> Value | None:
             for root in nest.roots
             if root.kind is None
             and root.placement == axes
+            and not root.starts
             and root.value.dtype.itemsize == product.dtype.itemsize
         ),
         None,
@@ -131,7 +132,7 @@ def _write_body(
         ways.reverse()
     (outer, lines, line_count), (inner, start, count) = ways
     lanes = fit(lanes_of(nest, vector_bits), nest.space[-1])
-    reader.begin([root.value for root in nest.roots if root.kind is None])
+    reader.begin([root.value for root in nest.roots if root.kind is None and not root.starts])
     at: dict[int, Ref] = {}
     shape = dict(zip(labels, nest.space, strict=True))
     at |= _coordinates(k, of_batch, shape, part.batch)
@@ -168,5 +169,6 @@ def _store_entries(reader: Reader, nest: Nest, coordinates: Mapping[int, Ref]) -
 
 def _store(reader: Reader, root: Root, value: Ref, coordinates: Mapping[int, Ref]) -> None:
     k = reader.k
-    index = Index(k, root.value.shape, [coordinates[axis] for axis in root.placement])
+    at = placed(k, root, [coordinates[axis] for axis in root.placement])
+    index = Index(k, root.value.shape, at)
     k.store(*reader.place(root.value, index), value, "set" if root.kind is None else "add")

@@ -19,6 +19,7 @@ from gradc.ir.dims import size
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.ops.constants import full
+from gradc.ir.ops.contract import contract
 from gradc.ir.ops.elementwise import cos, exp, sin
 from gradc.ir.ops.slicing import concat
 from gradc.ir.ops.structural import sum_, transpose
@@ -122,6 +123,20 @@ def test_parts_are_written_in_runs_of_neighbours() -> None:
     compiled = native(fn)
     for n in (1, 7, 8, 150):
         assert_agrees(compiled, fn, [np.random.default_rng(n).normal(size=(n, 3, 4))])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_parts_that_finish_products(axis: int) -> None:
+    """A part is finished in its place, and its product is not computed in the whole result."""
+    a, b, c = (parameter(f64[N, N], name) for name in "abc")
+    first, second = (
+        contract(x, y, lhs=(0, 1), rhs=(1, 2), out=(0, 2)) for x, y in ((a, b), (b, c))
+    )
+    fn: Function = function("f", [a, b, c], [concat(exp(first), sin(second), axis=axis)])
+    compiled = native(fn)
+    for n in (1, 9, 50):
+        rng = np.random.default_rng(n)
+        assert_agrees(compiled, fn, [rng.normal(size=(n, n)) / n for _ in "abc"])
 
 
 def test_a_part_that_needs_a_sum_over_another_part() -> None:
