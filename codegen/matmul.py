@@ -4,10 +4,14 @@ A register tile holds `rows` x `vectors` accumulators: for every k it loads `vec
 row of B and broadcasts `rows` elements of a column of A (the scheme of Goto and van de Geijn,
 2008). The blocks:
 
-* `depth_block` of the k axis at a time, so that tile rows x depth of A stay in the first cache;
-* ROW_BLOCK rows of A, packed once for a depth block (third cache); rows stay rows or columns stay
-  columns, whichever is contiguous, since the tile only broadcasts from them;
-* some panels of B, packed as wide as the tile (second cache).
+* `depth_block` of the k axis at a time;
+* with wide vectors 1024 rows of A (third cache), then some panels of B (second cache), packed as
+  wide as the tile, and then a tile's rows of A, which stay in the first cache;
+* with narrow vectors many panels of B (third cache), then some rows of A (second cache), and then
+  a panel of B, which stays in the first cache.
+
+Rows of A stay rows or columns stay columns, whichever is contiguous, since the tile only
+broadcasts from them.
 
 Operands that are used too little to pay for it are read where they are; if few rows or few columns
 meet a single depth block, there are no blocks at all. A matrix with contiguous rows times a column
@@ -33,7 +37,7 @@ from gradc.codegen.matmul_pack import (
     pack_functions,
 )
 from gradc.codegen.matmul_tile import (
-    ROW_BLOCK,
+    FINISHED_AT_ONCE,
     ROW_PADDING,
     Tile,
     call_kernel,
@@ -47,20 +51,21 @@ from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
 BLOCKED_ROWS = 257  # rows of C from which A is cut into blocks, and B's panels packed
+REUSED_ROWS = 32  # from which that pays where a panel stays in the first cache, for a large B
+SMALL_B = 131_072  # bytes
 MANY_LINES = 16  # rows of C beyond which packing B is better than dot products
 SHORT_SUM = 4  # vectors up to which it never does
 SHORT_COMBINATION = 64  # rows of B whose combination stays in registers
 LONG_ROW = 256  # columns from which whole rows of B are combined even so
 PACK_COLUMNS_OF_A = 160  # columns of C from which packing A pays
 SCRATCH_ALIGNMENT = 16  # elements
-FINISHED_AT_ONCE = 16384  # entries of C, a part of what the second cache holds
 
 FINISH_PARAMETERS = "ptr %context, i64 %batch, i64 %row, i64 %rows, i64 %column, i64 %columns"
 FINISH = "ptr %finish, ptr %context, i64 %index, i1 %turned"  # what is handed on to `finish`
 BLOCK_PARAMETERS = (
     "i64 %rows, i64 %n, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, "
-    "i64 %b_col, ptr %c, i64 %c_row, i64 %c_col, i1 %accumulate, i1 %pack, ptr %packed, "
-    f"i64 %first, i1 %last, {FINISH}"
+    "i64 %b_col, ptr %c, i64 %c_row, i64 %c_col, i1 %accumulate, i1 %pack, i1 %fresh, "
+    f"ptr %packed, i64 %first, i64 %column, i1 %last, {FINISH}"
 )
 PRODUCT_PARAMETERS = f"{LINE_PARAMETERS}, {FINISH}"
 OPERANDS = ", ".join(f"ptr %{x}, i64 %{x}_batch, i64 %{x}_row, i64 %{x}_col" for x in "abc")
@@ -79,8 +84,8 @@ def scratch_bytes(
     """
     tile = tile_for(dtype, vector_bits)
     depth = tile.depth_block if k is None else min(k, tile.depth_block)
-    rows = ROW_BLOCK if longest is None else min(longest, ROW_BLOCK)
-    most = tile.depth_block * tile.panels * tile.width
+    rows = tile.row_block if longest is None else min(longest, tile.row_block)
+    most = tile.depth_block * (tile.column_block or tile.panels * tile.width)
     columns = most if longest is None else -(-longest // tile.width) * tile.width
     of_a = (rows + tile.rows) * (depth + ROW_PADDING) + SCRATCH_ALIGNMENT
     of_b = min(columns * depth, most) + tile.lanes * tile.width
@@ -104,22 +109,27 @@ def matmul_functions(dtype: DType, vector_bits: int) -> str:
 
 
 def block_function(tile: Tile) -> str:
-    """rows x n of C from a block of A that is ready, by blocks of panels of B."""
+    """rows x n of C from a block of A that is ready, by groups of panels of B."""
     body = LoopText()
-    panels = body.emit(f"udiv i64 {tile.depth_block * tile.panels}, %depth")
-    block = body.mul(panels, tile.width)
-    buffer = body.emit(f"alloca [{tile.rows * tile.width} x {tile.element}], align 64")
+    group = str(tile.panels * tile.width)
+    if not tile.keeps_panels:
+        panels = body.emit(f"udiv i64 {tile.depth_block * tile.panels}, %depth")
+        group = body.mul(panels, tile.width)
+    buffer = body.emit(f"alloca [{tile.strip * tile.width} x {tile.element}], align 64")
     finishes = body.both("%last", is_given(body))
-    with body.loop(0, "%n", block) as jc:
-        columns = body.minimum(body.sub("%n", jc), block)
-        with body.loop(0, columns, tile.width) as jr:
-            pack_panel(body, tile, columns, jc, jr)
-        with body.loop(0, "%rows", tile.rows) as ir:
+    with body.loop(0, "%n", group) as jc:
+        columns = body.minimum(body.sub("%n", jc), group)
+        kept = body.mul(jc, "%depth") if tile.keeps_panels else "0"
+        packed = body.address(tile.element, "%packed", kept)
+        with body.when("%fresh"), body.loop(0, columns, tile.width) as jr:
+            pack_panel(body, tile, columns, (jc, jr), packed)
+        with body.loop(0, "%rows", tile.strip) as ir:
             with body.loop(0, columns, tile.width) as jr:
-                call_tile(body, tile, columns, (jc, jr, ir), buffer)
+                call_tile(body, tile, columns, (jc, jr, ir), (packed, buffer))
             with body.when(finishes):
-                rows = body.minimum(body.sub("%rows", ir), tile.rows)
-                call_finish(body, (body.add("%first", ir), rows, jc, columns))
+                rows = body.minimum(body.sub("%rows", ir), tile.strip)
+                part = (body.add("%first", ir), rows, body.add("%column", jc), columns)
+                call_finish(body, part)
     return body.function(internal(tile, "block", BLOCK_PARAMETERS))
 
 
@@ -152,27 +162,32 @@ def is_packed(body: LoopText, tile: Tile, columns: str, pack: str) -> str:
     return body.either(body.negation(body.is_equal(rest, 0)), pack)
 
 
-def pack_panel(body: LoopText, tile: Tile, columns: str, jc: str, jr: str) -> None:
+def pack_panel(body: LoopText, tile: Tile, columns: str, at: tuple[str, str], packed: str) -> None:
     """The panel of B at column jc + jr, if it is packed."""
+    jc, jr = at
     nr = body.minimum(body.sub(columns, jr), tile.width)
     with body.when(is_packed(body, tile, nr, "%pack")):
         source = body.address(tile.element, "%b", body.mul(body.add(jc, jr), "%b_col"))
-        target = body.address(tile.element, "%packed", body.mul(jr, "%depth"))
+        target = body.address(tile.element, packed, body.mul(jr, "%depth"))
         values = ("%depth", nr, source, "%b_row", "%b_col", target, tile.width)
         body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
 
 
 def call_tile(
-    body: LoopText, tile: Tile, columns: str, at: tuple[str, str, str], buffer: str
+    body: LoopText,
+    tile: Tile,
+    columns: str,
+    at: tuple[str, str, str],
+    places: tuple[str, str],
 ) -> None:
-    """The tile of C at row ir and column jc + jr; by way of the buffer if C's columns lie apart."""
-    (jc, jr, ir), e = at, tile.element
-    mr = body.minimum(body.sub("%rows", ir), tile.rows)
+    """The part of C at row ir and column jc + jr; by way of the buffer if C's columns lie apart."""
+    (jc, jr, ir), (panels, buffer), e = at, places, tile.element
+    mr = body.minimum(body.sub("%rows", ir), tile.strip)
     nr = body.minimum(body.sub(columns, jr), tile.width)
     packed = is_packed(body, tile, nr, "%pack")
     j = body.add(jc, jr)
     in_place = body.address(e, "%b", body.mul(j, "%b_col"))
-    panel = body.address(e, "%packed", body.mul(jr, "%depth"))
+    panel = body.address(e, panels, body.mul(jr, "%depth"))
     place = body.address(e, "%c", body.mul(ir, "%c_row"), body.mul(j, "%c_col"))
     direct = body.is_equal("%c_col", 1)
     values = (
@@ -198,29 +213,37 @@ def product_function(tile: Tile) -> str:
     scattered = body.negation(body.either(by_rows, body.is_equal("%a_col", 1)))
     pack_a = body.either(scattered, body.is_less(PACK_COLUMNS_OF_A - 1, "%n"))
     apart = body.negation(body.is_equal("%b_col", 1))
-    pack_b = body.either(apart, body.is_less(BLOCKED_ROWS - 1, "%m"))
+    enough = REUSED_ROWS if tile.keeps_panels else BLOCKED_ROWS
+    pack_b = body.either(apart, body.is_less(enough - 1, "%m"))
     step = depth_of_blocks(body, tile)
     length = body.add(step, ROW_PADDING)
-    height = body.add(body.minimum("%m", ROW_BLOCK), tile.rows)
+    height = body.add(body.minimum("%m", tile.row_block), tile.rows)
     to_row = body.select("i64", by_rows, 1, length)
     to_col = body.select("i64", by_rows, height, 1)
     of_a = body.add(body.mul(length, height), SCRATCH_ALIGNMENT - 1)
     packed_b = body.address(e, "%scratch", body.emit(f"and i64 {of_a}, {-SCRATCH_ALIGNMENT}"))
-    with body.loop(0, "%k", step) as pc, body.loop(0, "%m", ROW_BLOCK) as ic:
+    with (
+        body.loop(0, "%k", step) as pc,
+        body.loop(0, "%n", tile.column_block or "%n") as jc,
+        body.loop(0, "%m", tile.row_block) as ic,
+    ):
         depth = body.minimum(body.sub("%k", pc), step)
-        rows = body.minimum(body.sub("%m", ic), ROW_BLOCK)
+        rows = body.minimum(body.sub("%m", ic), tile.row_block)
+        columns = body.minimum(body.sub("%n", jc), tile.column_block or "%n")
         there = body.address(e, "%a", body.mul(ic, "%a_row"), body.mul(pc, "%a_col"))
         with body.when(pack_a):
             given = (rows, depth, there, "%a_row", "%a_col", "%scratch", to_row, to_col, by_rows)
             body.call(tile.symbol("pack_a"), PACK_A_PARAMETERS, *given)
         values = (
-            *(rows, "%n", depth, body.select("ptr", pack_a, "%scratch", there)),
+            *(rows, columns, depth, body.select("ptr", pack_a, "%scratch", there)),
             body.select("i64", pack_a, to_row, "%a_row"),
             body.select("i64", pack_a, to_col, "%a_col"),
-            *(body.address(e, "%b", body.mul(pc, "%b_row")), "%b_row", "%b_col"),
-            *(body.address(e, "%c", body.mul(ic, "%c_row")), "%c_row", "%c_col"),
-            *(body.either(body.is_less(0, pc), "%accumulate"), pack_b, packed_b),
-            *(ic, body.is_equal(body.add(pc, depth), "%k")),
+            body.address(e, "%b", body.mul(pc, "%b_row"), body.mul(jc, "%b_col")),
+            *("%b_row", "%b_col"),
+            body.address(e, "%c", body.mul(ic, "%c_row"), body.mul(jc, "%c_col")),
+            *("%c_row", "%c_col", body.either(body.is_less(0, pc), "%accumulate")),
+            *(pack_b, body.is_equal(ic, 0) if tile.keeps_panels else "true", packed_b),
+            *(ic, jc, body.is_equal(body.add(pc, depth), "%k")),
         )
         names = ("%finish", "%context", "%index", "%turned")
         body.call(tile.symbol("block"), BLOCK_PARAMETERS, *values, *names)
@@ -361,7 +384,11 @@ def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
     several = body.both(several, body.is_less(LONG_SUM * tile.lanes, "%k"))
     long = body.either(body.is_less(SHORT_COMBINATION, "%k"), body.is_less(LONG_ROW, given.n))
     lines = body.both(body.both(row_of_b, row_of_c), long)
-    few = body.either(body.is_less(given.m, BLOCKED_ROWS), body.is_less(given.n, tile.width + 1))
+    few = body.is_less(given.m, BLOCKED_ROWS)
+    if tile.keeps_panels:
+        small = body.is_less(body.mul(given.n, "%k"), SMALL_B // tile.dtype.itemsize + 1)
+        few = body.both(few, body.either(small, body.is_less(given.m, REUSED_ROWS)))
+    few = body.either(few, body.is_less(given.n, tile.width + 1))
     readable = body.both(row_of_c, body.either(row_of_b, column_of_b))
     choice = {
         "empty": body.is_equal("%k", 0),

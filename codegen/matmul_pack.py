@@ -56,7 +56,15 @@ def pack_b_function(tile: Tile) -> str:
     contiguous, turned = body.is_equal("%b_col", 1), body.is_equal("%b_row", 1)
     other = body.negation(body.either(contiguous, turned))
     turned = body.both(turned, body.negation(contiguous))
-    with body.when(contiguous), body.loop(0, "%columns", tile.lanes) as j:
+    whole = body.both(contiguous, body.is_equal("%columns", tile.width))
+    with body.when(whole), body.loop(0, "%depth", 1) as k:
+        source = body.address(tile.element, "%b", body.mul(k, "%b_row"))
+        target = body.address(tile.element, "%to", body.mul(k, "%width"))
+        for first in range(0, tile.width, tile.lanes):
+            value = load(body, tile, body.address(tile.element, source, first))
+            store(body, tile, body.address(tile.element, target, first), value)
+    partly = body.both(contiguous, body.negation(whole))
+    with body.when(partly), body.loop(0, "%columns", tile.lanes) as j:
         mask = column_mask(body, tile, body.sub("%columns", j))
         with body.loop(0, "%depth", 1) as k:
             source = body.address(tile.element, "%b", body.mul(k, "%b_row"), j)

@@ -10,9 +10,12 @@ from gradc.codegen.loop_text import Carried, LoopText
 from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
-ROW_BLOCK = 1024
 ROW_PADDING = 16  # elements between packed rows, against aliasing of cache sets
-BYTES_OF_B = 393_216  # of a packed block: two fifths of a second cache of 1 MB
+PANEL_BYTES = 24_576  # of a panel of B that stays in the first cache, of 32 kB
+BLOCK_BYTES = 262_144  # of a block of A that stays in the second cache, of 512 kB
+WIDE_BLOCK_BYTES = 393_216  # of a block of B there: machines of wide vectors have 1 MB
+FAR_BYTES = 2_097_152  # of a block of B that stays in the third cache
+FINISHED_AT_ONCE = 16384  # entries of C, a part of what the second cache holds
 
 KERNEL_PARAMETERS = (
     "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, ptr %c, "
@@ -32,7 +35,9 @@ class Tile:
     rows: int
     vectors: int
     depth_block: int
-    panels: int  # of B in a block
+    row_block: int  # rows of A that are packed together
+    column_block: int | None  # columns of B that are; None: only `panels` at a time
+    panels: int  # of B in a group of columns
 
     @property
     def element(self) -> str:
@@ -55,6 +60,16 @@ class Tile:
     def width(self) -> int:
         """Columns of the tile."""
         return self.lanes * self.vectors
+
+    @property
+    def keeps_panels(self) -> bool:
+        """Whether a panel of B stays in the first cache, not the rows of A of a tile."""
+        return self.column_block is not None
+
+    @property
+    def strip(self) -> int:
+        """Rows that meet a panel before the next one does."""
+        return self.row_block if self.keeps_panels else self.rows
 
     @property
     def masks_loads(self) -> bool:
@@ -82,22 +97,33 @@ class Tile:
 
 
 def tile_for(dtype: DType, vector_bits: int) -> Tile:
-    """Accumulators, vectors of B and one broadcast fit the registers: 32 with 512 bits, else 16."""
+    """Accumulators, vectors of B and one broadcast fit the registers: 32 with 512 bits, else 16.
+
+    For a k a tile reads `rows` entries of A and a wider row of a panel of B. If the first cache
+    holds a panel, it stays there, and rows of A come from the second one; else it is the other way.
+    """
     if not dtype.is_float or vector_bits not in (128, 256, 512):
         raise ValueError(
             f"matmul: {dtype} with {vector_bits}-bit vectors; have f64, f32 and 128, 256, 512"
         )
     rows, vectors = {512: (8, 3), 256: (4, 3), 128: (4, 2)}[vector_bits]
-    lanes = vector_bits // (8 * dtype.itemsize)
-    depth = 256 if dtype.itemsize == 8 else 384
-    panels = max(1, BYTES_OF_B // (depth * lanes * vectors * dtype.itemsize))
-    return Tile(dtype, lanes, rows, vectors, depth, panels)
+    size, lanes = dtype.itemsize, vector_bits // (8 * dtype.itemsize)
+    width = lanes * vectors
+    if 256 * width * size <= PANEL_BYTES:
+        row_block = BLOCK_BYTES // (256 * size)
+        columns = FAR_BYTES // (256 * size) // width * width
+        panels = FINISHED_AT_ONCE // row_block // width
+        return Tile(dtype, lanes, rows, vectors, 256, row_block, columns, panels)
+    depth = 256 if size == 8 else 384
+    panels = WIDE_BLOCK_BYTES // (depth * width * size)
+    return Tile(dtype, lanes, rows, vectors, depth, 1024, None, panels)
 
 
 def declarations(tile: Tile) -> str:
     """The intrinsics of the kernels. `fmuladd` is a product and a sum where there is no fma."""
     v, e = tile.vector, tile.element
     found = [
+        "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
         f"declare {v} @llvm.fmuladd.{tile.suffix}({v}, {v}, {v})",
         f"declare {e} @llvm.vector.reduce.fadd.{tile.suffix}({e}, {v})",
     ]
@@ -186,14 +212,20 @@ def write_tile(
         body.address(tile.element, row, v * tile.lanes) for row in of_c for v in range(vectors)
     ]
     sums = Carried(["zeroinitializer"] * (rows * vectors))
-    with body.when("%accumulate", tile.vector, sums):
-        masks = [*[None] * (vectors - 1), mask()]
-        sums.values = [load(body, tile, p, masks[i % vectors]) for i, p in enumerate(places)]
+    with body.when("%accumulate"):
+        for place in places:
+            body.do(f"call void @llvm.prefetch.p0(ptr {place}, i32 1, i32 3, i32 1)")
     with body.repeat("%depth", tile.vector, sums) as k:
         multiply_add(body, tile, sums, of_a, (k, mask))
-    masks = [*[None] * (vectors - 1), mask()]
-    for i, (place, total) in enumerate(zip(places, sums.values, strict=True)):
-        store(body, tile, place, total, masks[i % vectors])
+    masks = [None, mask()]
+    ends = [masks[v == vectors - 1] for v in range(vectors)] * rows
+    with body.when("%accumulate", tile.vector, sums):
+        sums.values = [
+            body.emit(f"fadd {tile.vector} {load(body, tile, place, end)}, {total}")
+            for place, end, total in zip(places, ends, sums.values, strict=True)
+        ]
+    for place, end, total in zip(places, ends, sums.values, strict=True):
+        store(body, tile, place, total, end)
 
 
 def neighbours(

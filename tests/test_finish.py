@@ -32,6 +32,7 @@ fn f(a: REAL[n, k], b: REAL[k, m], c: REAL[m], d: REAL[n, m]) {
 """
 RESULTS = ("%3", "%4, %5", "%6", "%7", "%0, %3", "%5, %6, %7, %4")
 SHAPES = ((1, 1, 1), (3, 5, 2), (17, 40, 33), (130, 70, 300), (300, 65, 200), (40, 0, 7), (0, 3, 9))
+LONG = (270, 300, 1100)  # several blocks of rows, sums and columns
 
 
 def layer(results: str, real: str = "f64") -> Function:
@@ -56,7 +57,7 @@ def test_a_layer_agrees_with_the_evaluator(results: str, finish: bool) -> None:
     fn = layer(results)
     assert len(joined(fn, replace(USUAL, finish=finish))) == finish
     compiled = native(fn, choices=replace(USUAL, finish=finish))
-    for n, k, m in SHAPES:
+    for n, k, m in (*SHAPES, LONG):
         assert_agrees(compiled, fn, arguments(fn, n=n, k=k, m=m))
 
 

@@ -151,7 +151,7 @@ def test_infinities_in_the_last_rows_of_a_combination() -> None:
 def test_sizes_beyond_every_block() -> None:
     rng = np.random.default_rng(2)
     run = product(f64, host())
-    for m, n, k in ((1030, 50, 260), (9, 230, 1030), (1100, 200, 520)):
+    for m, n, k in ((1030, 50, 260), (9, 230, 1030), (1100, 200, 520), (300, 1100, 300)):
         for left, right in (("rows", "columns"), ("columns", "rows")):
             a, b = matrix(rng, (1, m, k), left, f64), matrix(rng, (1, k, n), right, f64)
             check(run, a, b, np.empty((1, m, n)), False)
@@ -198,6 +198,17 @@ def test_the_same_sum_every_time() -> None:
         moved[...] = b
         run(a, moved, second)
         assert (first == second).all()
+
+
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_blocks_fit_the_caches(dtype: DType) -> None:
+    for bits in OF_WIDTH:
+        tile = tile_for(dtype, bits)
+        panel = tile.depth_block * tile.width * dtype.itemsize
+        strip = tile.depth_block * tile.strip * dtype.itemsize
+        assert tile.keeps_panels == (bits < 512)
+        assert (panel if tile.keeps_panels else strip) <= 24 * 1024
+        assert (strip if tile.keeps_panels else panel * tile.panels) <= 384 * 1024
 
 
 def test_scratch_of_known_sizes_is_small() -> None:
