@@ -19,6 +19,8 @@ Shape: TypeAlias = "tuple[Dim, ...]"
 Atom: TypeAlias = "str | FloorDiv"
 Monomial: TypeAlias = "tuple[Atom, ...]"  # sorted, with repetition; () is the constant term
 
+_NOMINAL = 100  # what a size counts whose value only a call tells
+
 
 @dataclass(frozen=True, slots=True)
 class FloorDiv:
@@ -160,6 +162,12 @@ def divide_exactly(numerator: Dim, denominator: Dim) -> Dim | None:
 def product(dims: Iterable[Dim]) -> Dim:
     """The product; 1 when there are none."""
     return prod(dims, start=1)
+
+
+def volume(shape: Iterable[Dim]) -> int:
+    """About how many entries an array has: sizes that only a call tells count as a hundred."""
+    dim = product(shape)
+    return evaluate_dim(dim, dict.fromkeys(names_of((dim,)), _NOMINAL))
 
 
 def is_static(shape: Iterable[Dim]) -> TypeGuard[tuple[int, ...]]:

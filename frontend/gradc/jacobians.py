@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradc.errors import GradcValueError, NullTypeGradError
-from gradc.ir.dims import product
+from gradc.ir.dims import product, volume
 from gradc.ir.function import Value, parameter
 from gradc.ir.op import Null
 from gradc.ir.ops.cast import cast
@@ -47,10 +47,9 @@ def _jacobian_block(
     expression: Value, target: Value, stop: Sequence[Value], chunk: int | None
 ) -> Value:
     """By the mode with fewer directions, unless the other may be less work and is."""
-    from gradc.ir.transforms.directions.boxes import nominal
     from gradc.ir.transforms.directions.work import work_of
 
-    rows, columns = nominal(expression.type.size), nominal(target.type.size)
+    rows, columns = volume(expression.shape), volume(target.shape)
     modes = (pushed_along, _pulled_along) if columns < rows else (_pulled_along, pushed_along)
     first = modes[0](expression, target, stop, chunk)
     if min(rows, columns) * _CLEARLY_FEWER <= max(rows, columns) or min(rows, columns) <= 1:

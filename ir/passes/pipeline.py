@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from gradc.ir.collection import collection_paused
 from gradc.ir.function import Function
+from gradc.ir.passes.association import associate_products
 from gradc.ir.passes.contractions import form_contractions
 from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
@@ -34,6 +35,7 @@ BEFORE_DERIVATIVES: Pipeline = (
     share_common_subexpressions,
     stabilize,
     simplify_shapes,
+    associate_products,
     eliminate_dead_code,
 )
 
@@ -48,6 +50,7 @@ DEFAULT: Pipeline = (
     simplify_algebra,
     stabilize,
     form_contractions,
+    associate_products,
     expand_to_primitives,
     simplify_shapes,
     fold_constants,

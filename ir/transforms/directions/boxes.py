@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from typing import TypeAlias
 
-from gradc.ir.dims import Dim, Shape, evaluate_dim, is_nonnegative, is_static, names_of, product
+from gradc.ir.dims import Dim, Shape, is_nonnegative, is_static, volume
 from gradc.ir.function import Value
 from gradc.ir.ops.constants import full
 from gradc.ir.ops.slicing import concat
@@ -18,18 +18,7 @@ from gradc.ir.transforms.directions.block import (
 )
 from gradc.ir.transforms.directions.uniform import placed
 
-_NOMINAL = 100  # what a size counts whose value is known at the call only
 _WASTE = 1.25  # how much larger than its parts a box may be that holds them together
-
-
-def nominal(dim: Dim) -> int:
-    """About how long an axis is."""
-    return evaluate_dim(dim, dict.fromkeys(names_of((dim,)), _NOMINAL))
-
-
-def volume(shape: Shape) -> int:
-    """About how many entries an array has."""
-    return nominal(product(shape))
 
 
 def least(a: Dim, b: Dim) -> Dim | None:

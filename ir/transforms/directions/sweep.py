@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gradc.ir.dims import Dim, Shape, product
+from gradc.ir.dims import Dim, Shape, product, volume
 from gradc.ir.function import Equation, Value, sorted_equations
 from gradc.ir.op import Op
 from gradc.ir.span import at
 from gradc.ir.transforms.directions.block import Blocks, identity, whole
-from gradc.ir.transforms.directions.boxes import volume
 from gradc.ir.transforms.directions.entries import ENTRY_RULES
 from gradc.ir.transforms.directions.expand import expanded
 from gradc.ir.transforms.directions.moves import MOVE_RULES

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gradc.ir.dims import Dim, product
+from gradc.ir.dims import Dim, volume
 from gradc.ir.function import Equation, Value, sorted_equations
 from gradc.ir.lowering import Contraction, IndexMap, Literal, Pointwise, Reduction, Scatter
-from gradc.ir.transforms.directions.boxes import volume
 
 _COMPOSITE = 40  # operations an entry of an op that is written in others, or elsewhere
 
@@ -42,4 +41,4 @@ def _terms(made: Equation) -> int:
     lengths: dict[int, Dim] = {}
     for labels, x in zip((made.attrs["lhs"], made.attrs["rhs"]), made.inputs, strict=True):
         lengths.update(zip(labels, x.shape, strict=True))
-    return volume((product(lengths.values()),))
+    return volume(lengths.values())
