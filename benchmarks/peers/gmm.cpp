@@ -4,17 +4,19 @@
 // only the weighted moments s_k = sum_i r_ik u and M_k = sum_i r_ik u u^T:
 //     d/dQ_k = -Q_k M_k (lower triangle),   d/dmu_k = Q_k^T Q_k s_k,   d/dalpha_k = sum_i r_ik - n pi_k.
 // So backward is as cheap as forward: d(d+1)/2 multiply-adds a point and component.
+// Both products take ROWS rows of a triangle at once, and columns such that eight sums or more stay in
+// registers: loads of vectors serve several of them.
 #include "peer.hpp"
 
-constexpr int64_t VECTORS = 4; // points in a block: VECTORS * LANES
-constexpr int64_t POINTS = VECTORS * LANES;
+constexpr int64_t POINTS = 32, VECTORS = POINTS / LANES, ROWS = 4; // points in a block
 
-static int64_t vectors(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
+static int64_t padded(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
+static int64_t triangle(int64_t rows) { return rows * (rows + 1) / 2; }
 
 EXPORT int64_t workspace(const int64_t *sizes) {
     const int64_t d = sizes[1], k = sizes[2];
-    const int64_t doubles = k * d * d + vectors(k) + d * POINTS * 2 + k * POINTS +
-                            k * (d * (d + 1) / 2 + d + 1) * LANES + d * d;
+    const int64_t doubles = k * d * d + padded(k) + d * POINTS * 3 + k * POINTS +
+                            k * (triangle(d) + d + 1) * LANES + d * d;
     return doubles * 8 + 64;
 }
 
@@ -25,78 +27,121 @@ struct Mixture {
     double *moments;     // [k][d(d+1)/2 + d + 1][LANES]: M, s, sum of r
 };
 
-// The exponents -|Q u|^2 / 2 of one component for a block of points, x[d][POINTS].
-template <int D>
-static inline void exponents(const double *Q, const double *mean, const double *x, int64_t d_,
-                             double *result) {
-    const int64_t d = D ? D : d_;
-    for (int64_t v = 0; v < POINTS; v += LANES) {
-        vec u[D ? D : 256], total = {};
-#pragma GCC unroll 32
-        for (int64_t a = 0; a < d; a++) u[a] = load(x + a * POINTS + v) - mean[a];
-#pragma GCC unroll 32
-        for (int64_t a = 0; a < d; a++) {
-            vec y = Q[a * d] * u[0];
-#pragma GCC unroll 32
-            for (int64_t b = 1; b <= a; b++) y += Q[a * d + b] * u[b];
-            total += y * y;
+// Add the squares of R rows of Q u from row a on, of two vectors of points.
+template <int R>
+static inline void add_squares(const double *Q, const double *u, int64_t d, int64_t a, vec total[2]) {
+    vec y[R][2] = {};
+    for (int64_t b = 0; b < a; b++) {
+        const vec p = in_register(load(u + b * POINTS)), q = in_register(load(u + b * POINTS + LANES));
+#pragma GCC unroll 4
+        for (int i = 0; i < R; i++) y[i][0] += Q[i * d + b] * p, y[i][1] += Q[i * d + b] * q;
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < R; c++) {
+        const double *at = u + (a + c) * POINTS;
+        for (int i = c; i < R; i++)
+            y[i][0] += Q[i * d + a + c] * load(at), y[i][1] += Q[i * d + a + c] * load(at + LANES);
+    }
+    for (int i = 0; i < R; i++) total[0] += y[i][0] * y[i][0], total[1] += y[i][1] * y[i][1];
+}
+
+// The exponents offset - |Q u|^2 / 2 of one component for a block of points, and the largest so far;
+// u[d][POINTS].
+[[gnu::always_inline]] static inline void exponents(const double *Q, double offset, const double *u,
+                                                    int64_t d, double *result, double *top) {
+    for (int64_t v = 0; v < POINTS; v += 2 * LANES) {
+        vec total[2] = {};
+        int64_t a = 0;
+        for (; a + ROWS <= d; a += ROWS) add_squares<ROWS>(Q + a * d, u + v, d, a, total);
+        if (d - a == 3) add_squares<3>(Q + a * d, u + v, d, a, total);
+        if (d - a == 2) add_squares<2>(Q + a * d, u + v, d, a, total);
+        if (d - a == 1) add_squares<1>(Q + a * d, u + v, d, a, total);
+        for (int i = 0; i < 2; i++) {
+            const vec e = offset - 0.5 * total[i], high = load(top + v + i * LANES);
+            store(result + v + i * LANES, e);
+            store(top + v + i * LANES, e > high ? e : high);
         }
-        store(result + v, -0.5 * total);
     }
 }
 
-// Add a block's weighted moments; two rows of M a time, so that a load of u serves twice.
-template <int D>
-static inline void add_moments(const double *r, const double *mean, const double *x, int64_t d_,
-                               double *u, double *moments) {
-    const int64_t d = D ? D : d_;
-    double *first = moments + d * (d + 1) / 2 * LANES, *count = first + d * LANES;
-    for (int64_t a = 0; a < d; a++) {
-        vec sum = load(first + a * LANES);
+// Add sum_i p_a u_b to R rows of M from row a on, p = r u.
+template <int R>
+static inline void add_products(const double *p, const double *u, int64_t a, double *M) {
+    constexpr int C = R > 2 ? 2 : 4;
+    auto at = [=](int64_t i, int64_t b) { return M + (triangle(a + i) + b) * LANES; };
+    p += a * POINTS;
+    for (int64_t b = 0; b < a; b += C) {
+        vec sum[R][C];
+        for (int i = 0; i < R; i++)
+            for (int c = 0; c < C; c++) sum[i][c] = load(at(i, b + c));
         for (int64_t v = 0; v < POINTS; v += LANES) {
-            const vec difference = load(x + a * POINTS + v) - mean[a];
-            store(u + a * POINTS + v, difference);
-            sum += load(r + v) * difference;
+            vec e[C];
+            for (int c = 0; c < C; c++) e[c] = in_register(load(u + (b + c) * POINTS + v));
+#pragma GCC unroll 4
+            for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+                for (int c = 0; c < C; c++) sum[i][c] += load(p + i * POINTS + v) * e[c];
+        }
+        for (int i = 0; i < R; i++)
+            for (int c = 0; c < C; c++) store(at(i, b + c), sum[i][c]);
+    }
+    vec corner[R][R];
+#pragma GCC unroll 4
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+        for (int c = 0; c <= i; c++) corner[i][c] = load(at(i, a + c));
+    for (int64_t v = 0; v < POINTS; v += LANES)
+#pragma GCC unroll 4
+        for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+            for (int c = 0; c <= i; c++)
+                corner[i][c] += load(p + i * POINTS + v) * load(u + (a + c) * POINTS + v);
+#pragma GCC unroll 4
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+        for (int c = 0; c <= i; c++) store(at(i, a + c), corner[i][c]);
+}
+
+// Add a block's moments, weighted by r * weight; p[d][POINTS] is room for weighted u.
+[[gnu::always_inline]] static inline void add_moments(const double *r, const double *weight,
+                                                      const double *u, int64_t d, double *p,
+                                                      double *moments) {
+    double *first = moments + triangle(d) * LANES, *count = first + d * LANES;
+    vec weights[VECTORS], sum = load(count);
+    for (int64_t v = 0; v < VECTORS; v++) {
+        weights[v] = load(r + v * LANES) * load(weight + v * LANES);
+        sum += weights[v];
+    }
+    store(count, sum);
+    for (int64_t a = 0; a < d; a++) {
+        sum = load(first + a * LANES);
+        for (int64_t v = 0; v < VECTORS; v++) {
+            const vec product = weights[v] * load(u + a * POINTS + v * LANES);
+            store(p + a * POINTS + v * LANES, product);
+            sum += product;
         }
         store(first + a * LANES, sum);
     }
-    vec weights[VECTORS], sum = load(count);
-    for (int64_t v = 0; v < VECTORS; v++) weights[v] = load(r + v * LANES), sum += weights[v];
-    store(count, sum);
-#pragma GCC unroll 16
-    for (int64_t a = 0; a < d; a += 2) {
-        const bool two = a + 1 < d;
-        vec p[VECTORS], q[VECTORS];
-        for (int64_t v = 0; v < VECTORS; v++) {
-            p[v] = weights[v] * load(u + a * POINTS + v * LANES);
-            q[v] = two ? weights[v] * load(u + (a + 1) * POINTS + v * LANES) : vec{};
-        }
-        double *row = moments + a * (a + 1) / 2 * LANES, *next = row + (a + 1) * LANES;
-#pragma GCC unroll 32
-        for (int64_t b = 0; b <= a; b++) {
-            vec s = load(row + b * LANES), t = two ? load(next + b * LANES) : vec{};
-#pragma GCC unroll 4
-            for (int64_t v = 0; v < VECTORS; v++) {
-                const vec e = load(u + b * POINTS + v * LANES);
-                s += p[v] * e, t += q[v] * e;
-            }
-            store(row + b * LANES, s);
-            if (two) store(next + b * LANES, t);
-        }
-        if (two) {
-            vec t = load(next + (a + 1) * LANES);
-            for (int64_t v = 0; v < VECTORS; v++) t += q[v] * load(u + (a + 1) * POINTS + v * LANES);
-            store(next + (a + 1) * LANES, t);
-        }
-    }
+    int64_t a = 0;
+    for (; a + ROWS <= d; a += ROWS) add_products<ROWS>(p, u, a, moments);
+    if (d - a == 3) add_products<3>(p, u, a, moments);
+    if (d - a == 2) add_products<2>(p, u, a, moments);
+    if (d - a == 1) add_products<1>(p, u, a, moments);
 }
 
-// sum_i logsumexp_k(offset_k - |Q_k u|^2 / 2); the moments of its derivative.
+[[gnu::always_inline]] static inline void differences(const double *x, const double *mean, int64_t d,
+                                                      double *u) {
+    for (int64_t a = 0; a < d; a++)
+        for (int64_t p = 0; p < POINTS; p++) u[a * POINTS + p] = x[a * POINTS + p] - mean[a];
+}
+
+// sum_i logsumexp_k(offset_k - |Q_k u|^2 / 2); the moments of its derivative. xt, u, p: [d][POINTS].
+// D is d where it is known, or 0.
 template <int D>
 static double all_points(const Mixture &m, const double *x, const double *offset, double *xt,
-                         double *u, double *r) {
-    const int64_t n = m.n, d = D ? D : m.d, k = m.k, stride = d * (d + 1) / 2 + d + 1;
-    double total = 0;
+                         double *r) {
+    const int64_t n = m.n, d = D ? D : m.d, k = m.k, stride = triangle(d) + d + 1;
+    double total = 0, *u = xt + d * POINTS, *products = u + d * POINTS;
     for (int64_t i = 0; i < n; i += POINTS) {
         const int64_t count = std::min(POINTS, n - i);
         if (count < POINTS) std::fill(xt, xt + d * POINTS, 0.0);
@@ -105,12 +150,8 @@ static double all_points(const Mixture &m, const double *x, const double *offset
         double top[POINTS], sum[POINTS] = {};
         std::fill(top, top + POINTS, -1e300);
         for (int64_t c = 0; c < k; c++) {
-            double *e = r + c * POINTS;
-            exponents<D>(m.Q + c * d * d, m.means + c * d, xt, d, e);
-            for (int64_t p = 0; p < POINTS; p++) {
-                e[p] += offset[c];
-                top[p] = std::max(top[p], e[p]);
-            }
+            differences(xt, m.means + c * d, d, u);
+            exponents(m.Q + c * d * d, offset[c], u, d, r + c * POINTS, top);
         }
         for (int64_t c = 0; c < k; c++)
             for (int64_t p = 0; p < POINTS; p++) {
@@ -124,24 +165,23 @@ static double all_points(const Mixture &m, const double *x, const double *offset
         }
         for (int64_t p = 0; p < POINTS; p++) total += p < count ? logs[p] : 0;
         for (int64_t c = 0; c < k; c++) {
-            double *e = r + c * POINTS;
-            for (int64_t p = 0; p < POINTS; p++) e[p] *= weight[p];
-            add_moments<D>(e, m.means + c * d, xt, d, u, m.moments + c * stride * LANES);
+            differences(xt, m.means + c * d, d, u);
+            add_moments(r + c * POINTS, weight, u, d, products, m.moments + c * stride * LANES);
         }
     }
     return total;
 }
 
 EXPORT int32_t gradient(const int64_t *sizes, Inputs in, Outputs out, void *work) {
-    const int64_t n = sizes[0], d = sizes[1], k = sizes[2], low = d * (d - 1) / 2, tri = low + d;
+    const int64_t n = sizes[0], d = sizes[1], k = sizes[2], tri = triangle(d);
     const double *alphas = input(in, 0), *means = input(in, 1), *icf = input(in, 2);
     const double *x = input(in, 3), gamma = *input(in, 4), extra = *input(in, 5);
     double *value = output(out, 0), *galpha = output(out, 1), *gmean = output(out, 2);
     double *gicf = output(out, 3);
 
     double *moments = static_cast<double *>(work);
-    double *xt = moments + k * (tri + d + 1) * LANES, *u = xt + d * POINTS, *r = u + d * POINTS;
-    double *offset = r + k * POINTS, *Q = offset + vectors(k);
+    double *xt = moments + k * (tri + d + 1) * LANES, *r = xt + 3 * d * POINTS;
+    double *offset = r + k * POINTS, *Q = offset + padded(k);
     std::fill(moments, xt, 0.0);
     double prior = 0, logs = 0, top = *std::max_element(alphas, alphas + k), sum = 0;
     for (int64_t c = 0; c < k; c++) sum += std::exp(alphas[c] - top);
@@ -163,13 +203,8 @@ EXPORT int32_t gradient(const int64_t *sizes, Inputs in, Outputs out, void *work
         logs += extra * trace;
     }
     const Mixture mixture = {n, d, k, Q, means, moments};
-    double total;
-    switch (d) {
-    case 2: total = all_points<2>(mixture, x, offset, xt, u, r); break;
-    case 10: total = all_points<10>(mixture, x, offset, xt, u, r); break;
-    case 32: total = all_points<32>(mixture, x, offset, xt, u, r); break;
-    default: total = all_points<0>(mixture, x, offset, xt, u, r);
-    }
+    const double total = d == 2 ? all_points<2>(mixture, x, offset, xt, r)
+                                : all_points<0>(mixture, x, offset, xt, r);
     const double constant = -0.5 * double(n * d) * std::log(2 * M_PI);
     *value = constant + total - double(n) * normaliser + prior - logs;
 
