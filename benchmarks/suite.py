@@ -16,7 +16,9 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -233,6 +235,12 @@ def failures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def end_in_order() -> None:
+    """A signal to end leaves neither peers nor temporary folders behind."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
@@ -250,6 +258,7 @@ def main() -> int:
     if options.setup:
         chosen = [x for x in FRAMEWORKS if x in options.peers.split(",")]
         return 0 if install(x for x in chosen if x not in OURS) else 1
+    end_in_order()
     pin_to_one_core()
     rows = [row for name in options.names or NAMES for row in run_workload(name, options)]
     print_means(rows)

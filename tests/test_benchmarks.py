@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -211,6 +214,21 @@ def test_added_peers_replace_theirs_only() -> None:
     assert found["entries"] == {"gradc": 1, "jax": 3}
     assert found["missing"] == {"torch": "new"}
     assert joined(row, [], ["jax"]) is row
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_a_suite_that_is_ended_leaves_no_folders(tmp_path: Path) -> None:
+    words = [sys.executable, "suite.py", "--quick", "--peers", "cpp", "--rounds", "100000"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    suite = subprocess.Popen([*words, "rosenbrock"], cwd=FOLDER, env=environment)
+    for _ in range(600):
+        if list(tmp_path.glob("*/cpp/*.so")):
+            break
+        time.sleep(0.1)
+    assert list(tmp_path.glob("*/cpp/*.so"))
+    suite.terminate()
+    assert suite.wait(60) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_floor_is_the_larger_of_memory_and_arithmetic() -> None:
