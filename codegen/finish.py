@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from gradc.codegen.choices import Choices
 from gradc.codegen.loop_plan import copies_of, fit, lanes_of
 from gradc.codegen.nest import placed, value_at
-from gradc.codegen.product import accumulates, lower_product, runs_of
+from gradc.codegen.product import can_finish, lower_product, runs_of
 from gradc.codegen.reader import Reader
 from gradc.codegen.rows import Scheduled, parts_of
 from gradc.codegen.steps import (
@@ -22,7 +22,6 @@ from gradc.codegen.steps import (
     ProductStep,
     Root,
     inlined_reads,
-    reads,
 )
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
@@ -69,27 +68,6 @@ def _readers(
         for value in {v for part in parts_of(step) for v in inlined_reads(part, stored)}:
             found.setdefault(value, []).append(number)
     return found
-
-
-def can_finish(step: ProductStep, nest: Nest, stored: Collection[Value]) -> bool:
-    """Whether the nest needs only the entry of the product that stands at its own point."""
-    (value,) = step.equation.outputs
-    axes = tuple(range(value.type.rank))
-    if nest.space != value.shape or nest.points > 1 or accumulates(step.equation):
-        return False
-    if any(root.kind not in (None, "add") for root in nest.roots):
-        return False
-    read = {read for root in nest.roots for read in reads(root, stored) if read[0] is value}
-    return read == {(value, axes)} and _is_one_call(step.equation)
-
-
-def _is_one_call(equation: Equation) -> bool:
-    """Whether one call of the kernel computes it, whose rows or columns are its last axis."""
-    found = runs_of(equation)
-    if any(part[0] for part in found):
-        return False
-    _, first, second, _ = (part[1] for part in found)
-    return list(equation.attrs["out"][-1:]) in (first, second)
 
 
 def _place(nest: Nest, product: Value) -> Value | None:

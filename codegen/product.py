@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import reduce
 from math import prod
 
 from gradc.codegen.reader import Reader
-from gradc.codegen.steps import extents_of, in_layout
+from gradc.codegen.steps import Nest, ProductStep, extents_of, in_layout, reads
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loops import Buffer, Finish, MatMul, Ref
@@ -125,6 +125,27 @@ def accumulates(equation: Equation, row_label: int | None = None) -> bool:
     lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
     is_summed = row_label in lhs and row_label in rhs and row_label not in out
     return is_summed or bool(runs_of(equation)[3][0])
+
+
+def can_finish(step: ProductStep, nest: Nest, stored: Collection[Value]) -> bool:
+    """Whether the nest needs only the entry of the product that stands at its own point."""
+    (value,) = step.equation.outputs
+    axes = tuple(range(value.type.rank))
+    if nest.space != value.shape or nest.points > 1 or accumulates(step.equation):
+        return False
+    if any(root.kind not in (None, "add") for root in nest.roots):
+        return False
+    read = {read for root in nest.roots for read in reads(root, stored) if read[0] is value}
+    return read == {(value, axes)} and _is_one_call(step.equation)
+
+
+def _is_one_call(equation: Equation) -> bool:
+    """Whether one call of the kernel computes it, whose rows or columns are its last axis."""
+    found = runs_of(equation)
+    if any(part[0] for part in found):
+        return False
+    _, first, second, _ = (part[1] for part in found)
+    return list(equation.attrs["out"][-1:]) in (first, second)
 
 
 def _chains(labels: Labels, operands: Sequence[Labels]) -> list[list[int]]:

@@ -9,11 +9,12 @@ the rows are accumulated over the blocks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from gradc.codegen.choices import Choices
 from gradc.codegen.loop_plan import cost_in_block, lanes_of
+from gradc.codegen.product import can_finish
 from gradc.codegen.schedule import nest_of, root_of
 from gradc.codegen.steps import (
     FinishedProduct,
@@ -24,6 +25,7 @@ from gradc.codegen.steps import (
     ScatterStep,
     Schedule,
     Step,
+    extents_of,
     free_sides,
     in_layout,
     inlined_reads,
@@ -43,6 +45,8 @@ _SHORT_SIDE = 16  # rows and columns of a product that loops do well
 _WIDEST_TILE = 64  # entries of a row
 _COPIED = 8.0  # instructions
 _WIDEST_COLUMNS = 32  # entries of a row: longer ones are vectors of their own
+_USUAL_LENGTH = 64  # what an unknown length counts as
+_BLOCK_OF_PRODUCTS = 256  # rows, as many as the packed kernel adds up at a time
 _SHORTEST = 128  # fewer rows than this are not worth a loop over blocks
 
 
@@ -81,6 +85,21 @@ class _Cut:
     results: Collection[Value]
     needs: Sequence[set[int]]
     read_by: Mapping[Value, set[int]]
+    finishes: Mapping[int, int]  # products of unknown size that a nest finishes, and that nest
+
+    def stays_apart(self, number: int, members: Collection[int]) -> bool:
+        """Whether a step is kept out of a group for the sake of a product that a nest finishes.
+
+        If the product is large, that saves more than to share its rows: it joins no group, and its
+        nest none with a product of unknown size.
+        """
+        if number in self.finishes:
+            return True
+        if not self.finishes:
+            return False
+        every = {*members, number}
+        products = any(_is_of_unknown_size(self.steps[n]) for n in every)
+        return products and not every.isdisjoint(self.finishes.values())
 
     def kept(self, members: Collection[int]) -> frozenset[Value]:
         """What some steps store that other steps read, or that is a result."""
@@ -127,7 +146,18 @@ def _analyse(cut: Schedule, results: Collection[Value]) -> _Cut:
         needs.append({producer[value] for value in found} - {number})
         for value in found:
             read_by.setdefault(value, set()).add(number)
-    return _Cut(cut.steps, cut.stored, set(results), needs, read_by)
+    finishes = dict(_finished(cut, read_by))
+    return _Cut(cut.steps, cut.stored, set(results), needs, read_by, finishes)
+
+
+def _finished(cut: Schedule, read_by: Mapping[Value, set[int]]) -> Iterator[tuple[int, int]]:
+    """The products of unknown size that a nest can finish, each with the nest."""
+    for number, step in enumerate(cut.steps):
+        if isinstance(step, ProductStep) and _is_of_unknown_size(step):
+            reader = min(read_by.get(step.equation.outputs[0], ()), default=number)
+            nest = cut.steps[reader]
+            if isinstance(nest, Nest) and can_finish(step, nest, cut.stored):
+                yield number, reader
 
 
 def _joined(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup | Straight | None:
@@ -179,13 +209,15 @@ def _written_out(known: _Cut, run: Run) -> list[Scheduled]:
 def _members(known: _Cut, first: int, taken: Collection[int]) -> tuple[list[int], list[int]]:
     """The steps that can run with step `first`, and those that must be moved before it for that."""
     rows = _rows(known.steps[first])
-    if rows is None:
+    if rows is None or known.stays_apart(first, ()):
         return [first], []
     members, before = [first], list[int]()
     keeps = _keeps_rows(known.steps[first])
     for number in range(first + 1, len(known.steps)):
         step = known.steps[number]
         if number in taken or number in before or _rows(step) != rows:
+            continue
+        if known.stays_apart(number, members):
             continue
         earlier = _to_move(known, number, first, members, {*taken, *before})
         if earlier is not None and all(
@@ -257,8 +289,15 @@ def _is_small(value: Value, labels: Sequence[int], apart: Collection[int | None]
     A large one would be packed again for every block. `apart`: the labels of rows and products.
     """
     own = [d for label, d in zip(labels, value.shape, strict=True) if label not in apart]
-    size = product(own)
-    return isinstance(size, int) and size * value.dtype.itemsize <= _BLOCK_BYTES
+    return _entries(own, _USUAL_LENGTH) * value.dtype.itemsize <= _BLOCK_BYTES
+
+
+def _is_of_unknown_size(step: Step) -> bool:
+    """Whether a step is a product with an axis, beside the rows, of no known length."""
+    if not isinstance(step, ProductStep):
+        return False
+    label, extents = row_label(step.equation), extents_of(step.equation)
+    return any(x != label and not isinstance(extents[x], int) for x in extents)
 
 
 def _batch_labels(equation: Equation) -> set[int]:
@@ -336,7 +375,10 @@ def _group(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup:
     rows = _rows(steps[0])
     assert rows is not None
     columns, tiles = _layouts(steps, local, arrays - rowwise.keys(), choices.vector_bits)
-    block = choices.block or _block_for(local, arrays, not all(map(_is_narrow, columns)))
+    usual = _block_for(local, arrays, not all(map(_is_narrow, columns)))
+    if any(map(_is_of_unknown_size, steps)):
+        usual = _BLOCK_OF_PRODUCTS
+    block = choices.block or usual
     return RowGroup(steps, rows, block, local, columns, tiles)
 
 
@@ -396,6 +438,10 @@ def _block_for(local: Collection[Value], arrays: Collection[Value], by_columns: 
 
 def _row_entries(value: Value, unknown: int) -> int:
     """The entries of a row; an unknown length counts as so many."""
-    length: Dim = product(dim if isinstance(dim, int) else unknown for dim in value.shape[1:])
+    return _entries(value.shape[1:], unknown)
+
+
+def _entries(shape: Iterable[Dim], unknown: int) -> int:
+    length: Dim = product(dim if isinstance(dim, int) else unknown for dim in shape)
     assert isinstance(length, int)
     return length

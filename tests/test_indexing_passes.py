@@ -53,6 +53,8 @@ def test_one_entry_a_row_is_a_selection(name: str, dtype: object, columns: int |
     fn = picked(name, dtype, columns)
     made = optimize(fn, check=True)
     assert "scatter_add" not in op_names(made)
+    rows = [x for x in made.equations if x.op.name == "take" and x.outputs[0].dtype.is_float]
+    assert not rows  # the value is a selection, too
     label = np.array([3, -1, 0, -4, 2], "i8" if dtype is i64 else "i4")
     arguments = np.random.default_rng(0).normal(size=(5, 4)), label
     for run in (lambda *a: evaluate(made, *a), native(made)):

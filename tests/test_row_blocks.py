@@ -11,7 +11,9 @@ import gradc.tensor as gt
 import numpy as np
 import pytest
 from gradc.codegen.choices import Choices
-from gradc.codegen.lower import lower
+from gradc.codegen.lower import cut_into_kernels, lower
+from gradc.codegen.rows import RowGroup
+from gradc.codegen.steps import FinishedProduct, ProductStep
 from gradc.codegen.target import host
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
@@ -28,7 +30,7 @@ CHOICES = {
     "256 bits": replace(USUAL, vector_bits=256),
     "scalars": replace(USUAL, vector_bits=64),
 }
-ROWS = (0, 1, 7, 8, 63, 64, 65, 130)
+ROWS = (0, 1, 7, 8, 63, 64, 65, 130, 300)
 
 
 def nearest_centres(dtype: str, k: int | None, d: int) -> Function:
@@ -55,8 +57,15 @@ def pairs(dtype: str, k: int | None, d: int) -> Function:
     return gradc.function([x, mass], [cost, gradc.grad(cost, x), gt.sum(x, axis=0)]).optimized
 
 
+def classes(dtype: str, k: int | None, d: int) -> Function:
+    weights = gt.tensor("w", dtype, ("d", k or "k"))
+    x = gt.tensor("x", dtype, ("n", "d"))
+    cost = gt.sum(gt.logsumexp(x @ weights / d, axis=1))
+    return gradc.function([weights, x], [cost, gradc.grad(cost, weights)]).optimized
+
+
 def arguments(fn: Function, n: int, k: int) -> list[np.ndarray]:
-    rng, sizes = np.random.default_rng(n), {"n": n, "k": k}
+    rng, sizes = np.random.default_rng(n), {"n": n, "k": k, "d": 7}
     shapes = [[sizes.get(str(d), d) for d in value.shape] for value in fn.parameters]
     return [
         rng.normal(size=shape).astype(value.dtype.numpy)
@@ -76,14 +85,14 @@ def check(fn: Function, choices: Choices, k: int) -> None:
 
 
 @pytest.mark.parametrize("name", CHOICES)
-@pytest.mark.parametrize("made", [nearest_centres, mixture, pairs])
+@pytest.mark.parametrize("made", [nearest_centres, mixture, pairs, classes])
 def test_choices(made: Make, name: str) -> None:
     check(made("f64", None, 3), CHOICES[name], 5)
 
 
 @pytest.mark.parametrize("dtype", ["f64", "f32"])
 @pytest.mark.parametrize(("k", "d"), [(None, 1), (None, 2), (None, 10), (4, 5), (3, 17), (9, 20)])
-@pytest.mark.parametrize("made", [nearest_centres, mixture])
+@pytest.mark.parametrize("made", [nearest_centres, mixture, classes])
 def test_widths(made: Make, k: int | None, d: int, dtype: str) -> None:
     check(made(dtype, k, d), USUAL, k or 6)
 
@@ -92,6 +101,21 @@ def test_no_array_of_rows_and_components_is_written() -> None:
     """What a mixture needs for a row lives for one block only: no buffer has n rows."""
     program = lower(mixture("f64", None, 10), "f", USUAL)
     assert all("n" not in map(str, t.type.shape) for t in program.temporaries)
+
+
+def test_products_of_unknown_size_share_their_rows() -> None:
+    steps = cut_into_kernels(classes("f64", None, 1), USUAL).steps
+    (group,) = (step for step in steps if isinstance(step, RowGroup))
+    assert sum(isinstance(step, ProductStep) for step in group.steps) == 2
+    assert not any(isinstance(step, ProductStep) for step in steps)
+
+
+def test_a_product_of_unknown_size_that_a_nest_finishes_stays_by_itself() -> None:
+    x, weights = gt.matrix("x", shape=("n", "d")), gt.matrix("w", shape=("d", "k"))
+    cost = gt.sum(gt.tanh(x @ weights))
+    fn = gradc.function([x, weights], gradc.grad(cost, weights)).optimized
+    steps = cut_into_kernels(fn, USUAL).steps
+    assert [type(step) for step in steps] == [FinishedProduct, ProductStep]
 
 
 def test_positions_are_turned_once() -> None:

@@ -185,13 +185,14 @@ def _select_in_rows(made: Equation) -> Value | None:
 def _sum_of_selection(made: Equation) -> Value | None:
     """take(x as one axis, i * k + column[i]) -> sum_j where(j == column[i], x[i, j], 0).
 
-    For short rows of known length: for others it is more work than the gather.
+    Not for rows that are known to be long: the gather is less work. In others it is little beside
+    the adjoint, which is a selection of whole rows, too.
     """
     flat, indices = made.inputs
     x = input_of(flat, reshape)
     if x is None or x.type.rank != 2 or flat.type.rank != 1 or x.dtype.kind == "b":
         return None
-    if not isinstance(x.shape[1], int) or x.shape[1] > _SHORT_ROW:
+    if isinstance(x.shape[1], int) and x.shape[1] > _SHORT_ROW:
         return None
     columns = _columns(indices, x.shape)
     if columns is None:
