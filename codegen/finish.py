@@ -109,14 +109,15 @@ def _write_body(
     if first == list(labels[-1:]):
         ways.reverse()
     (outer, lines, line_count), (inner, start, count) = ways
-    lanes = fit(lanes_of(nest, vector_bits), nest.space[-1])
+    widest = lanes_of(nest, vector_bits)
+    lanes = fit(widest, nest.space[-1])
     reader.begin([root.value for root in nest.roots if root.kind is None and not root.starts])
     at: dict[int, Ref] = {}
     shape = dict(zip(labels, nest.space, strict=True))
     at |= _coordinates(k, of_batch, shape, part.batch)
     with k.loop(line_count) as line:
         at |= _coordinates(k, outer, shape, k.add(lines, line))
-        with k.loop(count, lanes=lanes, copies=copies_of(nest)) as entry:
+        with k.loop(count, lanes=lanes, copies=copies_of(nest, widest)) as entry:
             at[inner[0]] = k.add(start, entry)
             coordinates = {axis: at[label] for axis, label in enumerate(labels)}
             sums = _store_entries(reader, nest, coordinates)

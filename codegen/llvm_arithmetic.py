@@ -13,6 +13,7 @@ from functools import cache
 
 from gradc.codegen.llvm_text import Module, Writer, literal, llvm_type, suffix
 from gradc.codegen.math_ir import MathFunction
+from gradc.codegen.target import Target
 from gradc.codegen.vector_math import math_function
 from gradc.ir.types import DType, bool_, i64
 
@@ -72,7 +73,7 @@ def select(w: Writer, dtype: DType, lanes: int, condition: str, args: Sequence[s
 
 def call(w: Writer, name: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
     """A mathematical function, whose text joins the module."""
-    function = _function(name, dtype, lanes, w.module.target.has_fma)
+    function = _function(name, dtype, lanes, w.module.target)
     _define(w.module, function)
     kind = llvm_type(dtype, lanes)
     given = ", ".join(f"{kind} {a}" for a in args)
@@ -98,6 +99,26 @@ def call_packed(w: Writer, name: str, dtype: DType, rows: Sequence[Sequence[str]
     return results
 
 
+def call_wide(
+    w: Writer, name: str, dtype: DType, lanes: int, rows: Sequence[Sequence[str]]
+) -> list[str]:
+    """A function at several vectors, two by two where registers are narrow.
+
+    A vector of two registers is computed step by step in both: neither waits for the other.
+    """
+    results: list[str] = []
+    bits = w.module.target.vector_bits
+    pairs = len(rows) // 2 if 64 * lanes <= bits <= 256 else 0  # functions compute in f64
+    kind, wide = llvm_type(dtype, lanes), llvm_type(dtype, 2 * lanes)
+    for i in range(0, 2 * pairs, 2):
+        both = [
+            shuffle(w, kind, a, range(2 * lanes), b) for a, b in zip(*rows[i : i + 2], strict=True)
+        ]
+        value = call(w, name, dtype, 2 * lanes, both)
+        results += [shuffle(w, wide, value, range(at, at + lanes)) for at in (0, lanes)]
+    return [*results, *(call(w, name, dtype, lanes, row) for row in rows[2 * pairs :])]
+
+
 _PACKED = 8
 
 
@@ -110,8 +131,8 @@ def _pack(w: Writer, dtype: DType, scalars: Sequence[str]) -> str:
 
 
 @cache
-def _function(name: str, dtype: DType, lanes: int, has_fma: bool) -> MathFunction:
-    return math_function(name, dtype, lanes, fma=has_fma)
+def _function(name: str, dtype: DType, lanes: int, target: Target) -> MathFunction:
+    return math_function(name, dtype, lanes, fma=target.has_fma, table=not target.repeats_numbers)
 
 
 def _define(module: Module, function: MathFunction) -> None:
@@ -122,7 +143,7 @@ def _define(module: Module, function: MathFunction) -> None:
         if found.symbol in module.definitions:
             continue
         module.define_text(found.symbol, "\n".join((*found.declarations, found.text)))
-        pending.extend(_function(*key, module.target.has_fma) for key in found.dependencies)
+        pending.extend(_function(*key, module.target) for key in found.dependencies)
 
 
 def cast(w: Writer, source: DType, target: DType, lanes: int, value: str) -> str:

@@ -9,6 +9,7 @@ from gradc.codegen.llvm_arithmetic import (
     arithmetic,
     call,
     call_packed,
+    call_wide,
     cast,
     fold_lanes,
     select,
@@ -136,8 +137,11 @@ def _instruction(k: KernelState, instruction: Instruction) -> Spread:
         for ref, operand in zip(instruction.operands, operands, strict=True)
     ]
     lanes, rows = k.lanes if wide else 1, list(zip(*columns, strict=True))
-    if op == "call" and lanes == 1 and len(rows) > 1:
-        return Spread(axes, tuple(call_packed(k.w, str(instruction.value), result.dtype, rows)))
+    if op == "call" and len(rows) > 1:
+        name, dtype = str(instruction.value), result.dtype
+        if lanes == 1:
+            return Spread(axes, tuple(call_packed(k.w, name, dtype, rows)))
+        return Spread(axes, tuple(call_wide(k.w, name, dtype, lanes, rows)), wide)
     return Spread(axes, tuple(_compute(k, instruction, lanes, row) for row in rows), wide)
 
 

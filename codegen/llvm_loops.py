@@ -39,32 +39,38 @@ class Segment:
 
 
 def plan(
-    lanes: int, copies: int, count: int | None, has_masked_memory: bool, is_long: bool = False
+    lanes: int,
+    copies: int,
+    count: int | None,
+    has_masked_memory: bool,
+    is_long: bool = False,
+    masks_rest: bool = False,
 ) -> list[Segment]:
     """How to run `count` iterations (None: not known).
 
     `is_long`: the body is so long, or runs so rarely, that a mask in every trip costs less than its
-    code twice.
+    code twice. `masks_rest`: so it is with what copies leave.
     """
+    masks_rest = masks_rest or has_masked_memory
     if count is not None:
-        return _static_plan(lanes, copies, max(count, 0), has_masked_memory)
+        return _static_plan(lanes, copies, max(count, 0), masks_rest)
     if is_long and copies == 1 and lanes > 1 and has_masked_memory:
         return [Segment(lanes, 1, masked=True)]
     main = [Segment(lanes, copies)] if copies > 1 else []
     if lanes == 1:
         return [*main, Segment(1, 1)]
-    if copies > 1 and has_masked_memory:
+    if copies > 1 and masks_rest:
         return [*main, Segment(lanes, 1, masked=True)]
     return [*main, Segment(lanes, 1), Segment(lanes, 1, masked=True, once=True)]
 
 
-def _static_plan(lanes: int, copies: int, count: int, has_masked_memory: bool) -> list[Segment]:
+def _static_plan(lanes: int, copies: int, count: int, masks_rest: bool) -> list[Segment]:
     trips, rest = divmod(count, lanes * copies)
     vectors, tail = divmod(rest, lanes)
     main = [Segment(lanes, copies, trips=trips)] if trips else []
     if not tail:
         return [*main, Segment(lanes, vectors, trips=1)] if vectors else main
-    if vectors and main and has_masked_memory:
+    if vectors and main and masks_rest:
         return [*main, Segment(lanes, 1, masked=True, trips=vectors + 1)]
     full = [Segment(lanes, vectors, trips=1)] if vectors else []
     return [*main, *full, Segment(lanes, 1, masked=True, trips=1)]
@@ -142,7 +148,8 @@ def _segments(k: KernelState, loop: _Loop) -> list[Segment]:
         count = -((int(loop.start) - int(loop.stop)) // statement.step)
     has_masks = k.module.target.has_masked_memory
     is_long = k.is_rest or _is_long(statement)
-    return plan(statement.lanes, statement.copies, count, has_masks, is_long)
+    calls = any(isinstance(s, Instruction) and s.op == "call" for s in statement.body)
+    return plan(statement.lanes, statement.copies, count, has_masks, is_long, calls)
 
 
 # Instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed.

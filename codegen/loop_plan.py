@@ -14,6 +14,7 @@ _USUAL_BLOCK = 64  # rows
 _ACROSS_LANES = 10.0  # instructions of a sum over the lanes of a vector
 _ADDED = 3.0  # a store that adds: a load, an addition, a store
 _APART = 8.0  # of a vector whose entries lie apart in memory
+_FUNCTION, _TWO_FUNCTIONS = 20, 64  # operations of `exp`, of two functions with what is around
 _MOST_SUMS = 10  # vectors of sums side by side
 
 
@@ -52,7 +53,7 @@ def flat_loop(nest: Nest, lanes: int) -> Loop | None:
     if len(axes) < 2 or not natural:
         return None
     extent = product(nest.space)
-    return Loop(axes, extent, fit(lanes, extent), copies_of(nest))
+    return Loop(axes, extent, fit(lanes, extent), copies_of(nest, lanes))
 
 
 def plan_loops(
@@ -76,7 +77,7 @@ def plan_loops(
     elif ends_with_rows and _is_short_sum(nest):
         copies |= _side_by_side(nest, order, 1)
     elif innermost:
-        copies[vector] = copies_of(nest)
+        copies[vector] = copies_of(nest, lanes)
     return [
         Loop(
             (axis,),
@@ -201,12 +202,17 @@ def fit(lanes: int, extent: Dim) -> int:
     return lanes
 
 
-def copies_of(nest: Nest) -> int:
-    """Vectors side by side: enough to hide latency, few enough for the registers."""
+def copies_of(nest: Nest, lanes: int) -> int:
+    """Vectors side by side: enough to hide latency, few enough for the registers.
+
+    Where a register holds half of what the widest ones hold, the units do an operation of it each
+    cycle, and a function at one vector alone keeps them waiting (`llvm_arithmetic.call_wide`).
+    """
     cost = nest.cost * nest.points
     if cost <= 8:
         return 4
-    return 2 if cost <= 16 else 1
+    waits = nest.hardest >= _FUNCTION and 8 * nest.widest * lanes <= 256
+    return 2 if cost <= (_TWO_FUNCTIONS if waits else 16) else 1
 
 
 def _shares_over_rows(nest: Nest) -> bool:

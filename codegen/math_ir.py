@@ -6,6 +6,11 @@ libm. Rounding to an integer is the addition of 1.5 * 2^52, not `llvm.roundeven`
 x86-64 before SSE4.1. Where the machine has no fused multiply-add, `fma` is a product and a sum,
 rounded twice: an algorithm that needs the exact product asks for `exact_product`, which then splits
 the factors (Dekker 1971).
+
+Constants are written where they are used, or read from a table of vectors: with AVX2 the operand in
+memory of an instruction is a vector, and a constant in all lanes takes an instruction and a
+register of its own, in functions that are half constants. Code that waits for results is then as
+much slower as it is longer: so much less of it is in flight.
 """
 
 from __future__ import annotations
@@ -101,6 +106,8 @@ class Code:
 
     lanes: int
     fma_is_fast: bool
+    reads_constants: bool = False  # from the table, which `%table` points to
+    table: list[str] = field(default_factory=list)  # vectors, with their types
     lines: list[str] = field(default_factory=list)
     declarations: set[str] = field(default_factory=set)
     dependencies: list[tuple[str, DType, int]] = field(default_factory=list)
@@ -124,7 +131,19 @@ class Code:
     def constant(self, value: float | int, element: str) -> Term:
         """The same number in every lane; a float is written exactly, by its bits."""
         text = float_text(value) if element in ("double", "float") else str(int(value))
-        return Term(self, text if self.lanes == 1 else f"splat ({element} {text})", element)
+        if self.lanes == 1:
+            return Term(self, text, element)
+        if self.reads_constants and element in ("double", "i64"):
+            return self.read(text, element)
+        return Term(self, f"splat ({element} {text})", element)
+
+    def read(self, number: str, element: str) -> Term:
+        """A constant from the table; uses do not share a place: they would need a register."""
+        kind, width = self.type_of(element), 8 * self.lanes
+        place = f"ptr %table, i64 {width * len(self.table)}"
+        self.table.append(f"{kind} splat ({element} {number})")
+        address = self.emit(f"getelementptr i8, {place}", "ptr").text
+        return self.emit(f"load {kind}, ptr {address}, align {width}", element)
 
     def term(self, value: Term | float, element: str) -> Term:
         return value if isinstance(value, Term) else self.constant(value, element)

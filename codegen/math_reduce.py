@@ -116,7 +116,7 @@ def reduce_large(lanes: int, fma_is_fast: bool) -> MathFunction:
 
 def reduce_one(fma_is_fast: bool) -> MathFunction:
     """One lane: the fraction of x 2/pi, times pi/2, with its sign; and the table of 2/pi."""
-    code = Code(1, fma_is_fast, REDUCE_BITS.splitlines())
+    code = Code(1, fma_is_fast, lines=REDUCE_BITS.splitlines())
     multiply_bits(code)
     code.lines += REDUCE_FRACTION.splitlines()
     a, a_low = Term(code, "%a", "double"), Term(code, "%a.low", "double")

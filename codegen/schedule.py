@@ -56,12 +56,16 @@ _VIEW_LIMIT = 40  # index maps inlined into one another
 
 @dataclass(frozen=True, slots=True)
 class _Cone:
-    """What inlining a value costs: operations, instructions, and index maps on the way."""
+    """What inlining a value costs: operations, instructions, and index maps on the way.
+
+    `hardest`: the operations of its costliest op of floats, from which functions are known.
+    """
 
     cost: int = 0
     size: int = 0
     views: int = 0
     widest: int = 1  # bytes of the widest element on the way
+    hardest: int = 0
 
 
 def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozenset()) -> Schedule:
@@ -113,13 +117,15 @@ def _choose_stored(
         views = max((p.views for p in parts), default=0)
         sizes = [v.dtype.itemsize for v in (*equation.outputs, *equation.inputs)]
         widest = max((*sizes, *(p.widest for p in parts)))
+        hardest = max((p.hardest for p in parts), default=0)
         if isinstance(rule, Pointwise):
-            cone = _Cone(cost + rule.cost, size, views, widest)
+            own = rule.cost if equation.outputs[0].dtype.is_float else 0
+            cone = _Cone(cost + rule.cost, size, views, widest, max(hardest, own))
         elif isinstance(rule, IndexMap | Literal):
-            cone = _Cone(cost, size, views + 1, widest)
+            cone = _Cone(cost, size, views + 1, widest, hardest)
         else:
             terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
-            cone = _Cone(terms * (cost + 2), terms * (size + 1), views + 1, widest)
+            cone = _Cone(terms * (cost + 2), terms * (size + 1), views + 1, widest, hardest)
         if not can_inline(equation) or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
             stored.update(equation.outputs)
         cones.update(dict.fromkeys(equation.outputs, cone))
@@ -250,6 +256,7 @@ def _form_steps(
             nest.size += cone.size
             nest.cost += cone.cost
             nest.widest = max(nest.widest, cone.widest)
+            nest.hardest = max(nest.hardest, cone.hardest)
             producer[value] = place
     return steps
 

@@ -63,6 +63,7 @@ class Nest:
     size: int = 0  # instructions
     cost: int = 0  # operations a point
     widest: int = 8  # bytes of the widest element it touches
+    hardest: int = 0  # operations of its costliest op of floats
     reads: set[Read] = field(default_factory=set)
 
     @property

@@ -35,6 +35,11 @@ class Target:
         return self.vector_bits >= 512
 
     @property
+    def repeats_numbers(self) -> bool:
+        """Whether an operand in memory may be one number for all lanes; else it is a vector."""
+        return not (self.triple.startswith(("x86_64", "amd64")) and self.vector_bits == 256)
+
+    @property
     def pointer_bits(self) -> int:
         """The width of `size_t`."""
         narrow = ("wasm32", "i386", "i486", "i586", "i686", "arm-", "armv", "thumb", "riscv32")

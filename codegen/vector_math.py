@@ -53,12 +53,14 @@ MATH_NAMES = tuple(name for name, _ in FULL)
 LANES = (1, 2, 4, 8, 16)
 
 
-def math_function(name: str, dtype: DType, lanes: int, *, fma: bool = True) -> MathFunction:
+def math_function(
+    name: str, dtype: DType, lanes: int, *, fma: bool = True, table: bool = False
+) -> MathFunction:
     """The function `name` of `lanes` elements, internal and alwaysinline.
 
     `fma` says that the machine has a fused multiply-add instruction: where it has not, `llvm.fma`
-    would be a call of libm. ValueError for a name, an element type or a number of lanes there is
-    none for.
+    would be a call of libm. `table`: constants are read from memory, see `math_ir`. ValueError for
+    a name, an element type or a number of lanes there is none for.
     """
     if lanes not in LANES or not dtype.is_float:
         raise ValueError(
@@ -67,17 +69,31 @@ def math_function(name: str, dtype: DType, lanes: int, *, fma: bool = True) -> M
     if name == "reduce_large":
         return reduce_large(lanes, fma)
     arity = 2 if name in BINARY else 1
-    code = Code(lanes, fma)
+    code = Code(lanes, fma, table)
     element = "double" if dtype == f64 else "float"
     terms = [Term(code, f"%x{i}", element) for i in range(arity)]
     result = body(code, name, terms)
     kind = code.type_of(element)
     parameters = ", ".join(f"{kind} {term.text}" for term in terms)
     symbol = symbol_of(name, dtype, lanes)
-    lines = "\n".join(code.lines)
     head = f"define internal {kind} {symbol}({parameters}) alwaysinline nounwind {{"
-    text = f"{head}\nentry:\n{lines}\n  ret {kind} {result.text}\n}}\n"
+    lines = "\n".join([*_table_address(code, symbol), *code.lines])
+    text = f"{_table(code, symbol)}{head}\nentry:\n{lines}\n  ret {kind} {result.text}\n}}\n"
     return MathFunction(symbol, text, tuple(code.dependencies), tuple(sorted(code.declarations)))
+
+
+def _table(code: Code, symbol: str) -> str:
+    """The constants that a function reads, as a global of its own."""
+    if not code.table:
+        return ""
+    types = ", ".join(row.partition(" splat")[0] for row in code.table)
+    rows, align = ", ".join(code.table), 8 * code.lanes
+    return f"{symbol}.table = internal constant {{{types}}} {{{rows}}}, align {align}\n"
+
+
+def _table_address(code: Code, symbol: str) -> list[str]:
+    """Where the table is, kept from LLVM: it would put its numbers in place of what is read."""
+    return [f'  %table = call ptr asm "", "=r,0"(ptr {symbol}.table)'] if code.table else []
 
 
 def body(code: Code, name: str, terms: list[Term]) -> Term:
@@ -90,7 +106,9 @@ def body(code: Code, name: str, terms: list[Term]) -> Term:
     return dict(FULL)[name](code, *terms)
 
 
-def math_text(wanted: Iterable[tuple[str, DType, int]], *, fma: bool = True) -> str:
+def math_text(
+    wanted: Iterable[tuple[str, DType, int]], *, fma: bool = True, table: bool = False
+) -> str:
     """The text of the wanted functions (name, dtype, lanes) and of all they call, each once."""
     functions: dict[tuple[str, DType, int], MathFunction] = {}
     pending = list(wanted)
@@ -98,7 +116,7 @@ def math_text(wanted: Iterable[tuple[str, DType, int]], *, fma: bool = True) -> 
         key = pending.pop()
         if key in functions:
             continue
-        functions[key] = math_function(*key, fma=fma)
+        functions[key] = math_function(*key, fma=fma, table=table)
         pending += functions[key].dependencies
     declarations = sorted({line for fn in functions.values() for line in fn.declarations})
     texts = [fn.text for _, fn in sorted(functions.items(), key=lambda item: item[1].symbol)]

@@ -76,10 +76,10 @@ def test_every_instruction(dtype: DType, lanes: int, copies: int) -> None:
         check(native, {"n": n}, {**arrays, flags: hard_values(bool_, n, 9)})
 
 
-@pytest.mark.parametrize(("lanes", "copies"), [(1, 1), (1, 4), (8, 2)])
+@pytest.mark.parametrize(("lanes", "copies"), [(1, 1), (1, 4), (2, 2), (4, 3), (8, 2)])
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)
 def test_functions(dtype: DType, lanes: int, copies: int) -> None:
-    """`call` reaches every mathematical function, and copies of a scalar are packed."""
+    """`call` reaches every mathematical function; copies are packed, or computed two by two."""
     buffers = tuple(Buffer(f"x{i}", dtype["n"], "input") for i in range(2))
     outputs = []
     k = LoopBuilder()
@@ -267,9 +267,10 @@ def test_matrix_products(dtype: DType, accumulate: bool, shared: bool) -> None:
 @pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("has_masked_memory", [False, True])
 def test_a_plan_runs_each_iteration_once(lanes: int, has_masked_memory: bool) -> None:
-    for copies, count in product((1, 2, 3, 4), range(150)):
+    cases = product((1, 2, 3, 4), range(150), (False, True))
+    for copies, count, masks_rest in cases:
         left = count
-        for segment in plan(lanes, copies, count, has_masked_memory):
+        for segment in plan(lanes, copies, count, has_masked_memory, masks_rest=masks_rest):
             assert segment.trips is not None
             done = segment.trips * segment.width
             assert segment.masked or done <= left
@@ -291,6 +292,22 @@ def test_vector_code_is_as_intended() -> None:
     kernel = compile_to_assembly(text, target).split("gradc.f.0:")[1].split("func_end")[0]
     assert len(re.findall(r"vfmadd\d+pd.*zmm", kernel)) == 5  # four copies, and the masked rest
     assert not re.search(r"zmm.*\(%rsp\)|\(%rsp\).*zmm", kernel)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "lanes", "wide"),
+    [("haswell", 4, True), ("x86-64", 2, True), ("haswell", 8, False), ("znver4", 8, False)],
+)
+def test_functions_of_copies_fill_the_units(cpu: str, lanes: int, wide: bool) -> None:
+    """Two narrow vectors are one argument; what is left is one masked vector."""
+    x, y = (Buffer(name, f64["n"], kind) for name, kind in (("x", "input"), ("y", "output")))
+    k = LoopBuilder()
+    with k.loop(k.size(N), lanes=lanes, copies=2) as i:
+        k.store(y, i, k.call("exp", k.load(x, i)))
+    target = parse_target(f"x86_64-unknown-linux-gnu/{cpu}")
+    text = emit_module([kernel_program(k, ("n",), (x,), (y,))], "{}", target)
+    widths = {int(found) for found in re.findall(r"= call [^@]*@gradc\.exp\.v(\d+)f64", text)}
+    assert widths == ({lanes, 2 * lanes} if wide else {lanes})
 
 
 @pytest.mark.parametrize("lanes", [1, 8])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from accuracy.reference import measure, points_of
 from gradc.codegen.math_ir import MathFunction
-from gradc.codegen.target import Target, compile_to_assembly, host
+from gradc.codegen.target import Target, compile_to_assembly, host, parse_target
 from gradc.codegen.vector_math import LANES, MATH_NAMES, math_function, math_text
 from gradc.ir.types import DType, f32, f64, i64
 from vector_loops import WITHOUT_FMA, X86, loop_text, native_function
@@ -240,6 +240,27 @@ def called_outside(name: str, dtype: DType, target: Target, *, fma: bool) -> set
         re.findall(r"^\s+(?:callq?|jmpq?|bl|b|tail)\s+([A-Za-z_][\w.@$]*)", assembly, re.M)
     )
     return {symbol for symbol in called if not symbol.startswith("gradc.")}
+
+
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_constants_in_memory_are_operands(dtype: DType) -> None:
+    """With AVX2 they save an instruction a constant; what is computed is the same."""
+    haswell = Target("x86_64-unknown-linux-gnu", "haswell", "+fma,+avx2", 256)
+    assert not haswell.repeats_numbers
+    for name in MATH_NAMES:
+        length = {}
+        for table in (False, True):
+            text = math_text([(name, dtype, 4)], fma=True, table=table)
+            assembly = compile_to_assembly(text + loop_text(name, dtype, 4), haswell)
+            length[table] = len(re.findall(r"^\tv", assembly, re.M))
+        assert length[True] < length[False] - 4, name
+
+
+@pytest.mark.parametrize(
+    ("cpu", "repeats"), [("x86-64", True), ("x86-64-v3", False), ("znver4", True)]
+)
+def test_which_machines_repeat_a_number_in_memory(cpu: str, repeats: bool) -> None:
+    assert parse_target(f"x86_64-unknown-linux-gnu/{cpu}").repeats_numbers is repeats
 
 
 def test_one_function_of_a_name_dtype_and_width() -> None:

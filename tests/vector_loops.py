@@ -46,7 +46,9 @@ def native_function(
 ) -> NativeFunction:
     """The function compiled for `target`, or for this machine."""
     target = target or host()
-    text = math_text([(name, dtype, lanes)], fma=target.has_fma) + loop_text(name, dtype, lanes)
+    constants = not target.repeats_numbers
+    text = math_text([(name, dtype, lanes)], fma=target.has_fma, table=constants)
+    text += loop_text(name, dtype, lanes)
     library = load_object(compile_to_object(text, target), ["run"])
     return NativeFunction(library.addresses["run"], dtype, lanes, library)
 
