@@ -26,6 +26,12 @@ def normalized(x: Tensor) -> Tensor:
     return x / gt.sum(x, axis=1, keepdims=True)
 
 
+def attraction(x: Tensor) -> Tensor:
+    """Of all pairs of points."""
+    apart = x[:, None, :] - x[None, :, :]
+    return gt.sum(1.5 / gt.sqrt(gt.sum(apart**2, axis=2) + 0.5))
+
+
 COSTS: dict[str, Callable[[Tensor], Tensor]] = {
     "rows by their sums": lambda x: gt.sum(gt.sin(normalized(x))),
     "softmax": lambda x: gt.sum(gt.softmax(x, axis=1) ** 2),
@@ -33,6 +39,7 @@ COSTS: dict[str, Callable[[Tensor], Tensor]] = {
     "columns by their deviation": lambda x: gt.sum(gt.cos(x / gt.sqrt(gt.mean(x**2, axis=0)))),
     "by a number": lambda x: gt.sum(gt.sin(x / 3.0)),
     "by one array twice": lambda x: gt.sum((x + 1.0) / (2.0 + x * x)) + gt.sum(gt.log(2.0 + x * x)),
+    "pairs of points": attraction,
 }
 
 
@@ -59,7 +66,9 @@ def test_a_gradient_divides_no_matrix(name: str) -> None:
     assert operations(both, "div", 2) == operations(primal, "div", 2)
 
 
-@pytest.mark.parametrize("name", ["rows by their sums", "by a number", "by one array twice"])
+@pytest.mark.parametrize(
+    "name", ["rows by their sums", "by a number", "by one array twice", "pairs of points"]
+)
 def test_the_value_beside_its_gradient_keeps_its_bits(name: str) -> None:
     x = gt.matrix("x")
     cost = COSTS[name](x)
@@ -75,6 +84,14 @@ def test_repeated_factors_are_multiplied_first() -> None:
     x = gt.matrix("x")
     fn = function([x], grad(gt.mean(gt.logsumexp(x, axis=1)), x)).optimized
     assert operations(fn, "mul", 2) == 1
+
+
+def test_the_forces_of_pairs_are_summed_once() -> None:
+    """The sums over columns are those over rows; numbers are multiplied once, with the result."""
+    x = gt.tensor("x", shape=("n", 3))
+    fn = function([x], [attraction(x), grad(attraction(x), x)]).optimized
+    assert operations(fn, "contract", 2) == 1
+    assert operations(fn, "mul", 2) == 3  # two with the reciprocal, and the result by a number
 
 
 def test_the_square_of_a_difference_is_doubled_once() -> None:

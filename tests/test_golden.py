@@ -23,6 +23,7 @@ from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.fold import fold_constants
 from gradc.ir.passes.indexing import simplify_indexing
 from gradc.ir.passes.pads import join_pads
+from gradc.ir.passes.pairs import share_sums_over_pairs
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.passes.reciprocals import share_reciprocals
 from gradc.ir.passes.shapes import simplify_shapes
@@ -55,6 +56,7 @@ TRANSFORMS: dict[str, Callable[[Function], Function]] = {
     "contractions": form_contractions,
     "indexing": simplify_indexing,
     "pads": join_pads,
+    "pairs": share_sums_over_pairs,
     "reciprocals": share_reciprocals,
     "pushforward": lambda fn: pushforward(fn, every_parameter(fn)),
     "pullback": lambda fn: pullback(fn, every_parameter(fn)),

@@ -16,6 +16,7 @@ from gradc.ir.passes.expansion import expand_to_primitives
 from gradc.ir.passes.fold import fold_constants
 from gradc.ir.passes.indexing import simplify_indexing
 from gradc.ir.passes.pads import join_pads
+from gradc.ir.passes.pairs import share_sums_over_pairs
 from gradc.ir.passes.reciprocals import share_reciprocals, share_reciprocals_in_derivatives
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
@@ -56,6 +57,8 @@ DEFAULT: Pipeline = (
     fold_constants,
     share_common_subexpressions,
     share_reciprocals_in_derivatives,
+    share_sums_over_pairs,
+    share_common_subexpressions,
     simplify_algebra,
     form_contractions,
     simplify_shapes,

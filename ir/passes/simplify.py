@@ -136,6 +136,20 @@ def _multiply_twice(made: Equation) -> Value | None:
     return factors[0] * full_like(x, first * second)
 
 
+def _multiply_by_number_last(made: Equation) -> Value | None:
+    """(x * a) * y -> (x * y) * a for a power of two, in derivatives: there such numbers meet."""
+    if not is_derived(made) or not made.outputs[0].dtype.is_float:
+        return None
+    for scaled, y in (made.inputs, made.inputs[::-1]):
+        factors = inputs_of(scaled, mul)
+        number = None if factors is None else constant_number(factors[1])
+        if factors is None or number is None or constant_number(y) is not None:
+            continue
+        if is_moderate(number) and is_power_of_two(number):
+            return (factors[0] * y) * full_like(y, number)
+    return None
+
+
 def _scale_before_broadcast(made: Equation) -> Value | None:
     """(x * broadcast(s)) * c -> x * broadcast(s * c): a number multiplies the smaller array."""
     product, y = made.inputs
@@ -388,6 +402,7 @@ _RULES: Rules = {
         _multiply_by_number,
         _multiply_negatives,
         _multiply_twice,
+        _multiply_by_number_last,
         _multiply_equal_roots,
         _scale_before_broadcast,
         _join_repeated_factors,
