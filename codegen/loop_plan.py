@@ -14,7 +14,8 @@ _USUAL_BLOCK = 64  # rows
 _ACROSS_LANES = 10.0  # instructions of a sum over the lanes of a vector
 _ADDED = 3.0  # a store that adds: a load, an addition, a store
 _APART = 8.0  # of a vector whose entries lie apart in memory
-_FUNCTION, _TWO_FUNCTIONS = 20, 64  # operations of `exp`, of two functions with what is around
+_FUNCTION = 20  # operations of `exp`
+_LONG_BODY = 500  # operations, counted once for each result that needs them
 _MOST_SUMS = 10  # vectors of sums side by side
 
 
@@ -212,7 +213,7 @@ def copies_of(nest: Nest, lanes: int) -> int:
     if cost <= 8:
         return 4
     waits = nest.hardest >= _FUNCTION and 8 * nest.widest * lanes <= 256
-    return 2 if cost <= (_TWO_FUNCTIONS if waits else 16) else 1
+    return 2 if cost <= (_LONG_BODY if waits else 16) else 1
 
 
 def _shares_over_rows(nest: Nest) -> bool:
