@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import product as every
 from typing import TypeAlias
@@ -16,9 +16,14 @@ from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Fill, Ref
 from gradc.ir.lowering import Index
+from gradc.ir.types import bool_
 
 Point: TypeAlias = "tuple[tuple[int, int], ...]"  # unrolled axes of a result, each with a position
 Partial: TypeAlias = "tuple[Root, Point]"
+
+_LEAST_APART = 8  # vectors of a loop; fewer are compared as fast
+_MOST_APART = 100  # instructions of its body
+_MOST_POINTS = 4  # at which it is written once more
 
 
 def lower_nest(
@@ -99,7 +104,8 @@ def write_nest(
             reader.block.rows[coordinates[0]] = variable
         else:
             coordinates[loop.axes[0]] = variable
-    partials = _values(reader, nest, coordinates, flat)
+    with _apart(reader, nest, loops, coordinates, rows) as points:
+        partials = _values(reader, nest, coordinates, flat)
     for loop, stack in zip(reversed(loops), reversed(open_loops), strict=True):
         for (root, point), partial in list(partials.items()):
             if loop.axes[0] in root.placement:
@@ -109,7 +115,71 @@ def write_nest(
                 assert root.kind is not None
                 partials[root, point] = k.reduce(root.kind, partial)
         stack.close()
+        if points:
+            _write_points(reader, nest, coordinates, loop.axes[0], points)
+            points = []
     return partials
+
+
+@contextmanager
+def _apart(
+    reader: Reader,
+    nest: Nest,
+    loops: Sequence[Loop],
+    coordinates: Mapping[int, Ref],
+    rows: tuple[Ref, Ref] | None,
+) -> Iterator[list[Ref]]:
+    """Write the innermost loop for where its variable is none of the numbers it is compared with.
+
+    So a diagonal among zeros is a row of zeros and one store, see `_write_points`.
+    """
+    inner = loops[-1] if loops else None
+    if inner is None or not _may_be_apart(nest, inner) or (rows is not None and inner.axes == (0,)):
+        yield []
+        return
+    with reader.k.apart(coordinates[inner.axes[0]], _MOST_POINTS) as points:
+        yield points
+
+
+def _may_be_apart(nest: Nest, loop: Loop) -> bool:
+    """Whether the entries at a few points of a vector loop may be written after all others.
+
+    Not if what they are computed from may be replaced in memory, point by point, by then.
+    """
+    axes = tuple(range(len(nest.space)))
+    is_short = isinstance(loop.extent, int) and loop.extent < _LEAST_APART * loop.lanes
+    if len(loop.axes) > 1 or loop.streamed or loop.lanes == 1 or is_short:
+        return False
+    if any(loop.axes[0] not in root.placement for root in nest.roots):
+        return False
+    replaced = (value.owner is not None and along == axes for value, along in nest.reads)
+    return nest.size * nest.points <= _MOST_APART and not any(replaced)
+
+
+def _write_points(
+    reader: Reader, nest: Nest, coordinates: dict[int, Ref], axis: int, points: Sequence[Ref]
+) -> None:
+    """Store the entries at which the variable of a loop is one of these numbers: once more."""
+    k = reader.k
+    for point in points:
+        reader.begin([r.value for r in nest.roots if r.kind is None and not r.starts])
+        at = {**coordinates, axis: point}
+        with k.masked(_inside(k, point, axis, nest, coordinates)):
+            for (root, kept), value in _values(reader, nest, at, None).items():
+                _store(reader, nest, root, value, at, kept, None)
+
+
+def _inside(
+    k: LoopBuilder, point: Ref, axis: int, nest: Nest, coordinates: Mapping[int, Ref]
+) -> Ref:
+    """Whether a point is one of an axis; how far it lies from an axis of that length says half."""
+    length = nest.space[axis]
+    base, offset = k.offset(point)
+    beside = any(i is base and nest.space[a] == length for a, i in coordinates.items() if a != axis)
+    true = k.const(True, bool_)
+    low = true if beside and offset >= 0 else k.compare("ge", point, k.index(0))
+    high = true if beside and offset <= 0 else k.compare("lt", point, k.size(length))
+    return k.both(low, high) or true
 
 
 def _values(

@@ -47,6 +47,7 @@ _FOLDED: dict[str, Callable[..., int]] = {
     "not": operator.not_,
     "cast": int,
 }
+_FAR = 1 << 32  # offsets of this size are left as they are: no sum of a few overflows
 _COMMUTATIVE = frozenset({"add", "mul", "term", "eq", "ne", "and", "or", "xor"})
 
 
@@ -68,6 +69,9 @@ class LoopBuilder:
         self._constants: dict[Ref, object] = {}
         self._absent: set[Ref] = set()  # zeros that stand in known places
         self._conditions = 0  # opened so far
+        self._variables: set[Ref] = set()  # of loops
+        self._offsets: dict[Ref, tuple[Ref, int]] = {}  # integers that are others plus a number
+        self._apart: tuple[Ref, list[Ref], int] | None = None  # see `apart`
         self.divided = False  # whether an `Index` had to divide a flat position into coordinates
 
     # --- scalars -----------------------------------------------------------------------------
@@ -107,11 +111,35 @@ class LoopBuilder:
     def add(self, a: Ref, b: Ref) -> Ref:
         if self._is_nothing(a):
             return b
-        return a if self._is_nothing(b) else self._emit("add", (a, b), a.dtype)
+        if self._is_nothing(b):
+            return a
+        for one, other in ((a, b), (b, a)):
+            number = self.known(other) if other.dtype is i64 else None
+            if number is not None and self.known(one) is None:
+                return self._shifted(one, int(number))
+        return self._emit("add", (a, b), a.dtype)
+
+    def _shifted(self, a: Ref, by: int) -> Ref:
+        """An integer plus a number; of several numbers their sum, so that equals are one."""
+        base, before = self.offset(a)
+        if abs(before + by) >= _FAR:
+            base, before = a, 0
+        if before + by == 0:
+            return base
+        result = self._emit("add", (base, self.const(before + by, i64)), i64)
+        self._offsets[result] = (base, before + by)
+        return result
+
+    def offset(self, a: Ref) -> tuple[Ref, int]:
+        """What an integer is the sum of: another one, and a number."""
+        return self._offsets.get(a, (a, 0))
 
     def sub(self, a: Ref, b: Ref) -> Ref:
         if a in self._absent:
             return self.unary("neg", b)
+        number = self.known(b) if b.dtype is i64 else None
+        if number is not None and self.known(a) is None and abs(number) < _FAR:
+            return self.add(a, self.const(-number, i64))
         return a if self._is_nothing(b) else self._emit("sub", (a, b), a.dtype)
 
     def mul(self, a: Ref, b: Ref) -> Ref:
@@ -149,10 +177,20 @@ class LoopBuilder:
 
     def compare(self, op: str, a: Ref, b: Ref) -> Ref:
         """eq, ne, lt, le, gt, ge: bool."""
+        if op in ("eq", "ne") and self._is_apart(a, b):
+            return self.const(op == "ne", bool_)
+        (x, before), (y, behind) = self.offset(a), self.offset(b)
+        if x is y and not x.dtype.is_float and (a is b or op in ("eq", "ne")):
+            return self.const(bool(_FOLDED[op](before, behind)), bool_)
+        number = self.known(b)
+        if x in self._variables and before and number is not None and abs(number) < _FAR:
+            a, b = x, self.const(number - before, i64)  # so far, no loop counts
         return self._emit(op, (a, b), bool_)
 
     def both(self, a: Ref | None, b: Ref | None) -> Ref | None:
         """The conjunction, where None and a true constant are true."""
+        if a is b:
+            return a
         for x in (a, b):
             if x is not None and self.known(x) is False:
                 return x
@@ -235,6 +273,31 @@ class LoopBuilder:
         """The condition under which loads and stores are written now; None: always."""
         return self._mask
 
+    @contextmanager
+    def apart(self, variable: Ref, most: int) -> Iterator[list[Ref]]:
+        """Write code for where a loop's variable is none of the numbers it is compared with.
+
+        Gives these numbers, which do not vary over the loop: at most so many; more are compared.
+        """
+        points: list[Ref] = []
+        self._apart = (variable, points, most)
+        try:
+            yield points
+        finally:
+            self._apart = None
+
+    def _is_apart(self, a: Ref, b: Ref) -> bool:
+        """Whether one of two numbers is a variable that is taken to differ from the other."""
+        if self._apart is None:
+            return False
+        variable, points, most = self._apart
+        other = b if a is variable else a
+        if variable not in (a, b) or other.depth >= variable.depth:
+            return False
+        if other not in points and len(points) < most:
+            points.append(other)
+        return other in points
+
     def require(self, condition: Ref, status: int) -> None:
         """Make the call fail with `status` if the condition is false (where it is evaluated).
 
@@ -284,6 +347,7 @@ class LoopBuilder:
     ) -> Iterator[Ref]:
         """Write the body of a loop; gives the loop variable (i64)."""
         variable = Ref(i64, self.depth + 1)
+        self._variables.add(variable)
         start = self.index(0) if start is None else start
         statement = For(variable, start, stop, [], [], step, lanes, copies, streamed)
         self._blocks[-1].statements.append(statement)
