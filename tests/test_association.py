@@ -158,3 +158,31 @@ def test_a_narrow_product_is_multiplied_first():
     made = optimize(fn, check=True)
     shapes = [e.outputs[0].shape for e in made.equations]
     assert shapes == [(16, 3), fn.results[0].shape]
+
+
+def test_what_a_jacobian_is_taken_by_stays():
+    """A product of matrices that y is derived by, or that is held constant, is no chain."""
+    A, B, x = gt.matrix("A"), gt.matrix("B"), gt.vector("x")
+    R = A @ B
+    y = R @ x + A @ x
+    found = gradc.function([A, B, x], [gradc.jacobian(y, R), gradc.jacobian(y, A, [R])])
+    a, b, c = np.random.default_rng(2).normal(size=(3, 4, 4))
+    expected = np.einsum("ik,l->ikl", np.eye(4), c[0])
+    for jacobian in found(a, b, c[0]):
+        np.testing.assert_allclose(jacobian, expected, atol=1e-15)
+
+
+def test_the_jacobian_of_a_chain_of_values_has_no_products_of_its_matrices():
+    x, links = gt.tensor("x", shape=(5,)), gt.tensor("links", shape=(4, 5, 5))
+    end, matrix = gt.exp(x), None
+    for i in range(4):
+        matrix = links[i] if matrix is None else matrix @ links[i]
+        end = end + matrix @ gt.sin(x)
+    rows = gradc.function([x, links], [end, gradc.jacobian(gt.sum(end**2), x)])
+    shapes = [e.outputs[0].shape for e in rows.optimized.equations if e.op.name == "contract"]
+    assert shapes and all(shape == (5,) for shape in shapes)
+    rng = np.random.default_rng(3)
+    value, given = rng.normal(size=5), rng.normal(size=(4, 5, 5))
+    h, p = 1e-6, rng.normal(size=5)
+    high, low = (np.sum(rows(value + t * p, given)[0] ** 2) for t in (h, -h))
+    np.testing.assert_allclose(rows(value, given)[1] @ p, (high - low) / (2 * h), rtol=1e-7)

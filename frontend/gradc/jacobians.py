@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from gradc.errors import GradcValueError, NullTypeGradError
 from gradc.ir.dims import product, volume
-from gradc.ir.function import Value, parameter
+from gradc.ir.function import Value, function, parameter, sorted_equations
 from gradc.ir.op import Null
 from gradc.ir.ops.cast import cast
 from gradc.ir.ops.constants import full, iota
@@ -40,7 +40,18 @@ def jacobian_of(
     Values in `stop` count as constants. With `chunk` at most so many rows or columns are computed
     together, which bounds the memory of what lies between.
     """
+    expression = _associated(expression, (*wrt, *stop))
     return [_jacobian_block(expression, target, stop, chunk) for target in wrt]
+
+
+def _associated(expression: Value, held: Sequence[Value]) -> Value:
+    """The same, computed from `held` by products that are less work, and to differentiate."""
+    from gradc.ir.passes.association import associate_products
+
+    equations = sorted_equations([expression], stop=held)
+    free = (x for made in equations for x in made.inputs if x.owner is None)
+    given = dict.fromkeys((*held, *free, *([expression] if expression.owner is None else [])))
+    return associate_products(function("expression", given, [expression])).results[0]
 
 
 def _jacobian_block(

@@ -143,13 +143,19 @@ class _Sum:
     def _now(self, value: Value) -> Value:
         return self.final.get(value, value)
 
+    def _owner(self, value: Value) -> Equation | None:
+        """What defines a value within the function, of which it may be a parameter."""
+        return value.owner if value in self.place else None
+
     def _take_apart(self, total: Value) -> list[Signed]:
         """Enter the terms that are products; gives the others, and what has more readers."""
         found: list[Signed] = []
         stack = [(total, False)]
         while stack:
             value, negative = stack.pop()
-            made = value.owner if value is total or len(self.readers[value]) == 1 else None
+            made = self._owner(value)
+            if value is not total and len(self.readers[value]) > 1:
+                made = None
             if made is not None and made.op is contract:
                 self._enter_product(made, negative)
             elif made is None or not _adds(made):
@@ -176,7 +182,7 @@ class _Sum:
     def _move(self, key: _Key, term: Signed) -> bool:
         """Enter (A B) x as A (B x), if nothing else reads A B, and if it is less work."""
         (matrix, form), (x, negative) = key, term
-        made = matrix.owner
+        made = self._owner(matrix)
         if made is None or made.op is not contract or self.lost[matrix] < len(self.readers[matrix]):
             return False
         names = dict(zip(made.attrs["out"], form.own, strict=True))
