@@ -22,8 +22,9 @@ from gradc.codegen.steps import (
     Nest,
     ProductStep,
     Root,
-    RoutineStep,
     Step,
+    base_root,
+    indices_read,
     is_product,
     operand_reads,
     terms_of,
@@ -166,9 +167,11 @@ def _count_step(count: _Count, step: Step, stored: Collection[Value]) -> None:
 def _demands(step: Step) -> Iterator[tuple[Shape, Value, Axes]]:
     """What a step computes or reads at the points of its space."""
     if isinstance(step, Nest):
-        for root in step.roots:
+        for root in (*step.roots, *map(base_root, step.scattered)):
             for operand, axes in zip(root.operands, root.reads, strict=True):
                 yield root.space, operand, axes
+        for root in step.scattered:
+            yield root.space, *indices_read(root)
         return
     for value in step.equation.inputs:
         yield value.shape, value, tuple(range(value.type.rank))
@@ -182,9 +185,7 @@ def _own_operations(step: Step) -> Dim:
         return _reduction_operations(root_of(step.equation))
     if isinstance(step, ExternalStep):
         return product(step.equation.attrs["lead"])
-    if isinstance(step, RoutineStep):
-        return step.equation.outputs[0].type.size * len(step.equation.inputs)
-    return product(step.equation.inputs[2].shape)
+    return step.equation.outputs[0].type.size * len(step.equation.inputs)
 
 
 def _reduction_operations(root: Root) -> Dim:

@@ -32,7 +32,6 @@ from gradc.codegen.steps import (
     FinishedProduct,
     Nest,
     RoutineStep,
-    ScatterStep,
     inlined_reads,
     is_product,
     written,
@@ -130,7 +129,7 @@ def _kind(step: Scheduled) -> str:
     if isinstance(step, Straight):
         rows = "" if step.rows is None else f", a row a lane over the {step.rows} rows"
         return f"straight-line code{rows}, small arrays in registers"
-    if isinstance(step, ScatterStep):
+    if isinstance(step, Nest) and len(step.scattered) == len(step.roots):
         return "a copy, and entries added or set in place"
     if isinstance(step, ExternalStep):
         return f"calls of the external function {step.equation.attrs['symbol']}"

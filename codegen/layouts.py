@@ -20,8 +20,10 @@ from gradc.ir.transforms.rebuild import rebuild_equation, with_results
 _OFTEN = 16  # as often must an entry be read or added to for a copy to pay
 
 
-def turn_arrays(fn: Function, cut: Schedule) -> tuple[Function, frozenset[Value]]:
-    """The function with turned arrays, and those arrays, which are to be stored."""
+def turn_arrays(
+    fn: Function, cut: Schedule, forced: Collection[Value] = ()
+) -> tuple[Function, frozenset[Value]]:
+    """The function with turned arrays; what is to be stored: those arrays, and what is `forced`."""
     wanted = {
         value
         for step in cut.steps
@@ -30,7 +32,7 @@ def turn_arrays(fn: Function, cut: Schedule) -> tuple[Function, frozenset[Value]
         for value in _strided(step, root, cut.stored)
     } - set(fn.results)
     if not wanted:
-        return fn, frozenset()
+        return fn, frozenset(forced)
     values: dict[Value, Value] = {}
     stored: set[Value] = set()
     for parameter in fn.parameters:
@@ -48,9 +50,8 @@ def turn_arrays(fn: Function, cut: Schedule) -> tuple[Function, frozenset[Value]
             else:
                 again = rebuild_equation(made, inputs).outputs
                 values.update(zip(made.outputs, again, strict=True))
-    return with_results(fn, [values.get(result, result) for result in fn.results]), frozenset(
-        stored
-    )
+    stored.update(values[value] for value in forced)
+    return with_results(fn, [values.get(v, v) for v in fn.results]), frozenset(stored)
 
 
 def _strided(nest: Nest, root: Root, stored: Collection[Value]) -> Iterator[Value]:

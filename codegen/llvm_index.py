@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradc.codegen.llvm_arithmetic import divide_naturals
-from gradc.codegen.llvm_spread import Affine, Entry, KernelState, Spread, project, union
+from gradc.codegen.llvm_spread import Affine, Axes, Entry, KernelState, Spread, project, union
 from gradc.codegen.llvm_text import literal, llvm_type
 from gradc.ir.types import bool_, f64, i64
 
@@ -19,10 +19,10 @@ def index_arithmetic(
 
     `natural`: no operand is negative.
     """
-    if any(operand.is_vector for operand in operands):
-        return None
     axes = union(operands)
     rows = list(zip(*(project(operand, axes) for operand in operands), strict=True))
+    if any(operand.is_vector for operand in operands):
+        return _scaled(k, operands, axes, rows) if op == "mul" else None
     if op not in ("floordiv", "mod"):
         entries = [_affine(k, op, *row) for row in rows]
         found = tuple(entry for entry in entries if entry is not None)
@@ -40,6 +40,24 @@ def index_arithmetic(
     if len(ramps) == len(rows):
         return Spread(axes, tuple(_divide_ramp(k, op, a, b) for a, b in ramps), True)
     return None
+
+
+def _scaled(
+    k: KernelState, operands: Sequence[Spread], axes: Axes, rows: Sequence[Sequence[Entry]]
+) -> Spread | None:
+    """Products of vectors, whose lanes are known one by one, with a number."""
+    if operands[0].is_vector == operands[1].is_vector:
+        return None
+    at, found = (0 if operands[0].is_vector else 1), []
+    for row in rows:
+        vector, factor = row[at], row[1 - at]
+        if vector not in k.scalars or isinstance(factor, Affine) or isinstance(vector, Affine):
+            return None
+        kind = llvm_type(i64, k.lanes)
+        product = k.w.let(f"mul {kind} {vector}, {k.splat(i64, factor)}")
+        k.scalars[product] = [k.w.mul(lane, factor) for lane in k.scalars[vector]]
+        found.append(product)
+    return Spread(axes, tuple(found), True)
 
 
 def _affine(k: KernelState, op: str, a: Entry, b: Entry) -> Entry | None:

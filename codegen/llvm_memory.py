@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gradc.codegen.llvm_arithmetic import fold_lanes, select, shuffle
 from gradc.codegen.llvm_spread import Affine, Entry, KernelState, Spread, project, union
 from gradc.codegen.llvm_text import literal, llvm_type, memory_suffix, memory_type
@@ -43,6 +45,8 @@ def _load_entry(
             return load_reversed(k, buffer, at.base, mask)
         if mask is None:
             return load_strided(k, buffer, at)
+    elif mask is None and not k.module.target.has_masked_memory:
+        return _load_lanes(k, buffer, lanes_of_index(k, at))
     return gather(k, dtype, addresses_of(k, buffer, at, wide), mask)
 
 
@@ -83,7 +87,11 @@ def load_vector(k: KernelState, buffer: Buffer, at: str, mask: str | None) -> st
     dtype, lanes = buffer.type.dtype, k.lanes
     address = address_of(k, buffer, at)
     if mask is None:
-        return from_memory(k, dtype, lanes, load_element(k, dtype, lanes, address))
+        found = load_element(k, dtype, lanes, address)
+        if dtype is i64:  # as indices they are needed one by one: from memory that is less work
+            places = [address_of(k, buffer, k.w.add(at, str(lane))) for lane in range(lanes)]
+            k.scalars[found] = [load_element(k, dtype, 1, place) for place in places]
+        return from_memory(k, dtype, lanes, found)
     return from_memory(k, dtype, lanes, masked_load(k, dtype, lanes, address, mask))
 
 
@@ -115,10 +123,24 @@ def reversed_mask(k: KernelState, mask: str | None) -> str | None:
 
 def load_strided(k: KernelState, buffer: Buffer, at: Affine) -> str:
     """One scalar load a lane: faster than a gather on most machines."""
-    dtype, kind, index = buffer.type.dtype, memory_type(buffer.type.dtype, k.lanes), at.base
-    vector = "poison"
-    for lane in range(k.lanes):
-        index = at.base if lane == 0 else k.w.add(index, at.stride)
+    indices = [at.base]
+    while len(indices) < k.lanes:
+        indices.append(k.w.add(indices[-1], at.stride))
+    return _load_lanes(k, buffer, indices)
+
+
+def lanes_of_index(k: KernelState, index: str) -> list[str]:
+    """A vector of indices as scalars."""
+    if index in k.scalars:
+        return list(k.scalars[index])
+    kind = llvm_type(i64, k.lanes)
+    return [k.w.let(f"extractelement {kind} {index}, i64 {lane}") for lane in range(k.lanes)]
+
+
+def _load_lanes(k: KernelState, buffer: Buffer, indices: Sequence[str]) -> str:
+    """One scalar load a lane, each at an index of its own."""
+    dtype, kind, vector = buffer.type.dtype, memory_type(buffer.type.dtype, k.lanes), "poison"
+    for lane, index in enumerate(indices):
         element = load_element(k, dtype, 1, address_of(k, buffer, index))
         vector = k.w.let(
             f"insertelement {kind} {vector}, {memory_type(dtype)} {element}, i64 {lane}"

@@ -11,9 +11,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import partial
 
-from gradc.codegen.llvm_arithmetic import shuffle
+from gradc.codegen.llvm_arithmetic import arithmetic, shuffle
 from gradc.codegen.llvm_index import index_arithmetic
-from gradc.codegen.llvm_memory import ZERO, address_of, load, load_element, masked_load
+from gradc.codegen.llvm_memory import (
+    ZERO,
+    address_of,
+    lanes_of_index,
+    load,
+    load_element,
+    masked_load,
+)
 from gradc.codegen.llvm_spread import Affine, KernelState, Spread
 from gradc.codegen.llvm_stores import masked_store, store, store_register
 from gradc.codegen.llvm_text import is_number, llvm_type
@@ -83,11 +90,12 @@ def _rows(k: KernelState, statements: Sequence[Statement]) -> tuple[list[_Row], 
     loads: dict[_Key, _Entries] = {}
     stores: dict[_Key, _Entries] = {}
     twice: set[_Key] = set()
+    added: dict[Buffer, _Key] = {}
     for statement in statements:
         if isinstance(statement, Instruction) and statement.op == "load":
             group, index = loads, statement.operands[0]
             mask = statement.operands[1] if len(statement.operands) > 1 else None
-        elif isinstance(statement, Store) and statement.mode == "set":
+        elif isinstance(statement, Store) and (statement.mode == "set" or statement.repeat):
             group, index, mask = stores, statement.index, statement.mask
         else:
             continue
@@ -99,6 +107,8 @@ def _rows(k: KernelState, statements: Sequence[Statement]) -> tuple[list[_Row], 
         if offset in group.setdefault(key, {}):
             twice.add(key)
         group[key][offset] = statement
+        if isinstance(statement, Store) and statement.repeat:  # rows of one buffer keep their order
+            twice.update({key, added[buffer]} if added.setdefault(buffer, key) != key else ())
     apart = ((key, run) for key, entries in stores.items() for run in _runs(entries))
     return list(_long(loads.items(), ())), list(_long(apart, twice))
 
@@ -171,13 +181,13 @@ def _mask(k: KernelState, row: _Row) -> str | None:
 def _pointers(k: KernelState, row: _Row, otherwise: str) -> list[str]:
     """The address of each lane's row; `otherwise` for lanes that are masked."""
     (entry,) = k.values[row.base].entries
-    found = []
-    for lane in range(k.lanes):
-        if isinstance(entry, Affine):
-            index = k.w.add(entry.base, k.w.mul(entry.stride, str(lane)))
-        else:
-            index = k.w.let(f"extractelement {llvm_type(i64, k.lanes)} {entry}, i64 {lane}")
-        found.append(address_of(k, row.buffer, k.w.add(index, str(row.first))))
+    if isinstance(entry, Affine):
+        steps = [k.w.mul(entry.stride, str(lane)) for lane in range(k.lanes)]
+        places = [k.w.add(entry.base, step) for step in steps]
+    else:
+        places = lanes_of_index(k, entry)
+    first = str(row.first)
+    found = [address_of(k, row.buffer, k.w.add(place, first)) for place in places]
     mask = _mask(k, row)
     if mask is None:
         return found
@@ -202,8 +212,8 @@ def _pieces(span: int, lanes: int) -> Iterator[tuple[int, int]]:
 def _transposed(k: KernelState, kind: str, rows: Sequence[str]) -> list[str]:
     """Lane i of vector j becomes lane j of vector i: log2(lanes) rounds of exchanges."""
     lanes, rows = k.lanes, list(rows)
-    distance = 1
-    while distance < lanes:
+    distance = lanes // 2
+    while distance:
         for i in range(lanes):
             if i & distance:
                 continue
@@ -212,7 +222,7 @@ def _transposed(k: KernelState, kind: str, rows: Sequence[str]) -> list[str]:
             moved = [x + distance if not x & distance else lanes + x for x in range(lanes)]
             rows[i] = shuffle(k.w, kind, low, kept, high)
             rows[i + distance] = shuffle(k.w, kind, low, moved, high)
-        distance *= 2
+        distance //= 2
     return rows
 
 
@@ -327,35 +337,38 @@ def _store_row(k: KernelState, row: _Row) -> None:
             store(k, statement)
         return
     dtype = row.buffer.type.dtype
-    columns = []
+    columns, adds = [], False
     for offset in range(row.first, row.first + row.span):
         statement = row.entries[offset]
         assert isinstance(statement, Store)
+        adds = statement.mode == "add"
         (entry,) = k.vectors(dtype, k.values[statement.value]).entries
         assert isinstance(entry, str)
         columns.append(entry)
-    start = _block_of(k, row)
+    start = None if adds else _block_of(k, row)
     if start is not None:
         _write_block(k, row, start, columns)
     else:
-        _write_lanes(k, row, columns)
+        _write_lanes(k, row, columns, adds)
 
 
-def _write_lanes(k: KernelState, row: _Row, columns: Sequence[str]) -> None:
-    """Transpose the entries, and store a vector a lane."""
+def _write_lanes(k: KernelState, row: _Row, columns: Sequence[str], adds: bool) -> None:
+    """Transpose the entries, and store a vector a lane, one lane after the other."""
     dtype, lanes = row.buffer.type.dtype, k.lanes
     kind = llvm_type(dtype, lanes)
     pointers = _pointers(k, row, k.sink())
-    for first, count in _pieces(row.span, lanes):
+    apart = ((first, min(lanes, row.span - first)) for first in range(0, row.span, lanes))
+    for first, count in apart if adds else _pieces(row.span, lanes):
         part = [*columns[first : first + count], *["poison"] * (lanes - count)]
         for pointer, register in zip(pointers, _transposed(k, kind, part), strict=True):
-            _write_piece(k, dtype, pointer, first, count, register)
+            _write_piece(k, dtype, pointer, (first, count), register, adds)
 
 
 def _write_piece(
-    k: KernelState, dtype: DType, pointer: str, first: int, count: int, register: str
+    k: KernelState, dtype: DType, pointer: str, part: tuple[int, int], register: str, adds: bool
 ) -> None:
-    """Store the first `count` lanes, in pieces whose lengths are powers of two."""
+    """Store or add the lanes of a part of the row, in pieces whose lengths are powers of two."""
+    first, count = part
     done = 0
     while done < count:
         width = 1 << ((count - done).bit_length() - 1)
@@ -365,6 +378,9 @@ def _write_piece(
         elif width < k.lanes:
             piece = shuffle(k.w, kind, register, range(done, done + width))
         address = k.w.let(f"getelementptr {llvm_type(dtype)}, ptr {pointer}, i64 {first + done}")
+        if adds:
+            old = load_element(k, dtype, width, address)
+            piece = arithmetic(k.w, "add", dtype, width, (old, piece))
         store_register(k, dtype, width, address, piece)
         done += width
 

@@ -12,7 +12,7 @@ it varies with, and in one of three forms:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import cache
 from itertools import product
@@ -108,6 +108,7 @@ class KernelState:
     scratch: dict[Buffer, str] = field(default_factory=dict)
     dims: dict[Dim, str] = field(default_factory=dict)
     depth: int = 0  # the number of loops that are open
+    scalars: dict[str, Sequence[str]] = field(default_factory=dict)  # the lanes of i64 registers
     stream: Stream | None = None  # of the innermost loop that is open
     is_rest: bool = False  # what is written runs for the last iterations of a loop with copies
     _sink: str = ""

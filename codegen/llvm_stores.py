@@ -8,6 +8,7 @@ from gradc.codegen.llvm_memory import (
     addresses_of,
     from_memory,
     gather,
+    lanes_of_index,
     load_element,
     load_reversed,
     load_strided,
@@ -36,7 +37,11 @@ def store(k: KernelState, statement: Store) -> None:
     wide_mask = mask is not None and mask.is_vector
     for at, new, when in zip(places, project(value, axes), masks, strict=True):
         wide_value = value.is_vector or isinstance(new, Affine)
-        if isinstance(at, Affine) or index.is_vector:
+        if index.is_vector and statement.repeat:
+            assert isinstance(at, str)
+            register = k.vector(buffer.type.dtype, new, value.is_vector)
+            _store_in_order(k, buffer, at, register, k.mask_of(when, wide_mask), adds)
+        elif isinstance(at, Affine) or index.is_vector:
             register = k.vector(buffer.type.dtype, new, value.is_vector)
             _store_vector(k, buffer, at, register, k.mask_of(when, wide_mask), adds)
         elif wide_value or wide_mask:  # lanes write in order: the last one stays
@@ -172,6 +177,19 @@ def _store_apart(
         old = gather(k, dtype, addresses, mask)
         value = arithmetic(k.w, "add", dtype, lanes, (old, value))
     _scatter(k, buffer, addresses, value, mask)
+
+
+def _store_in_order(
+    k: KernelState, buffer: Buffer, at: str, value: str, mask: str | None, adds: bool
+) -> None:
+    """An element a lane, one after the other: several lanes may have the same index."""
+    for lane, index in enumerate(lanes_of_index(k, at)):
+        kind = llvm_type(buffer.type.dtype, k.lanes)
+        element = k.w.let(f"extractelement {kind} {value}, i64 {lane}")
+        when = None
+        if mask is not None:
+            when = k.w.let(f"extractelement {llvm_type(bool_, k.lanes)} {mask}, i64 {lane}")
+        _store_scalar(k, buffer, index, element, when, adds)
 
 
 def _store_strided(k: KernelState, buffer: Buffer, at: Affine, value: str) -> None:

@@ -165,6 +165,9 @@ def _cost_of_result(
 ) -> float:
     """The instructions that storing a root's value, or summing it over the lanes, takes a point."""
     inner = order[-1]
+    if root.scatters:
+        update = _ADDED if root.kind == "add" else 1.0
+        return update if vector in root.placement[-1:] else _APART * update
     if vector in root.placement:
         placement = in_layout(root.placement, root.value in columns)
         store = 1.0 if placement[-1] == vector else _APART
@@ -180,6 +183,8 @@ def _cost_of_result(
 
 def accumulates_in_memory(root: Root, order: Sequence[int]) -> bool:
     """Whether a reduced axis is looped over outside an axis of the result."""
+    if root.scatters:  # see `copy_bases`
+        return False
     reduced = [i for i, axis in enumerate(order) if axis in root.reduced]
     placed = [i for i, axis in enumerate(order) if axis in root.placement]
     return bool(reduced and placed) and reduced[0] < placed[-1]
@@ -209,6 +214,8 @@ def copies_of(nest: Nest, lanes: int) -> int:
     Where a register holds half of what the widest ones hold, the units do an operation of it each
     cycle, and a function at one vector alone keeps them waiting (`llvm_arithmetic.call_wide`).
     """
+    if nest.scattered:  # updates are made one by one
+        return 1
     cost = nest.cost * nest.points
     if cost <= 8:
         return 4
@@ -236,7 +243,8 @@ def _adds_in_memory(nest: Nest, order: Sequence[int]) -> bool:
 
 def _is_short_sum(nest: Nest) -> bool:
     """Whether a nest only adds up, and little code at that."""
-    return nest.size * nest.points <= 40 and all(root.kind == "add" for root in nest.roots)
+    adds = all(root.kind == "add" and not root.scatters for root in nest.roots)
+    return adds and nest.size * nest.points <= 40
 
 
 def _side_by_side(nest: Nest, order: tuple[int, ...], loops: int) -> dict[int, int]:

@@ -9,6 +9,7 @@ from gradc.codegen.choices import Choices
 from gradc.codegen.external import lower_external
 from gradc.codegen.finish import finish_products, lower_finished
 from gradc.codegen.layouts import turn_arrays
+from gradc.codegen.neighbours import lay_side_by_side
 from gradc.codegen.nest import lower_nest
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import accumulates, lower_product
@@ -16,14 +17,12 @@ from gradc.codegen.reader import Reader
 from gradc.codegen.routine import lower_routine
 from gradc.codegen.row_loops import lower_rows
 from gradc.codegen.rows import RowGroup, Scheduled, group_rows, parts_of
-from gradc.codegen.scatter import copy_base, scatter_updates
 from gradc.codegen.schedule import schedule
 from gradc.codegen.steps import (
     ExternalStep,
     FinishedProduct,
     Nest,
     ProductStep,
-    RoutineStep,
     inlined_reads,
     reads,
     written,
@@ -78,11 +77,14 @@ def cut_into_kernels(function: Function, choices: Choices) -> Cut:
     """Decide which kernels compute the function's results, and where values are stored."""
     fn = prepare(function)
     _check_sizes(fn)
-    cut = schedule(fn, choices)
+    forced: frozenset[Value] = frozenset()
     if choices.turn:
-        turned, forced = turn_arrays(fn, cut)
-        if forced:
-            fn, cut = turned, schedule(turned, choices, forced)
+        fn, forced = lay_side_by_side(fn)
+    cut = schedule(fn, choices, forced)
+    if choices.turn:
+        turned, more = turn_arrays(fn, cut, forced)
+        if turned is not fn:
+            fn, cut = turned, schedule(turned, choices, more)
     inputs = {
         value: Buffer(own, value.type, "input")
         for value, own in zip(fn.parameters, function.parameter_names, strict=True)
@@ -140,11 +142,8 @@ def _lower_step(reader: Reader, step: Scheduled, vector_bits: int, last: Collect
         lower_product(reader, step.equation)
     elif isinstance(step, ExternalStep):
         lower_external(reader, step.equation)
-    elif isinstance(step, RoutineStep):
-        lower_routine(reader, step.equation, vector_bits)
     else:
-        copy_base(reader, step.equation, vector_bits)
-        scatter_updates(reader, [step.equation], vector_bits)
+        lower_routine(reader, step.equation, vector_bits)
 
 
 def _lifetimes(

@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 from gradc.codegen.loop_plan import Loop, accumulates_in_memory, flat_loop, lanes_of, plan_loops
 from gradc.codegen.reader import Reader
-from gradc.codegen.steps import Nest, Root
+from gradc.codegen.scatter import write_update
+from gradc.codegen.steps import Nest, Root, base_root
 from gradc.ir.dims import is_static
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
@@ -30,6 +31,7 @@ def lower_nest(
     reader: Reader, nest: Nest, vector_bits: int, last: Collection[Value] = frozenset()
 ) -> None:
     """Write the loops of a nest. What is in `last` nothing reads after it is stored."""
+    copy_bases(reader, nest, vector_bits)
     clear(reader, accumulated(nest))
     lanes = lanes_of(nest, vector_bits)
     flat = flat_loop(nest, lanes)
@@ -53,6 +55,13 @@ def _streamed(reader: Reader, nest: Nest, last: Collection[Value]) -> tuple[Buff
 def accumulated(nest: Nest) -> list[Value]:
     """The values that a nest adds to in memory, which start from zero."""
     return [r.value for r in nest.roots if accumulates_in_memory(r, nest.order)]
+
+
+def copy_bases(reader: Reader, nest: Nest, vector_bits: int) -> None:
+    """Write the base of each scatter to its result's buffer."""
+    for root in map(base_root, nest.scattered):
+        axes = tuple(range(len(root.space)))
+        lower_nest(reader, Nest(root.space, axes, [root], size=2), vector_bits)
 
 
 def clear(reader: Reader, values: Sequence[Value]) -> None:
@@ -150,7 +159,7 @@ def _may_be_apart(nest: Nest, loop: Loop) -> bool:
     is_short = isinstance(loop.extent, int) and loop.extent < _LEAST_APART * loop.lanes
     if len(loop.axes) > 1 or loop.streamed or loop.lanes == 1 or is_short:
         return False
-    if any(loop.axes[0] not in root.placement for root in nest.roots):
+    if nest.scattered or any(loop.axes[0] not in root.placement for root in nest.roots):
         return False
     replaced = (value.owner is not None and along == axes for value, along in nest.reads)
     return nest.size * nest.points <= _MOST_APART and not any(replaced)
@@ -185,7 +194,10 @@ def _inside(
 def _values(
     reader: Reader, nest: Nest, coordinates: Mapping[int, Ref], flat: Ref | None
 ) -> dict[Partial, Ref]:
-    """What each root stores or accumulates inside the loops, at each point of its own axes."""
+    """What each root stores or accumulates inside the loops, at each point of its own axes.
+
+    Scatters are updated at once: nothing in the nest reads them.
+    """
     k = reader.k
     found: dict[Partial, Ref] = {}
     for root in nest.roots:
@@ -195,6 +207,9 @@ def _values(
         for point in every(*map(range, extents)):
             at = {**coordinates, **{a: k.index(i) for a, i in zip(own, point, strict=True)}}
             value = value_at(reader, root, at, flat)
+            if root.scatters:
+                write_update(reader, root, value, at, flat)
+                continue
             kept = tuple((a, i) for a, i in zip(own, point, strict=True) if a in root.placement)
             before = found.get((root, kept))
             found[root, kept] = (

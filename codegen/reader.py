@@ -8,6 +8,7 @@ from itertools import product as every
 from typing import Any, TypeAlias, cast
 
 import numpy as np
+from gradc.codegen.steps import prepares
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
@@ -181,7 +182,11 @@ class Reader:
 
     def _load(self, value: Value, index: Index) -> Ref:
         buffer, flat = self.place(value, index)
-        return self.k.load(buffer, flat, stable=not self._changes(value, flat))
+        found = self.k.load(buffer, flat, stable=not self._changes(value, flat))
+        tell = prepares(value)
+        if tell is not None and value.owner is not None:
+            tell(self.k, found, **value.owner.attrs)
+        return found
 
     def _changes(self, value: Value, position: Ref) -> bool:
         """Whether what is at a position may have been written since the kernel began.

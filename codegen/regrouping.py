@@ -71,8 +71,10 @@ class RegroupingBuilder(LoopBuilder):
             return self._waiting(tuple(t.opposite() for t in self._sums[a]), a.dtype)
         return super().unary(op, a)
 
-    def store(self, buffer: Buffer, index: Ref, value: Ref, mode: str = "set") -> None:
-        super().store(buffer, index, self.written(value), mode)
+    def store(
+        self, buffer: Buffer, index: Ref, value: Ref, mode: str = "set", repeat: bool = False
+    ) -> None:
+        super().store(buffer, index, self.written(value), mode, repeat)
 
     def settled(self, a: Ref) -> Ref:
         """A finished sum of products; with sums inside its factors multiplied out, if fewer terms

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gradc.codegen.loop_plan import lanes_of, plan_loops
-from gradc.codegen.nest import Partial, accumulated, clear, store_rest, write_nest
+from gradc.codegen.nest import (
+    Partial,
+    accumulated,
+    clear,
+    copy_bases,
+    store_rest,
+    write_nest,
+)
 from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader
 from gradc.codegen.rows import RowGroup
-from gradc.codegen.scatter import copy_base, go_together, scatter_updates
-from gradc.codegen.steps import Nest, ProductStep, ScatterStep, Step, row_label, written
+from gradc.codegen.steps import Nest, ProductStep, Step, row_label, written
 from gradc.ir.dims import product
-from gradc.ir.function import Equation, Value
+from gradc.ir.function import Value
 from gradc.ir.loops import Buffer, Ref
 
 
@@ -20,8 +24,8 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     """Write a loop over blocks of rows, and inside it each step over the rows of the block."""
     k = reader.k
     for step in group.steps:
-        if isinstance(step, ScatterStep):
-            copy_base(reader, step.equation, vector_bits)
+        if isinstance(step, Nest):
+            copy_bases(reader, step, vector_bits)
         clear(reader, [value for value in _added_to(step) if value not in group.local])
     changing = frozenset(value for step in group.steps for value in written(step))
     by_columns = group.columns | group.tiles
@@ -37,12 +41,10 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
         reader.block = Block(start, group.local, group.columns, changing, tiles)
         for value, tile in tiles.items():
             _copy_tile(reader, value, tile, (start, count), vector_bits)
-        for part in _scatters_joined(group.steps):
-            if isinstance(part, list):
-                scatter_updates(reader, part, vector_bits, (start, count))
-                continue
-            clear(reader, [value for value in _added_to(part) if value in group.local])
-            partials = _write_step(reader, part, (start, count), by_columns, vector_bits)
+        for step in group.steps:
+            assert isinstance(step, Nest | ProductStep)
+            clear(reader, [value for value in _added_to(step) if value in group.local])
+            partials = _write_step(reader, step, (start, count), by_columns, vector_bits)
             for (root, point), partial in partials.items():
                 sums[root, point] = k.reduce(str(root.kind), partial)
     store_rest(reader, sums)
@@ -76,28 +78,6 @@ def _write_step(
     assert label is not None
     lower_product(reader, step.equation, ProductRows(label, *rows))
     return {}
-
-
-def _scatters_joined(steps: Sequence[Step]) -> list[Nest | ProductStep | list[Equation]]:
-    """The steps, with scatters by one index in one list, at the place of the last of them.
-
-    Nothing in a group reads what a scatter of the group gives.
-    """
-    found: list[Nest | ProductStep | list[Equation]] = []
-    for step in steps:
-        if isinstance(step, ScatterStep):
-            joined = next((s for s in found if _takes(s, step.equation)), None)
-            if joined is not None:
-                found.remove(joined)
-            found.append([*(joined if isinstance(joined, list) else ()), step.equation])
-        else:
-            assert isinstance(step, Nest | ProductStep)
-            found.append(step)
-    return found
-
-
-def _takes(joined: Nest | ProductStep | list[Equation], scatter: Equation) -> bool:
-    return isinstance(joined, list) and go_together(joined[0], scatter)
 
 
 def _added_to(step: Step) -> list[Value]:

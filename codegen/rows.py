@@ -22,7 +22,6 @@ from gradc.codegen.steps import (
     ProductStep,
     Read,
     Root,
-    ScatterStep,
     Schedule,
     Step,
     extents_of,
@@ -31,9 +30,10 @@ from gradc.codegen.steps import (
     inlined_reads,
     reads,
     row_label,
+    scatters_rows,
     written,
 )
-from gradc.codegen.straight import Run, Straight, can_write, is_short, rows_in_front
+from gradc.codegen.straight import Run, Straight, can_write, is_short, is_small, rows_in_front
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Equation, Value
 from gradc.ir.record import dataclass
@@ -166,9 +166,9 @@ def _joined(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup |
     rows = _rows(steps[0])
     if rows is None or (len(steps) < 2 and not _mixes_spaces(steps[0])):
         return None
-    small = tuple(step for step in steps if isinstance(step, Nest | ProductStep))
+    small = [step for step in steps if is_small(step)]
     if choices.straight and len(small) == len(steps) and is_short(small, known.stored):
-        straight = Straight(small, rows, known.kept(members))
+        straight = Straight(tuple(small), rows, known.kept(members))
         if can_write(straight, known.stored):
             return straight
     return _group(known, members, choices) if _saves_memory(known, steps) else None
@@ -186,7 +186,7 @@ def _without_loops(
     found: list[Scheduled] = []
     run = Run(known.stored)
     for _, step in placed:
-        if not isinstance(step, Nest | ProductStep):
+        if not is_small(step):
             found += [*_written_out(known, run), step]
             run = Run(known.stored)
         elif not run.take(step):
@@ -258,15 +258,16 @@ def _rows(step: Step) -> Dim | None:
         if label is None or not (small or _is_short_product(step.equation)):
             return None
         return _if_long(next(v.shape[0] for v, labels in operands if label in labels))
-    if isinstance(step, ScatterStep):
-        _, indices, updates = step.equation.inputs
-        by_rows = step.equation.attrs["axis"] == 0 and indices.type.rank == 1
-        return _if_long(updates.shape[0]) if by_rows else None
     if not isinstance(step, Nest) or not step.order or step.order[0] != 0:
         return None
-    if any(root.kind not in (None, "add") and 0 not in root.placement for root in step.roots):
-        return None
-    return _if_long(step.space[0])
+    return _if_long(step.space[0]) if all(map(_can_be_cut, step.roots)) else None
+
+
+def _can_be_cut(root: Root) -> bool:
+    """Whether the rows of a block are a part of a root's work."""
+    if root.scatters:
+        return scatters_rows(root)
+    return root.kind in (None, "add") or 0 in root.placement
 
 
 def _is_short_product(equation: Equation) -> bool:
@@ -318,8 +319,6 @@ def _keeps_rows(step: Step) -> dict[Value, bool]:
     """What a step stores, and whether its first axis is the rows (else they are summed over)."""
     if isinstance(step, Nest):
         return {r.value: bool(r.placement) and r.placement[0] == 0 for r in step.roots}
-    if isinstance(step, ScatterStep):
-        return dict.fromkeys(written(step), False)
     return {v: row_label(step.equation) in step.equation.attrs["out"] for v in written(step)}
 
 
@@ -328,25 +327,11 @@ def _row_reads(step: Step, stored: Collection[Value]) -> set[Read]:
     if isinstance(step, Nest):
         own = set(written(step))
         return {r for root in step.roots for r in reads(root, stored) if r[0] not in own}
-    if isinstance(step, ScatterStep):
-        return _scatter_reads(step.equation, stored)
     label = row_label(step.equation)
     return {
         (value, tuple(0 if x == label else None for x in labels))
         for value, labels in _operands(step.equation)[:2]
     }
-
-
-def _scatter_reads(equation: Equation, stored: Collection[Value]) -> set[Read]:
-    """Indices and updates are read row by row; the base as a whole, before the first row."""
-    base, indices, updates = equation.inputs
-    (result,) = equation.outputs
-    along = (tuple(range(indices.type.rank)), tuple(range(updates.type.rank)))
-    by_row = Root(result, updates.shape, (), (indices, updates), along)
-    axes = tuple(range(base.type.rank))
-    whole = Root(result, base.shape, axes, (base,), (axes,))
-    unaligned = {(value, (None,) * value.type.rank) for value, _ in reads(whole, stored)}
-    return reads(by_row, stored) | unaligned
 
 
 def _saves_memory(known: _Cut, steps: Sequence[Step]) -> bool:

@@ -2,7 +2,7 @@
 
 Every value is either *stored* in a buffer or *inlined* into whoever reads it. A stored value is
 the `Root` of a loop nest over its iteration space; roots over the same space share one `Nest`
-unless one needs the other's finished result. Matrix products and scatters are steps of their own.
+unless one needs the other's finished result. Matrix products are steps of their own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from gradc.codegen.steps import (
     Read,
     Root,
     RoutineStep,
-    ScatterStep,
     Schedule,
     Step,
     can_inline,
@@ -26,7 +25,10 @@ from gradc.codegen.steps import (
     inlined_reads,
     is_product,
     is_short,
+    prepares,
     reads,
+    scatter_root,
+    scatters_rows,
     terms_of,
 )
 from gradc.ir.dims import Shape
@@ -51,6 +53,7 @@ _CONE_LIMIT = 200  # instructions inlined into one value
 _NEST_LIMIT = 600  # instructions in one nest
 _MOST_POINTS = 16  # of the axes that are written out
 _MOST_JOINED = 256  # entries of a result that is written as one, whatever it is joined of
+_MANY_ROWS = 128  # of a scatter
 _VIEW_LIMIT = 40  # index maps inlined into one another
 
 
@@ -126,7 +129,8 @@ def _choose_stored(
         else:
             terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
             cone = _Cone(terms * (cost + 2), terms * (size + 1), views + 1, widest, hardest)
-        if not can_inline(equation) or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
+        is_long = cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT
+        if is_long or not can_inline(equation) or prepares(equation.outputs[0]):
             stored.update(equation.outputs)
         cones.update(dict.fromkeys(equation.outputs, cone))
     return frozenset(stored), cones
@@ -146,8 +150,6 @@ def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator
     if isinstance(rule, IndexMap):
         if rule.repeats:
             yield from (v for v in _repeated(equation) if _is_costly(v, cones))
-    elif isinstance(rule, Scatter):
-        yield from (v for v in equation.inputs[1:] if _is_costly(v, cones))
     elif isinstance(rule, Routine):
         if rule.repeats:
             yield from (v for v in equation.inputs if _is_costly(v, cones))
@@ -220,7 +222,7 @@ def _form_steps(
     producer: dict[Value, int] = {}
     nests_of: dict[tuple[Shape, tuple[int, ...], int], int] = {}
     apart = _only_results(fn)
-    for equation in fn.equations:
+    for equation in _small_first(fn):
         value = equation.outputs[0]
         if value not in stored:
             continue
@@ -230,10 +232,9 @@ def _form_steps(
             calls = isinstance(rule, External)
             steps.append(ExternalStep(equation) if calls else RoutineStep(equation))
             continue
-        if isinstance(rule, Scatter) or (isinstance(rule, Contraction) and is_product(equation)):
+        if isinstance(rule, Contraction) and is_product(equation):
             producer[value] = len(steps)
-            scatters = isinstance(rule, Scatter)
-            steps.append(ScatterStep(equation) if scatters else ProductStep(equation))
+            steps.append(ProductStep(equation))
             continue
         parts = _parts(equation, stored, cones) if value in apart else []
         for root in parts or [root_of(equation)]:
@@ -241,16 +242,19 @@ def _form_steps(
             read = reads(root, stored)
             earliest = _earliest_step(root, order, read, producer, steps)
             # Scalars that need nothing must not wait for those that need a finished loop.
-            key = (root.space, order, 0 if root.space else earliest)
+            space = tuple(root.space[a] for a in order) if root.scatters else root.space
+            key = (space, order, 0 if root.space else earliest)
             cone = cones.get(root.operands[0], _Cone(size=1)) if root.starts else cones[value]
-            shares = choices.share and root.space  # scalars wait only for their own operands
+            # Scalars wait only for their own operands.
+            shares = choices.share and root.space and _is_shared(root)
             beside = _place_of_operands(root, order, read, producer, steps)
             place = max(nests_of.get(key, -1), beside)
             nest = steps[place] if shares and place >= earliest else None
             if not isinstance(nest, Nest) or (nest.size + cone.size) * nest.points > _NEST_LIMIT:
                 nest, place = Nest(root.space, order, widest=1), len(steps)
                 steps.append(nest)
-                nests_of[key] = place
+                if _is_shared(root):
+                    nests_of[key] = place
             nest.add(root)
             nest.reads |= read
             nest.size += cone.size
@@ -259,6 +263,20 @@ def _form_steps(
             nest.hardest = max(nest.hardest, cone.hardest)
             producer[value] = place
     return steps
+
+
+def _small_first(fn: Function) -> list[Equation]:
+    """The equations; first those of few entries made of parameters: no nest waits for them."""
+    small: set[Value] = set(fn.parameters)
+    first: list[Equation] = []
+    for equation in fn.equations:
+        sizes = [value.type.size for value in equation.outputs]
+        is_small = all(isinstance(size, int) and size <= _MOST_POINTS for size in sizes)
+        if is_small and can_inline(equation) and small.issuperset(equation.inputs):
+            small.update(equation.outputs)
+            first.append(equation)
+    others = set(fn.equations).difference(first)
+    return [*first, *(equation for equation in fn.equations if equation in others)]
 
 
 def _parts(
@@ -290,10 +308,23 @@ def _only_results(fn: Function) -> set[Value]:
     return {v for v, size in sizes if not isinstance(size, int) or size > _MOST_JOINED}
 
 
+def _is_shared(root: Root) -> bool:
+    """Whether a root may stand in one nest with others.
+
+    A scatter only if it is one of many rows: nests of few points may need no loops.
+    """
+    if not root.scatters:
+        return True
+    rows = root.space[0] if scatters_rows(root) else 0
+    return not isinstance(rows, int) or rows >= _MANY_ROWS
+
+
 def root_of(equation: Equation) -> Root:
     """The iteration space of a stored value, and how it is computed there."""
     (value,) = equation.outputs
     rule = equation.op.lower
+    if isinstance(rule, Scatter):
+        return scatter_root(equation)
     if can_inline(equation):
         axes = tuple(range(value.type.rank))
         return Root(value, value.shape, axes, (value,), (axes,))
@@ -346,6 +377,8 @@ def _loop_order(root: Root) -> tuple[int, ...]:
     """The axes in loop order: as in memory, but reduced axes innermost unless it is a sum."""
     unrolled = _unrolled(root.space)
     axes = tuple(a for a in range(len(root.space)) if a not in unrolled)
+    if root.scatters:  # updates of one entry keep their order
+        return axes if unrolled[:1] > root.reduced[-1:] else tuple(range(len(root.space)))
     if root.kind in (None, "add") and not _has_short_result(root):
         return axes
     placed = [a for a in axes if a in root.placement]
@@ -401,6 +434,7 @@ def _earliest_step(
             and all(axis < len(aligned) and aligned[axis] == axis for axis in order)
             and None not in aligned
             and any(r.value is value and r.kind is None for r in step.roots)
+            and not prepares(value)
         )
         earliest = max(earliest, place if pointwise else place + 1)
     return earliest

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import field
 from typing import TypeAlias, TypeVar
 
 from gradc.ir.dims import Dim, Shape, product
 from gradc.ir.function import Equation, Value
-from gradc.ir.lowering import Contraction, IndexMap, Literal, Pointwise, Reduction
+from gradc.ir.lowering import Contraction, IndexMap, Literal, Pointwise, Reduction, Scatter
 from gradc.ir.record import dataclass
 
 _MOST_TERMS = 16  # of a sum that is inlined
@@ -16,6 +16,7 @@ _MOST_TERMS = 16  # of a sum that is inlined
 # The space axis along which each axis of a value is read; None: at some other coordinate.
 Axes: TypeAlias = "tuple[int | None, ...]"
 INSIDE = -1  # stands for the axis of an inlined sum: all of it is read at each point
+ANYWHERE = -1  # stands for the axis of a scatter's result along which indices say the place
 Read: TypeAlias = "tuple[Value, Axes]"
 T = TypeVar("T")
 
@@ -29,6 +30,8 @@ class Root:
     at space axis `reads[j][a]`; the value at a point is the operand (one) or their product (two).
     A pointwise root has one operand: the value itself, computed at the point. A root may also
     compute a part of the value only, the block that begins at `starts`: its operand is that part.
+    A scatter's operand is its updates; its kind is "add" or "set", and its points are visited so
+    that each entry of the result takes its updates in their order.
     """
 
     value: Value
@@ -43,6 +46,11 @@ class Root:
     def reduced(self) -> tuple[int, ...]:
         """The space axes that the result does not have."""
         return tuple(a for a in range(len(self.space)) if a not in self.placement)
+
+    @property
+    def scatters(self) -> bool:
+        """Whether indices say where in the value a point is stored or added."""
+        return ANYWHERE in self.placement
 
     def written_out(self, order: Sequence[int]) -> tuple[int, ...]:
         """The axes that are not among the loops."""
@@ -78,6 +86,11 @@ class Nest:
         assert isinstance(count, int)
         return count
 
+    @property
+    def scattered(self) -> list[Root]:
+        """The roots that update a copy of their base in place."""
+        return [root for root in self.roots if root.scatters]
+
     def add(self, root: Root) -> None:
         """Write a root in these loops, too."""
         self.roots.append(root)
@@ -88,13 +101,6 @@ class Nest:
 @dataclass(frozen=True, slots=True, eq=False)
 class ProductStep:
     """A matrix product by the packed kernel."""
-
-    equation: Equation
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ScatterStep:
-    """A copy of the base and a serial loop over the updates."""
 
     equation: Equation
 
@@ -134,7 +140,7 @@ class FinishedProduct:
         return frozenset(self.product.equation.outputs) if self.place else frozenset()
 
 
-Step: TypeAlias = "Nest | ProductStep | ScatterStep | ExternalStep | RoutineStep"
+Step: TypeAlias = "Nest | ProductStep | ExternalStep | RoutineStep"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,11 +219,41 @@ def can_inline(equation: Equation) -> bool:
     return isinstance(rule, Pointwise | IndexMap | Literal)
 
 
+def prepares(value: Value) -> Callable[..., None] | None:
+    """The rule of a value that is stored before a loop reads it: see `Pointwise.prepared`."""
+    rule = None if value.owner is None else value.owner.op.lower
+    return rule.prepared if isinstance(rule, Pointwise) else None
+
+
 def first_operands(root: Root) -> Sequence[Value]:
     """What a root reads to start with: for a pointwise root the inputs of the value itself."""
-    if root.operands == (root.value,) and root.value.owner is not None:
+    if (root.scatters or root.operands == (root.value,)) and root.value.owner is not None:
         return root.value.owner.inputs
     return root.operands
+
+
+def scatter_root(equation: Equation) -> Root:
+    """A scatter as a loop over its updates."""
+    (value,) = equation.outputs
+    _, indices, updates = equation.inputs
+    rule, axis = equation.op.lower, equation.attrs["axis"]
+    assert isinstance(rule, Scatter)
+    axes, behind = tuple(range(updates.type.rank)), axis + indices.type.rank
+    placement = (*axes[:axis], ANYWHERE, *axes[behind:])
+    return Root(value, updates.shape, placement, (updates,), (axes,), rule.kind)
+
+
+def scatters_rows(root: Root) -> bool:
+    """Whether each row of a scatter's space goes to one row of the result."""
+    return root.placement[:1] == (ANYWHERE,) and root.reduced == (0,)
+
+
+def base_root(root: Root) -> Root:
+    """The copy of its base that a scatter updates."""
+    assert root.value.owner is not None
+    base = root.value.owner.inputs[0]
+    axes = tuple(range(base.type.rank))
+    return Root(root.value, base.shape, axes, (base,), (axes,))
 
 
 def reads(root: Root, stored: Collection[Value]) -> set[Read]:
@@ -228,6 +264,9 @@ def reads(root: Root, stored: Collection[Value]) -> set[Read]:
     found: set[Read] = set()
     seen: set[Read] = set()
     stack: list[Read] = []
+    if root.scatters:  # the base is copied before the loops
+        found |= {(value, (None,) * len(axes)) for value, axes in reads(base_root(root), stored)}
+        stack.append(indices_read(root))
     for operand, along in zip(root.operands, root.reads, strict=True):
         if operand is root.value and operand.owner is not None:
             stack.extend(operand_reads(operand.owner, along))
@@ -244,6 +283,13 @@ def reads(root: Root, stored: Collection[Value]) -> set[Read]:
         else:
             stack.extend(operand_reads(value.owner, axes))
     return found
+
+
+def indices_read(root: Root) -> tuple[Value, tuple[int, ...]]:
+    """The indices of a scatter, and the space axes along which they are read."""
+    assert root.value.owner is not None
+    indices, axis = root.value.owner.inputs[1], root.placement.index(ANYWHERE)
+    return indices, tuple(range(axis, axis + indices.type.rank))
 
 
 def operand_reads(equation: Equation, axes: Axes) -> list[Read]:

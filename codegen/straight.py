@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import field
+from typing import TypeGuard
 
 from gradc.codegen.entries import (
     TrialBuffers,
@@ -62,6 +63,11 @@ class Straight:
     def widest(self) -> int:
         """The bytes of the widest element."""
         return max(s.widest if isinstance(s, Nest) else _itemsize(s) for s in self.steps)
+
+
+def is_small(step: object) -> TypeGuard[Small]:
+    """Whether a step may be straight-line code: what changes entries in place is not."""
+    return isinstance(step, ProductStep) or (isinstance(step, Nest) and not step.scattered)
 
 
 def is_short(steps: Sequence[Small], stored: Collection[Value]) -> bool:

@@ -68,6 +68,7 @@ class LoopBuilder:
         self._mask: Ref | None = None
         self._constants: dict[Ref, object] = {}
         self._absent: set[Ref] = set()  # zeros that stand in known places
+        self._in_range: set[tuple[Ref, Ref]] = set()  # indices and lengths
         self._conditions = 0  # opened so far
         self._variables: set[Ref] = set()  # of loops
         self._offsets: dict[Ref, tuple[Ref, int]] = {}  # integers that are others plus a number
@@ -187,6 +188,17 @@ class LoopBuilder:
             a, b = x, self.const(number - before, i64)  # so far, no loop counts
         return self._emit(op, (a, b), bool_)
 
+    def in_range(self, index: Ref, length: Ref) -> Ref:
+        """Whether 0 <= index < length: true where that is known."""
+        if (index, length) in self._in_range:
+            return self.const(True, bool_)
+        above = self.compare("ge", index, self.index(0))
+        return self.binary("and", above, self.compare("lt", index, length))
+
+    def know_in_range(self, index: Ref, length: Ref) -> None:
+        """Take it that 0 <= index < length: the call has failed where it is not so."""
+        self._in_range.add((index, length))
+
     def both(self, a: Ref | None, b: Ref | None) -> Ref | None:
         """The conjunction, where None and a true constant are true."""
         if a is b:
@@ -304,7 +316,7 @@ class LoopBuilder:
         What comes later runs only where it holds. Without a mask it is asked where it is known.
         """
         key = ("require", condition, self._mask)
-        if any(key in block.known for block in self._blocks):
+        if self.known(condition) or any(key in block.known for block in self._blocks):
             return
         depth = self.depth
         if self._mask is None:
@@ -319,9 +331,11 @@ class LoopBuilder:
         key = ("require", condition, None)
         return any(key in block.known for block in self._blocks)
 
-    def store(self, buffer: Buffer, index: Ref, value: Ref, mode: str = "set") -> None:
+    def store(
+        self, buffer: Buffer, index: Ref, value: Ref, mode: str = "set", repeat: bool = False
+    ) -> None:
         """Write (or add to) an element; under `guard`, only where the condition holds."""
-        self._blocks[-1].statements.append(Store(buffer, index, value, mode, self._mask))
+        self._blocks[-1].statements.append(Store(buffer, index, value, mode, self._mask, repeat))
 
     def append(self, statement: Statement) -> None:
         """Add a statement as it is."""

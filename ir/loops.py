@@ -115,7 +115,8 @@ class Store:
     """`buffer[index] = value`, or `+= value` for mode "add"; where `mask` is false, nothing.
 
     "add" with an index that does not vary over a loop's copies or lanes adds all of them. Where
-    indices vary, they are distinct over the lanes and copies that run together.
+    indices vary, they are distinct over the lanes and copies that run together; if they may
+    `repeat`, the iterations take effect one after the other, in their order.
     """
 
     buffer: Buffer
@@ -123,6 +124,7 @@ class Store:
     value: Ref
     mode: str = "set"
     mask: Ref | None = None
+    repeat: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -132,11 +132,14 @@ Alignment: TypeAlias = (
 class Pointwise:
     """`result[i] = scalar(k, *operands[i], **attrs)`; all operands have the result's shape.
 
-    `cost` is about the number of floating-point operations an element takes (an exp: 20).
+    `cost` is about the number of floating-point operations an element takes (an exp: 20). With
+    `prepared`, all entries are stored before a loop reads the first of them; then
+    `prepared(k, entry, **attrs)` tells the builder what is known of an entry that was loaded.
     """
 
     scalar: Callable[..., Ref]
     cost: int = 1
+    prepared: Callable[..., None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,18 @@ def _few(dtype: DType, *shape: int | str) -> Operand:
     return Operand(shape, 0, 2, dtype)
 
 
-INDEXING = tuple(
+_CHECKED = tuple(
+    Case(
+        indexing.checked_indices,
+        (_few(dtype, "n", 2),),
+        lambda x, length: x.astype(np.int64),
+        {"length": 3},
+        dtype.name,
+    )
+    for dtype in (i32, i64)
+)
+
+INDEXING = _CHECKED + tuple(
     case
     for op, expected in (
         (indexing.take, _take),

@@ -1,5 +1,7 @@
 """Reading and writing at computed positions along one axis: `take`, `scatter_add`, `scatter_set`.
 
+`checked_indices` are positions whose range is known before anything is read or written at them.
+
 Positions run from 0 to the axis' length - 1; any other makes the call fail. `scatter_add` is the
 adjoint of `take`: entries that are read many times collect all cotangents.
 """
@@ -15,7 +17,7 @@ from gradc.ir.dims import Dim, product
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import STATUS_INDEX_OUT_OF_RANGE, Ref
-from gradc.ir.lowering import Alignment, Index, IndexMap, Operand, Scatter
+from gradc.ir.lowering import Alignment, Index, IndexMap, Operand, Pointwise, Scatter
 from gradc.ir.op import Cotangent, Masked, Op
 from gradc.ir.ops.cast import converted
 from gradc.ir.ops.constants import filled, full, iota, size_value, zeros_like
@@ -126,9 +128,7 @@ def _read_take(k: LoopBuilder, index: Index, operands: Sequence[Operand], *, axi
     behind = axis + indices.type.rank
     coordinates = index.coordinates
     position = k.cast(indices(*coordinates[axis:behind]), i64)
-    length = k.size(x.type.shape[axis])
-    above, below = k.compare("ge", position, k.index(0)), k.compare("lt", position, length)
-    valid = k.binary("and", above, below)
+    valid = k.in_range(position, k.size(x.type.shape[axis]))
     k.require(valid, STATUS_INDEX_OUT_OF_RANGE)
     read = partial(x, *coordinates[:axis], position, *coordinates[behind:])
     return k.guard(valid, read, k.const(0, x.type.dtype))
@@ -148,6 +148,41 @@ take: Op = Op(
     vjp=_vjp_take,
     batch=_batch_take,
     lower=IndexMap(_read_take, _align_take, repeats=True),
+)
+
+
+# --- checked_indices ---------------------------------------------------------------------------
+
+
+def _infer_checked(indices: ArrayType, *, length: Dim) -> ArrayType:
+    if indices.dtype.kind != "i":
+        raise TypeRuleError(f"checked_indices: integer indices were expected, not {indices}")
+    return ArrayType(i64, indices.shape)
+
+
+def _evaluate_checked(indices: Array, *, length: int) -> Array:
+    _check_range("checked_indices", indices, length, 0)
+    return indices.astype(np.int64)
+
+
+def _write_checked(k: LoopBuilder, index: Ref, *, length: Dim) -> Ref:
+    position = k.cast(index, i64)
+    k.require(k.in_range(position, k.size(length)), STATUS_INDEX_OUT_OF_RANGE)
+    return position
+
+
+def _know_checked(k: LoopBuilder, position: Ref, *, length: Dim) -> None:
+    k.know_in_range(position, k.size(length))
+
+
+checked_indices: Op = Op(
+    name="checked_indices",
+    infer=_infer_checked,
+    evaluate=_evaluate_checked,
+    jvp=lambda *_, **__: None,
+    vjp=lambda *_, **__: (None,),
+    batch=lambda inputs, batched, size, **attrs: checked_indices(*inputs, **attrs),
+    lower=Pointwise(_write_checked, cost=3, prepared=_know_checked),
 )
 
 

@@ -87,6 +87,7 @@ ALL_OPS: tuple[Op, ...] = (
     slicing.update_slice,
     slicing.concat,
     indexing.take,
+    indexing.checked_indices,
     indexing.scatter_add,
     indexing.scatter_set,
     # reductions and products

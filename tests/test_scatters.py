@@ -1,0 +1,132 @@
+"""Reads and additions at indices: one loop for all of them, neighbours together, checked before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gradc.codegen.choices import Choices
+from gradc.codegen.explain import explain_kernels
+from gradc.codegen.llvm import emit_module
+from gradc.codegen.lower import cut_into_kernels, lower
+from gradc.codegen.rows import RowGroup, parts_of
+from gradc.codegen.steps import Nest
+from gradc.codegen.target import host, parse_target
+from gradc.ir.dims import size
+from gradc.ir.evaluate import evaluate
+from gradc.ir.function import Function, Value, function, parameter
+from gradc.ir.ops.constants import full
+from gradc.ir.ops.elementwise import tanh
+from gradc.ir.ops.indexing import scatter_add, scatter_set, take
+from gradc.ir.ops.structural import sum_
+from gradc.ir.types import ArrayType, DType, f32, f64, i32, i64
+from native import native
+
+TARGETS = {"512": host(), "256": parse_target("x86-64-v3"), "128": parse_target("x86-64-v2")}
+LENGTHS = (0, 1, 3, 8, 64, 67, 200)
+
+
+def grouped(columns: int = 2, dtype: DType = f64, index: DType = i64) -> Function:
+    """A loss that reads `columns` tables at one group an observation, and adds to as many."""
+    tables = [parameter(ArrayType(dtype, (size("g"),)), f"t{i}") for i in range(columns)]
+    x = parameter(ArrayType(dtype, (size("n"),)), "x")
+    group = parameter(ArrayType(index, (size("n"),)), "group")
+    read = [take(table, group, axis=0) for table in tables]
+    total: Value = x
+    for value in read:
+        total = total + value * x
+    residual = tanh(total)
+    zeros = full((size("g"),), 0, dtype)
+    sums = [scatter_add(zeros, group, residual * value, axis=0) for value in read]
+    return function("f", [*tables, x, group], [sum_(residual, axes=(0,)), *sums])
+
+
+def arguments(fn: Function, n: int, groups: int = 5) -> list[Any]:
+    rng = np.random.default_rng(n)
+    *floats, group = fn.parameters
+    lengths = [groups if v.shape[0] == size("g") else n for v in floats]
+    given = [rng.normal(size=m).astype(v.dtype.numpy) for v, m in zip(floats, lengths, strict=True)]
+    return [*given, rng.integers(0, groups, n).astype(group.dtype.numpy)]
+
+
+@pytest.mark.parametrize("bits", TARGETS)
+@pytest.mark.parametrize("index", [i64, i32], ids=str)
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+@pytest.mark.parametrize("columns", [1, 2, 3, 5])
+def test_equal_indices_add_up(columns: int, dtype: DType, index: DType, bits: str) -> None:
+    fn = grouped(columns, dtype, index)
+    compiled = native(fn, TARGETS[bits], Choices(int(bits)))
+    for n in LENGTHS:
+        given = arguments(fn, n)
+        for found, wanted in zip(compiled(*given), evaluate(fn, *given), strict=True):
+            np.testing.assert_allclose(found, wanted, 1e-5 if dtype is f32 else 1e-13, 1e-5)
+
+
+@pytest.mark.parametrize("bits", TARGETS)
+@pytest.mark.parametrize("width", [None, 3, 11])
+def test_the_last_of_equal_indices_stays(width: int | None, bits: str) -> None:
+    """Also where the lanes of a vector are rows, and where they are entries of a row."""
+    row = () if width is None else (width,)
+    base = parameter(ArrayType(f64, (size("g"), *row)), "base")
+    x = parameter(ArrayType(f64, (size("n"), *row)), "x")
+    group = parameter(i64["n"], "group")
+    fn = function("f", [base, x, group], [scatter_set(base, group, x * x, axis=0)])
+    compiled = native(fn, TARGETS[bits], Choices(int(bits)))
+    for n in LENGTHS:
+        rng = np.random.default_rng(n)
+        given = [rng.normal(size=(4, *row)), rng.normal(size=(n, *row)), rng.integers(0, 4, n)]
+        np.testing.assert_array_equal(compiled(*given)[0], evaluate(fn, *given)[0])
+
+
+@pytest.mark.parametrize("shape", [(3, 200), (200, 3), (20, 10)])
+def test_updates_keep_their_order_over_several_axes_of_indices(shape: tuple[int, ...]) -> None:
+    base = parameter(f64["g"], "base")
+    group = parameter(ArrayType(i64, shape), "group")
+    x = parameter(ArrayType(f64, shape), "x")
+    fn = function("f", [base, x, group], [scatter_set(base, group, x, axis=0)])
+    rng = np.random.default_rng(0)
+    given = [rng.normal(size=4), rng.normal(size=shape), rng.integers(0, 4, shape)]
+    np.testing.assert_array_equal(native(fn)(*given)[0], evaluate(fn, *given)[0])
+
+
+@pytest.mark.parametrize("bits", TARGETS)
+@pytest.mark.parametrize("wrong", [-1, 5, 1 << 40, -(1 << 62)])
+@pytest.mark.parametrize("place", [0, 63, 64, 199])
+def test_an_index_out_of_range_is_an_error(place: int, wrong: int, bits: str) -> None:
+    fn = grouped()
+    given = arguments(fn, 200)
+    given[-1][place] = wrong
+    with pytest.raises(IndexError):
+        native(fn, TARGETS[bits], Choices(int(bits)))(*given)
+
+
+def nests(fn: Function) -> list[Nest]:
+    steps = cut_into_kernels(fn, Choices()).steps
+    return [part for step in steps for part in parts_of(step) if isinstance(part, Nest)]
+
+
+def test_what_is_added_is_computed_once_in_one_loop() -> None:
+    (over_rows,) = [nest for nest in nests(grouped()) if nest.scattered]
+    assert [root.scatters for root in over_rows.roots] == [False, True]
+
+
+def test_indices_are_checked_once_a_block_before_anything_is_added() -> None:
+    fn = grouped()
+    (group,) = [step for step in cut_into_kernels(fn, Choices()).steps if type(step) is RowGroup]
+    assert [value.owner.op.name for value in group.local if value.owner] == ["checked_indices"]
+    assert emit_module([lower(fn, "f", Choices(512))], "{}", host()).count("ret i32 3") <= 4
+
+
+def test_tables_of_one_index_lie_side_by_side() -> None:
+    text = explain_kernels(grouped(3), "f", Choices())
+    assert "f64[g, 3] = concat(t0, t1, t2)" in text
+    assert "f64[g, 3] = 0 plus concat(" in text
+
+
+def test_a_table_that_nothing_else_runs_over_is_not_copied() -> None:
+    a, b = parameter(f64["g"], "a"), parameter(f64["g"], "b")
+    where = parameter(i64["n"], "where")
+    read = take(a, where, axis=0) * take(b, where, axis=0)
+    fn = function("f", [a, b, where], [read])
+    assert [nest.space for nest in nests(fn)] == [(size("n"),)]
