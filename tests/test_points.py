@@ -134,3 +134,17 @@ def test_a_hessian_of_three_diagonals_is_zeros_and_three_stores_a_row() -> None:
     expected[low + 1, low + 1] += 2
     expected[low, low + 1] = expected[low + 1, low] = -4 * x[:-1]
     np.testing.assert_allclose(hessian(x), expected, rtol=1e-13)
+
+
+def test_sums_over_a_loop_around_are_not_added_to_twice() -> None:
+    """The entries on the diagonal are counted once, with what the other rows add to them."""
+    text = f"""fn f(x: f64[n], A: f64[n, n]) {{ {COUNTS}
+      %5 = where(%4, %3, A)
+      %6 = sin(%5)
+      %7 = sum(%6, axes=[0])
+      return %7 }}"""
+    fn = parse_function(text)
+    compiled = native(fn)
+    for n in LENGTHS:
+        rng = np.random.default_rng(n)
+        assert_agrees(compiled, fn, [rng.normal(size=n), rng.normal(size=(n, n))])
