@@ -180,6 +180,14 @@ def test_the_floors_and_vectors_compile_for_every_width(level: str, tmp_path: Pa
         compile_library(source, tmp_path / "peer.so", (*CXX, "-Werror", f"-march={level}", "-O1"))
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_loading_the_c_leaves_subnormal_numbers_alone() -> None:
+    from harness import compile_c
+
+    compile_c("double half(double x) { return 0.5 * x; }")
+    assert np.array([5e-324])[0] * np.array([1.0])[0] > 0
+
+
 def differences(f: Any, x: Any, step: float = 1e-5) -> Any:
     """The derivative of f at x, by central differences along the last axis."""
     moves = step * np.eye(len(x))
