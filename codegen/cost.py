@@ -17,6 +17,7 @@ from gradc.codegen.schedule import root_of
 from gradc.codegen.steps import (
     INSIDE,
     Axes,
+    BlockStep,
     ExternalStep,
     FinishedProduct,
     Nest,
@@ -31,9 +32,10 @@ from gradc.codegen.steps import (
     written,
 )
 from gradc.codegen.straight import Straight
-from gradc.ir.dims import Dim, Shape, is_nonnegative, product
+from gradc.ir.dims import Dim, Shape, is_nonnegative, product, substitute
 from gradc.ir.function import Equation, Value
 from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction
+from gradc.ir.ops.blocks import rows_of
 from gradc.ir.record import dataclass
 
 
@@ -97,6 +99,8 @@ def cost_of(cut: Cut, step: Scheduled) -> Cost:
             count.reads[value] = _larger(count.reads.get(value, 0), number)
         count.operations = count.operations + own.operations
         count.inlined.update(own.inlined)
+    if isinstance(step, BlockStep):
+        count.operations = count.operations + _operations_of_blocks(cut, step)
     reads = {value: number for value, number in count.reads.items() if value not in made}
     writes = {value: bytes_of(value) for value in made if value not in held}
     return Cost(reads, writes, count.operations, count.inlined)
@@ -134,6 +138,17 @@ def operations_an_entry(value: Value, stored: Collection[Value]) -> int:
         seen.update(fresh)
         stack.extend(fresh)
     return total
+
+
+def _operations_of_blocks(cut: Cut, step: BlockStep) -> Dim:
+    """What a body computes for all rows, those of what it computes in every block again left out.
+
+    Its operations are those of one block, an expression of the rows in it.
+    """
+    made = step.equation
+    body = cut.bodies[made].cut
+    _, operations = total_of([cost_of(body, inner) for inner in body.steps])
+    return substitute(operations, {rows_of(made.attrs["body"]): product(made.attrs["lead"])})
 
 
 def _held(step: Scheduled, made: Collection[Value]) -> frozenset[Value]:
@@ -185,6 +200,8 @@ def _own_operations(step: Step) -> Dim:
         return _reduction_operations(root_of(step.equation))
     if isinstance(step, ExternalStep):
         return product(step.equation.attrs["lead"])
+    if isinstance(step, BlockStep):
+        return 0  # see `_operations_of_blocks`
     return step.equation.outputs[0].type.size * len(step.equation.inputs)
 
 

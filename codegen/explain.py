@@ -28,6 +28,7 @@ from gradc.codegen.lower import Cut, cut_into_kernels, lower_cut
 from gradc.codegen.rows import RowGroup, Scheduled, parts_of
 from gradc.codegen.schedule import root_of
 from gradc.codegen.steps import (
+    BlockStep,
     ExternalStep,
     FinishedProduct,
     Nest,
@@ -37,10 +38,10 @@ from gradc.codegen.steps import (
     written,
 )
 from gradc.codegen.straight import Straight
-from gradc.ir.dims import Dim
+from gradc.ir.dims import Dim, product
 from gradc.ir.function import Function, Value
-from gradc.ir.loops import Kernel, Program
-from gradc.ir.lowering import Contraction, External, Reduction, Routine, Scatter
+from gradc.ir.loops import Kernel, Program, programs_run
+from gradc.ir.lowering import Blocks, Contraction, External, Reduction, Routine, Scatter
 
 _LISTED = 6  # names of operations that are computed again
 
@@ -107,12 +108,21 @@ def _lines(it: _Explained) -> Iterator[str]:
         for value in _made(step, it.names):
             yield from _stored_value(it, step, number, value)
         yield from _loops(kernel)
+        if isinstance(step, BlockStep):
+            yield from _body(it, step, kernel)
         yield from _again(cost, computed)
         yield from _cost(it, cost)
         for value in cost.inlined:
             computed.setdefault(value, number)
     yield ""
     yield from _total(it)
+
+
+def _body(it: _Explained, step: BlockStep, kernel: Kernel) -> Iterator[str]:
+    """The kernels of the program that runs for each block."""
+    (program,) = programs_run(kernel)
+    for line in _lines(_Explained(it.cut.bodies[step.equation].cut, program)):
+        yield f"    {line}".rstrip()
 
 
 def _title(program: Program) -> str:
@@ -133,6 +143,9 @@ def _kind(step: Scheduled) -> str:
         return "a copy, and entries added or set in place"
     if isinstance(step, ExternalStep):
         return f"calls of the external function {step.equation.attrs['symbol']}"
+    if isinstance(step, BlockStep):
+        attrs = step.equation.attrs
+        return f"{product(attrs['lead'])} rows, {attrs['block']} at a time, by a program of its own"
     if isinstance(step, RoutineStep):
         return f"the loops of {step.equation.op.name}, entry after entry"
     if isinstance(step, FinishedProduct):
@@ -184,6 +197,8 @@ def _why(it: _Explained, value: Value) -> str:
     rule = owner.op.lower
     if isinstance(rule, Scatter):
         return "it is changed in place"
+    if isinstance(rule, Blocks):
+        return "written block by block"
     if isinstance(rule, External):
         return "an external function writes it"
     if isinstance(rule, Routine):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gradc.ir.loops import For, If, Instruction, MatMul, Program, Ref, Statement
+from gradc.ir.loops import For, If, Instruction, MatMul, Program, Ref, Statement, programs_run
 
 _EXACT = ("eq", "ne", "ge", "le")
 
@@ -17,8 +17,14 @@ def with_fast_math(program: Program) -> Program:
     computed numbers are equal (which entry is the maximum?) would find no such entry, and a
     gradient or an index would be wrong by more than rounding.
     """
-    bodies = [kernel.body for kernel in program.kernels]
-    return program if any(map(_compares, bodies)) else replace(program, fast_math=True)
+    return program if _compares_anywhere(program) else replace(program, fast_math=True)
+
+
+def _compares_anywhere(program: Program) -> bool:
+    return any(
+        _compares(kernel.body) or any(map(_compares_anywhere, programs_run(kernel)))
+        for kernel in program.kernels
+    )
 
 
 def _compares(body: Sequence[Statement]) -> bool:

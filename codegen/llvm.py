@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gradc.codegen.llvm_entry import write_entries
-from gradc.codegen.llvm_kernel import KernelFunction, write_kernel
+from gradc.codegen.llvm_kernel import write_kernel
 from gradc.codegen.llvm_product import product_scratch
+from gradc.codegen.llvm_run import define_program
 from gradc.codegen.llvm_shared import repeated_loops
-from gradc.codegen.llvm_text import Module
+from gradc.codegen.llvm_text import KernelFunction, Module
 from gradc.codegen.target import Target
 from gradc.ir.collection import collection_paused
-from gradc.ir.loops import Buffer, Program
+from gradc.ir.loops import Buffer, Program, programs_run
+from gradc.ir.record import dataclass
 
 _RESERVED = frozenset({"malloc", "free", "memset", "memcpy", "memmove", "gradc_manifest"})
 # A call of a function of mathematics (`vector_math.symbol_of`).
@@ -45,26 +47,44 @@ def emit_module(
     """
     _check_names(programs)
     module = Module(target, in_process, repeated=repeated_loops(programs))
-    shared: dict[bytes, str] = {}
-    same: dict[str, str] = {}
+    writing = _Writing(module, {}, {})
     if not in_process:
         _define_bytes(module, "@gradc_manifest", manifest.encode() + b"\0", exported=True)
     _define_bytes(module, "@gradc.zero", bytes(320))
     for program in programs:
         module.fast_math = program.fast_math
-        constants = _constants(module, program, shared)
         scratch = product_scratch(program.kernels, target.vector_bits)
         slots = (*program.slots, (scratch,)) if scratch else program.slots
-        kernels = [
-            write_kernel(module, f"gradc.{program.name}.{i}", kernel, constants, len(program.slots))
-            for i, kernel in enumerate(program.kernels)
-        ]
-        kernels = [_once(module, same, kernel) for kernel in kernels]
+        kernels = _kernels(writing, program, f"gradc.{program.name}")
         write_entries(module, replace(program, slots=slots), kernels)
     _call_what_stands_often(module)
     head = f'target triple = "{target.triple}"\n'
     abi = _ABI.format(target.abi) if target.abi else ""
     return f"{head}{module.text()}\n{_METADATA}\n{abi}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """A module, the symbols of its constants by bytes, and of its functions by text."""
+
+    module: Module
+    shared: dict[bytes, str]
+    same: dict[str, str]
+
+
+def _kernels(writing: _Writing, program: Program, symbol: str) -> list[KernelFunction]:
+    """Write the kernels of a program, before each the programs that it runs."""
+    module = writing.module
+    constants = _constants(module, program, writing.shared)
+    found = []
+    for i, kernel in enumerate(program.kernels):
+        for body in programs_run(kernel):
+            name = f"{symbol}.{i}.body"
+            function = define_program(module, name, _kernels(writing, body, name))
+            module.programs[body] = _once(module, writing.same, function)
+        written = write_kernel(module, f"{symbol}.{i}", kernel, constants, len(program.slots))
+        found.append(_once(module, writing.same, written))
+    return found
 
 
 def _call_what_stands_often(module: Module) -> None:

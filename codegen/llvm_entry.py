@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gradc.codegen.llvm_kernel import KernelFunction
-from gradc.codegen.llvm_spread import Source
-from gradc.codegen.llvm_text import Module, Writer, is_number, memory_type
+from gradc.codegen.llvm_run import run_kernels
+from gradc.codegen.llvm_text import (
+    KernelFunction,
+    Module,
+    Source,
+    Writer,
+    is_number,
+    memory_type,
+)
 from gradc.ir.dims import Dim, FloorDiv, names_of
 from gradc.ir.loops import STATUS_NEGATIVE_SIZE, STATUS_OUT_OF_MEMORY, Buffer, Program
 from gradc.ir.record import dataclass
@@ -223,7 +229,8 @@ def _write_native(
         base = _aligned(w, "%workspace")
         for number, offset in _offsets(w, program.slots, named).items():
             operands[number] = f"ptr {w.let(f'getelementptr i8, ptr {base}, i64 {offset}')}"
-    _run_kernels(w, kernels, operands)
+    run_kernels(w, kernels, operands)
+    w.do("ret i32 0")
     _define_twice(module, "i32", (program.name, f"gradc.{program.name}.run"), given, w)
 
 
@@ -276,25 +283,6 @@ def _aligned(w: Writer, pointer: str) -> str:
     negated = w.let(f"sub i64 0, {number}")
     gap = w.let(f"and i64 {negated}, {_ALIGNMENT - 1}")
     return w.let(f"getelementptr i8, ptr {pointer}, i64 {gap}")
-
-
-def _run_kernels(
-    w: Writer, kernels: Sequence[KernelFunction], operands: Mapping[Source, str]
-) -> None:
-    """Run the kernels until one fails, and return the status."""
-    for kernel in kernels:
-        given = ", ".join(operands[source] for source in kernel.sources)
-        if not kernel.can_fail:
-            w.do(f"call void @{kernel.symbol}({given})")
-            continue
-        status = w.let(f"call i32 @{kernel.symbol}({given})")
-        failed, fine = w.label("failed"), w.label("fine")
-        is_fine = w.let(f"icmp eq i32 {status}, 0")
-        w.do(f"br i1 {is_fine}, label %{fine}, label %{failed}, !prof !0")
-        w.start(failed)
-        w.do(f"ret i32 {status}")
-        w.start(fine)
-    w.do("ret i32 0")
 
 
 # --- memory that the caller leaves to the call ---------------------------------------------------

@@ -19,10 +19,11 @@ from gradc.codegen.llvm_loops import write_loop
 from gradc.codegen.llvm_memory import load
 from gradc.codegen.llvm_product import write_product
 from gradc.codegen.llvm_rows import joined_accesses
+from gradc.codegen.llvm_run import write_run
 from gradc.codegen.llvm_shared import write_shared
-from gradc.codegen.llvm_spread import KernelState, Source, Spread, project, union
+from gradc.codegen.llvm_spread import KernelState, Spread, project, union
 from gradc.codegen.llvm_stores import store
-from gradc.codegen.llvm_text import Module, Writer, literal, memory_type
+from gradc.codegen.llvm_text import KernelFunction, Module, Writer, literal, memory_type
 from gradc.ir.loops import (
     STATUS_EXTERNAL,
     Buffer,
@@ -35,24 +36,11 @@ from gradc.ir.loops import (
     MatMul,
     Ref,
     Require,
+    Run,
     Statement,
     Store,
 )
-from gradc.ir.record import dataclass
 from gradc.ir.types import bool_, i64
-
-
-@dataclass(frozen=True, slots=True)
-class KernelFunction:
-    """A kernel that was written: its symbol, and what to pass it, in order.
-
-    A source is a buffer (its address, or its value if it is a scalar input), a size's name, or the
-    number of a slot of the arena. One that `can_fail` returns a status, others return nothing.
-    """
-
-    symbol: str
-    sources: tuple[Source, ...]
-    can_fail: bool
 
 
 def write_kernel(
@@ -96,10 +84,9 @@ def _block(k: KernelState, statements: Sequence[Statement]) -> None:
                 k.values[statement.result] = _instruction(k, statement)
             case Store():
                 store(k, statement)
-            case For() if statement in k.module.repeated:
-                write_shared(k, statement, _block)
             case For():
-                write_loop(k, statement, _block)
+                is_shared = statement in k.module.repeated
+                (write_shared if is_shared else write_loop)(k, statement, _block)
             case If():
                 _condition(k, statement)
             case Require():
@@ -110,6 +97,8 @@ def _block(k: KernelState, statements: Sequence[Statement]) -> None:
                 write_product(k, statement, _block)
             case Call():
                 _call_external(k, statement)
+            case Run():
+                write_run(k, statement)
 
 
 def _instruction(k: KernelState, instruction: Instruction) -> Spread:

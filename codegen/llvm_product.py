@@ -9,7 +9,17 @@ from gradc.codegen.llvm_spread import KernelState, Spread
 from gradc.codegen.llvm_text import Module, Writer, memory_type
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
 from gradc.codegen.target import Target
-from gradc.ir.loops import Finish, For, If, Instruction, Kernel, MatMul, Ref, Statement
+from gradc.ir.loops import (
+    Finish,
+    For,
+    If,
+    Instruction,
+    Kernel,
+    MatMul,
+    Ref,
+    Statement,
+    programs_run,
+)
 from gradc.ir.record import dataclass
 from gradc.ir.types import DType, f32, f64
 
@@ -46,6 +56,7 @@ def product_scratch(kernels: Sequence[Kernel], vector_bits: int) -> int:
 
 
 def _scratch_of(kernel: Kernel, vector_bits: int) -> int:
+    bodies = [product_scratch(body.kernels, vector_bits) for body in programs_run(kernel)]
     pending: list[Statement] = list(kernel.body)
     made: dict[Ref, Instruction] = {}
     products: list[MatMul] = []
@@ -57,7 +68,7 @@ def _scratch_of(kernel: Kernel, vector_bits: int) -> int:
             products.append(statement)
         elif isinstance(statement, Instruction):
             made[statement.result] = statement
-    needed = [0]
+    needed = [0, *bodies]
     for product in products:
         m, n, k = (_most(ref, made) for ref in (product.m, product.n, product.k))
         longest = None if m is None or n is None else max(m, n)

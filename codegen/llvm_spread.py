@@ -17,7 +17,7 @@ from dataclasses import field
 from functools import cache
 from itertools import product
 
-from gradc.codegen.llvm_text import Module, Writer, is_number, llvm_type
+from gradc.codegen.llvm_text import Module, Source, Writer, is_number, llvm_type
 from gradc.ir.dims import Dim, is_nonnegative, names_of
 from gradc.ir.loops import Buffer, Ref
 from gradc.ir.record import dataclass
@@ -35,7 +35,6 @@ class Affine:
 
 
 Entry = str | Affine
-Source = Buffer | str | int  # what is passed to a kernel: a buffer, a size, a slot of the arena
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import field
 
 from gradc.codegen.target import Target
 from gradc.ir.dims import Dim, FloorDiv
-from gradc.ir.loops import For
+from gradc.ir.loops import Buffer, For, Program
 from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
@@ -69,6 +69,22 @@ def is_number(text: str) -> bool:
     return text.lstrip("-").isdigit()
 
 
+Source = Buffer | str | int  # what a kernel is given: a buffer, a size, a slot of the arena
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFunction:
+    """A kernel that was written: its symbol, and what to pass it, in order.
+
+    A source is a buffer (its address, or its value if it is a scalar input), a size's name, or the
+    number of a slot of the arena. One that `can_fail` returns a status, others return nothing.
+    """
+
+    symbol: str
+    sources: tuple[Source, ...]
+    can_fail: bool
+
+
 @dataclass(slots=True)
 class Module:
     """What the functions of one module share: each text once, by the symbol that it defines."""
@@ -80,6 +96,7 @@ class Module:
     definitions: dict[str, str] = field(default_factory=dict)
     repeated: frozenset[For] = frozenset()  # loops that are written as functions
     shared: dict[str, str] = field(default_factory=dict)  # texts of those functions -> symbols
+    programs: dict[Program, KernelFunction] = field(default_factory=dict)  # those that kernels run
 
     def declare(self, symbol: str, text: str) -> str:
         """Declare an external function or an intrinsic; gives its symbol."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from gradc.codegen.block_region import region_of
+from gradc.codegen.blocks import Memory, lower_blocks, memory_of
 from gradc.codegen.buffers import Arena, Lifetime, plan
 from gradc.codegen.choices import Choices
 from gradc.codegen.external import lower_external
@@ -19,6 +21,7 @@ from gradc.codegen.row_loops import lower_rows
 from gradc.codegen.rows import RowGroup, Scheduled, group_rows, parts_of
 from gradc.codegen.schedule import schedule
 from gradc.codegen.steps import (
+    BlockStep,
     ExternalStep,
     FinishedProduct,
     Nest,
@@ -30,9 +33,10 @@ from gradc.codegen.steps import (
 from gradc.codegen.straight import Straight, lower_straight
 from gradc.ir.collection import collection_paused
 from gradc.ir.dims import names_of
-from gradc.ir.function import Function, Value
+from gradc.ir.function import Equation, Function, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Fill, Kernel, Program
+from gradc.ir.ops.blocks import free_sizes
 from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType
 
@@ -42,16 +46,26 @@ class UnknownSizeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """The region of a step over blocks, cut into kernels, and the memory for one block."""
+
+    cut: Cut
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """A function cut into kernels, one a step, and the buffers of parameters and stored values."""
 
     fn: Function
+    sizes: tuple[str, ...]
     stored: frozenset[Value]
     steps: tuple[Scheduled, ...]
     inputs: Mapping[Value, Buffer]
     outputs: Mapping[Value, Buffer]
     homes: Mapping[Value, Value]  # values that live in the memory of a result
     arena: Arena
+    bodies: Mapping[Equation, Body]  # of steps over blocks
 
     @property
     def buffers(self) -> Mapping[Value, Buffer]:
@@ -73,10 +87,16 @@ def lower(function: Function, name: str, choices: Choices = Choices()) -> Progra
 
 
 @collection_paused()
-def cut_into_kernels(function: Function, choices: Choices) -> Cut:
-    """Decide which kernels compute the function's results, and where values are stored."""
+def cut_into_kernels(
+    function: Function, choices: Choices, sizes: Collection[str] = frozenset()
+) -> Cut:
+    """Decide which kernels compute the function's results, and where values are stored.
+
+    A region also reads `sizes` that its parameters do not tell: those of the function around it.
+    """
     fn = prepare(function)
-    _check_sizes(fn)
+    every = (*fn.sizes, *sorted(set(sizes).difference(fn.sizes)))
+    _check_sizes(fn, every)
     forced: frozenset[Value] = frozenset()
     if choices.turn:
         fn, forced = lay_side_by_side(fn)
@@ -96,8 +116,19 @@ def cut_into_kernels(function: Function, choices: Choices) -> Cut:
     }
     steps = group_rows(cut, fn.results, choices)
     steps = finish_products(steps, cut.stored, fn.results, choices)
+    bodies = _bodies(steps, choices)
     lives, homes = _lifetimes(steps, cut.stored, outputs)
-    return Cut(fn, cut.stored, steps, inputs, outputs, homes, plan(lives))
+    lives += _block_lifetimes(steps, bodies)
+    return Cut(fn, every, cut.stored, steps, inputs, outputs, homes, plan(lives), bodies)
+
+
+def _bodies(steps: Sequence[Scheduled], choices: Choices) -> Mapping[Equation, Body]:
+    found = {}
+    for made in (step.equation for step in steps if isinstance(step, BlockStep)):
+        region = region_of(made)
+        cut = cut_into_kernels(region, choices, free_sizes(region))
+        found[made] = Body(cut, memory_of(made, cut.arena.slots))
+    return found
 
 
 @collection_paused()
@@ -111,11 +142,16 @@ def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
     for number, step in enumerate(cut.steps):
         k = LoopBuilder()
         reader = Reader(k, buffers, cut.stored, constants)
-        _lower_step(reader, step, choices.vector_bits, last)
+        if isinstance(step, BlockStep):
+            body = cut.bodies[step.equation]
+            program = lower_cut(body.cut, f"{name}.b{number}", choices)
+            lower_blocks(reader, step.equation, program, body.memory, choices.vector_bits)
+        else:
+            _lower_step(reader, step, choices.vector_bits, last)
         kernels.append(Kernel(f"{name}.k{number}", k.body, _note(step)))
     return Program(
         name,
-        cut.fn.sizes,
+        cut.sizes,
         tuple(cut.inputs.values()),
         tuple(cut.outputs.values()),
         tuple(kernels),
@@ -183,6 +219,16 @@ def _lifetimes(
     return lives, homes
 
 
+def _block_lifetimes(steps: Sequence[Scheduled], bodies: Mapping[Equation, Body]) -> list[Lifetime]:
+    """What steps over blocks need while they run."""
+    return [
+        Lifetime(value, value.type, number, number)
+        for number, step in enumerate(steps)
+        if isinstance(step, BlockStep)
+        for value in bodies[step.equation].memory.values
+    ]
+
+
 def _replaced(
     nest: Nest, stored: Collection[Value], temporaries: Mapping[Value, int]
 ) -> Iterator[tuple[Value, Value]]:
@@ -226,10 +272,9 @@ def _note(step: Scheduled) -> str:
     )
 
 
-def _check_sizes(fn: Function) -> None:
-    known = set(fn.sizes)
+def _check_sizes(fn: Function, known: Collection[str]) -> None:
     for value in (*fn.results, *(v for equation in fn.equations for v in equation.outputs)):
-        unknown = names_of(value.shape) - known
+        unknown = names_of(value.shape).difference(known)
         if unknown:
             raise UnknownSizeError(
                 f"{fn.name}: the size {min(unknown)} of {value!r} is not told by the shape of any "

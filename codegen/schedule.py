@@ -7,10 +7,13 @@ unless one needs the other's finished result. Matrix products are steps of their
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from gradc.codegen.choices import Choices
 from gradc.codegen.steps import (
+    BlockStep,
     ExternalStep,
     Nest,
     ProductStep,
@@ -35,16 +38,23 @@ from gradc.ir.dims import Shape
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import (
     LOOP_KINDS,
+    Blocks,
     Contraction,
     External,
     IndexMap,
     Literal,
+    Placed,
     Pointwise,
     Reduction,
     Routine,
     Scatter,
 )
 from gradc.ir.record import dataclass
+
+# What is a step by itself, whatever is around it.
+_ALONE: Mapping[type[Any], Callable[[Equation], Step]] = MappingProxyType(
+    {External: ExternalStep, Routine: RoutineStep, Blocks: BlockStep}
+)
 
 # Costs are in floating-point operations an element; a load or store counts as about four.
 _REPEATED_COST = 4  # store a value of this cost rather than compute it once for every copy of it
@@ -155,6 +165,8 @@ def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator
             yield from (v for v in equation.inputs if _is_costly(v, cones))
     elif isinstance(rule, External):  # arrays are passed by address
         yield from (v for v in equation.inputs if len(v.shape) > len(equation.attrs["lead"]))
+    elif isinstance(rule, Blocks):
+        yield from (v for v in equation.inputs if v.shape)
     elif isinstance(rule, Contraction):
         packed, extents = is_product(equation), extents_of(equation)
         for value, own in zip(
@@ -227,10 +239,9 @@ def _form_steps(
         if value not in stored:
             continue
         rule = equation.op.lower
-        if isinstance(rule, External | Routine):
+        if type(rule) in _ALONE:
             producer.update(dict.fromkeys(equation.outputs, len(steps)))
-            calls = isinstance(rule, External)
-            steps.append(ExternalStep(equation) if calls else RoutineStep(equation))
+            steps.append(_ALONE[type(rule)](equation))
             continue
         if isinstance(rule, Contraction) and is_product(equation):
             producer[value] = len(steps)
@@ -328,6 +339,11 @@ def root_of(equation: Equation) -> Root:
     if can_inline(equation):
         axes = tuple(range(value.type.rank))
         return Root(value, value.shape, axes, (value,), (axes,))
+    if isinstance(rule, Placed):
+        (operand,) = equation.inputs
+        axes = tuple(range(operand.type.rank))
+        starts = equation.attrs["starts"]
+        return Root(value, operand.shape, axes, (operand,), (axes,), None, starts)
     if isinstance(rule, Reduction):
         (operand,) = equation.inputs
         every = tuple(range(operand.type.rank))

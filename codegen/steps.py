@@ -120,6 +120,13 @@ class RoutineStep:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class BlockStep:
+    """A program of its own, run for one block of rows after the other."""
+
+    equation: Equation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FinishedProduct:
     """A matrix product, and the nest that runs over each part of it that is complete.
 
@@ -140,7 +147,7 @@ class FinishedProduct:
         return frozenset(self.product.equation.outputs) if self.place else frozenset()
 
 
-Step: TypeAlias = "Nest | ProductStep | ExternalStep | RoutineStep"
+Step: TypeAlias = "Nest | ProductStep | ExternalStep | RoutineStep | BlockStep"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -238,7 +238,23 @@ class Call:
     status: bool = False
 
 
-Statement: TypeAlias = "Instruction | Store | For | If | Require | Fill | MatMul | Call"
+@dataclass(frozen=True, eq=False, slots=True)
+class Run:
+    """Run another program, not under a mask or lanes: with these sizes, inputs, outputs, slots.
+
+    An input is a number, or a buffer and the flat index from which on it is passed; so is an
+    output. `slots` are the buffers in the place of the program's arena. What makes it fail makes
+    the call fail.
+    """
+
+    program: Program
+    sizes: tuple[Ref, ...]
+    inputs: tuple[Ref | tuple[Buffer, Ref], ...]
+    outputs: tuple[tuple[Buffer, Ref], ...]
+    slots: tuple[Buffer, ...]
+
+
+Statement: TypeAlias = "Instruction | Store | For | If | Require | Fill | MatMul | Call | Run"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -270,6 +286,18 @@ class Program:
     slots: tuple[tuple[Dim, ...], ...] = ()
     requires: tuple[Requirement, ...] = ()
     fast_math: bool = False
+
+
+def programs_run(kernel: Kernel) -> list[Program]:
+    """The programs that a kernel runs."""
+    pending, found = list(kernel.body), []
+    while pending:
+        statement = pending.pop()
+        if isinstance(statement, For | If):
+            pending.extend(statement.body)
+        elif isinstance(statement, Run):
+            found.append(statement.program)
+    return found[::-1]
 
 
 # What a native function returns; negative: -1 - (the index of the requirement that failed).

@@ -219,6 +219,16 @@ class External:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocks:
+    """A region that runs once for each block of rows; attributes as `ops/blocks.py` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The operand is the block of the result that begins at `starts`; the rest is left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Routine:
     """Loops of the op's own: `write(k, operands, store, **attrs)` computes the whole result.
 
@@ -263,6 +273,6 @@ class Composite:
 
 
 Lowering: TypeAlias = (
-    "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | External | Routine"
-    " | Composite"
+    "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | External | Blocks | Placed"
+    " | Routine | Composite"
 )

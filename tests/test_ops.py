@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import op_table
+import op_table_blocks
 import op_table_custom
 import op_table_structural
 import pytest
@@ -25,7 +26,12 @@ from gradc.ir.transforms.reverse import pullback
 from gradc.ir.types import ArrayType, DType, f32, f64
 from op_case import Case
 
-CASES: tuple[Case, ...] = (*op_table.CASES, *op_table_structural.CASES, *op_table_custom.CASES)
+CASES: tuple[Case, ...] = (
+    *op_table.CASES,
+    *op_table_structural.CASES,
+    *op_table_custom.CASES,
+    *op_table_blocks.CASES,
+)
 BATCH = 2
 
 

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gradc.errors import GradcValueError, NullTypeGradError
-from gradc.ir.dims import product, volume
+from gradc.errors import NullTypeGradError
+from gradc.ir.dims import volume
 from gradc.ir.function import Value, function, parameter, sorted_equations
 from gradc.ir.op import Null
-from gradc.ir.ops.cast import cast
-from gradc.ir.ops.constants import full, iota
-from gradc.ir.ops.logic import eq
-from gradc.ir.ops.slicing import concat
-from gradc.ir.ops.structural import broadcast, reshape
-from gradc.ir.transforms.batch import batch_values
+from gradc.ir.ops.blocks import map_blocks, new_rows, sizes_read
+from gradc.ir.ops.constants import full
+from gradc.ir.transforms.close import close
 from gradc.ir.transforms.forward import push_tangents
 from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents
 from gradc.ir.transforms.zeros import cotangent_type, zeros
@@ -67,7 +64,7 @@ def _jacobian_block(
         return first
     try:
         second = modes[1](expression, target, stop, chunk)
-    except (NullTypeGradError, GradcValueError):  # no rule in that direction, or too many for chunk
+    except NullTypeGradError:  # no rule in that direction
         return first
     given = [expression]
     return second if work_of(second, given) < work_of(first, given) else first
@@ -77,8 +74,6 @@ def _pulled_along(
     expression: Value, target: Value, stop: Sequence[Value], chunk: int | None = None
 ) -> Value:
     """The derivative of every entry of `expression`, from a batched pullback."""
-    from gradc.ir.transforms.directions.uniform import transposed
-
     kind = cotangent_type(expression)
     seed = parameter(kind) if expression.shape else full((), 1, kind.dtype)
     (row,) = pull_cotangents([(expression, seed)], [target], stop=stop)
@@ -88,9 +83,7 @@ def _pulled_along(
         return zeros(cotangent_type(target).with_shape((*expression.shape, *target.shape)))
     if not expression.shape:
         return row
-    rows = _along_basis(row, seed, chunk)
-    first, rank = len(target.shape), len(target.shape) + len(expression.shape)
-    return transposed(rows, (*range(first, rank), *range(first)))
+    return _along_basis(row, seed, chunk, first=True)
 
 
 def pushed_along(
@@ -115,40 +108,49 @@ def pushed(
         raise NullTypeGradError(str(error)) from error
 
 
-def _along_basis(linear: Value, direction: Value, chunk: int | None) -> Value:
-    """`linear` for each unit array in the place of `direction`: linear.shape + direction.shape."""
+def _along_basis(
+    linear: Value, direction: Value, chunk: int | None, *, first: bool = False
+) -> Value:
+    """`linear` for each unit array in the place of `direction`: linear.shape + direction.shape.
+
+    `first`: the axes of the directions come first. More than `chunk` directions that have to be
+    held together are taken in blocks.
+    """
     from gradc.ir.transforms.directions.sweep import along_directions, most_directions
-    from gradc.ir.transforms.directions.uniform import reshaped, transposed
+    from gradc.ir.transforms.directions.uniform import transposed
 
-    size = direction.type.size
-    if chunk is None or (isinstance(size, int) and size <= chunk):
-        return along_directions(linear, direction)
-    together = most_directions(linear, direction)
-    if isinstance(together, int) and together <= chunk:
-        return along_directions(linear, direction)
-    if not isinstance(size, int):
-        raise GradcValueError(
-            f"chunk: the number of derivatives, {size}, is not known before the call",
-            hint="leave chunk away, or give the variable a shape of integers",
-        )
-    starts = range(0, size, chunk)
-    parts = [_batched(linear, direction, at, min(chunk, size - at)) for at in starts]
-    joined: Value = concat(*parts, axis=0)
-    order = (*range(1, joined.type.rank), 0)
-    return reshaped(transposed(joined, order), (*linear.shape, *direction.shape))
+    size, rank = direction.type.size, linear.type.rank
+    if chunk is not None and not (isinstance(size, int) and size <= chunk):
+        together = most_directions(linear, direction)
+        if not isinstance(together, int) or together > chunk:
+            return _in_blocks(linear, direction, chunk, 0 if first else rank)
+    every = along_directions(linear, direction)
+    axes = tuple(range(every.type.rank))
+    return transposed(every, (*axes[rank:], *axes[:rank])) if first else every
 
 
-def _batched(linear: Value, direction: Value, start: int, count: int) -> Value:
-    """`linear` for some unit arrays, one after the other along a new first axis."""
-    (found,) = batch_values([linear], {direction: _basis(direction, start, count)}, count)
-    return found
+def _in_blocks(linear: Value, direction: Value, chunk: int, axis: int) -> Value:
+    """`linear` for each unit array, `chunk` of them together; they lie along `axis`."""
+    from gradc.ir.transforms.directions.sweep import along_directions
+    from gradc.ir.transforms.directions.uniform import transposed
 
-
-def _basis(value: Value, start: int, count: int) -> Value:
-    """Unit arrays of a value's shape, from number `start` on: [count, *shape]."""
-    size = product(value.shape)
-    rows = broadcast(iota(size=count, dtype=i64) + start, shape=(count, size), axes=(0,))
-    columns = broadcast(iota(size=size, dtype=i64), shape=(count, size), axes=(1,))
-    unit = cast(eq(rows, columns), dtype=value.dtype)
-    shaped: Value = reshape(unit, shape=(count, *value.shape))
-    return shaped
+    rows = new_rows(sorted_equations([linear]))
+    numbers = parameter(i64[rows], "numbers")
+    block = along_directions(linear, direction, numbers)
+    order = list(range(linear.type.rank))
+    order.insert(axis, linear.type.rank)
+    body, captured = close(
+        "block",
+        [numbers],
+        [transposed(block, tuple(order))],
+        lambda made: not rows.names.isdisjoint(sizes_read(made)),
+    )
+    result: Value = map_blocks(
+        *captured,
+        body=body,
+        lead=direction.shape,
+        block=chunk,
+        takes=(None,) * len(captured),
+        gives=(axis,),
+    )
+    return result

@@ -19,8 +19,10 @@ from gradc.ir.loops import (
     Program,
     Ref,
     Require,
+    Run,
     Statement,
     Store,
+    programs_run,
 )
 
 _INFIX = {
@@ -42,6 +44,8 @@ def print_program(program: Program) -> str:
     lines += [f"  temporary {_buffer(b)} in slot {b.slot}" for b in program.temporaries]
     lines += [f"  constant {_buffer(b)}" for b in program.constants]
     for kernel in program.kernels:
+        for body in programs_run(kernel):
+            lines += (f"  {line}" for line in print_program(body).splitlines())
         lines += _kernel(kernel)
     return "\n".join(lines) + "\n"
 
@@ -153,7 +157,7 @@ def _accumulated(found: Accumulator, names: dict[Ref, str]) -> str:
     return f"{names[found.result]} = {found.kind} of {names[found.value]}{start}"
 
 
-def _effect(statement: Store | Require | Fill | MatMul | Call, names: dict[Ref, str]) -> str:
+def _effect(statement: Store | Require | Fill | MatMul | Call | Run, names: dict[Ref, str]) -> str:
     if isinstance(statement, Store):
         sign = "+=" if statement.mode == "add" else "="
         mask = f" if {names[statement.mask]}" if statement.mask is not None else ""
@@ -166,6 +170,9 @@ def _effect(statement: Store | Require | Fill | MatMul | Call, names: dict[Ref, 
         return f"{statement.buffer.name}[:] = 0"
     if isinstance(statement, Call):
         return _external(statement, names)
+    if isinstance(statement, Run):
+        given = (*statement.sizes, *statement.inputs, *statement.outputs)
+        return f"run {statement.program.name}({', '.join(_given(a, names) for a in given)})"
     sign = "+=" if statement.accumulate else "="
     sizes = ", ".join(
         names[ref] for ref in (statement.batch, statement.m, statement.n, statement.k)
@@ -175,8 +182,11 @@ def _effect(statement: Store | Require | Fill | MatMul | Call, names: dict[Ref, 
 
 
 def _external(call: Call, names: dict[Ref, str]) -> str:
-    given = (
-        names[a] if isinstance(a, Ref) else f"&{a[0].name}[{names[a[1]]}]" for a in call.arguments
-    )
-    text = f"{call.symbol}({', '.join(given)})"
+    text = f"{call.symbol}({', '.join(_given(a, names) for a in call.arguments)})"
     return text if call.result is None else f"{names[call.result]} = {text}"
+
+
+def _given(argument: Ref | tuple[Buffer, Ref], names: dict[Ref, str]) -> str:
+    if isinstance(argument, Ref):
+        return names[argument]
+    return f"&{argument[0].name}[{names[argument[1]]}]"

@@ -17,6 +17,7 @@ from gradc.errors import GradcError
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction
+from gradc.ir.ops.blocks import all_at_once, map_blocks
 from gradc.ir.ops.custom import custom
 from gradc.ir.ops.external import called
 from gradc.ir.ops.logic import where
@@ -80,7 +81,7 @@ def find_not_finite(fn: Function, *arrays: Any, everywhere: bool = False) -> Not
     Of several operations it is the one that runs first. With `everywhere` it is the first operation
     that makes a number that is not finite out of finite ones, whatever becomes of it.
     """
-    fn = _without_custom(fn)
+    fn = _without_regions(fn)
     record = _Record(fn, {}, {})
     with np.errstate(all="ignore"):
         results = evaluate(fn, *arrays, observe=record.observe)
@@ -115,15 +116,18 @@ class _Record:
         self.arrays.update(zip(made.outputs, outputs, strict=True))
 
 
-def _without_custom(fn: Function) -> Function:
-    """`fn` with the functions inlined that have rules of their own, to look inside them."""
-    while any(made.op is custom for made in fn.equations):
+def _without_regions(fn: Function) -> Function:
+    """`fn` with its regions inlined, to look inside them: those of blocks for all rows at once."""
+    while any(made.op in (custom, map_blocks) for made in fn.equations):
         values: dict[Value, Value] = {}
         for made in fn.equations:
             inputs = [values.get(value, value) for value in made.inputs]
             if made.op is custom:
                 with at(made.span):
                     outputs = inline(made.attrs["value"], inputs)
+            elif made.op is map_blocks:
+                with at(made.span):
+                    outputs = all_at_once(*inputs, **made.attrs)
             else:
                 outputs = rebuild_equation(made, inputs).outputs
             values.update(zip(made.outputs, outputs, strict=True))

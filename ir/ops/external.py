@@ -170,8 +170,8 @@ def called(made: Equation) -> str:
 def external_calls(fn: Function) -> list[tuple[Equation, ExternalCode]]:
     """The equations that call external functions, with these.
 
-    Those in the value of a function with rules count, those in its rules do not: a derivative that
-    is computed has become part of the graph.
+    Those in regions that run count, those in rules do not: a derivative that is computed has become
+    part of the graph.
     """
     found: list[tuple[Equation, ExternalCode]] = []
     pending = [fn]
@@ -179,8 +179,8 @@ def external_calls(fn: Function) -> list[tuple[Equation, ExternalCode]]:
         for made in pending.pop().equations:
             if isinstance(made.op.evaluate, ExternalCode):
                 found.append((made, made.op.evaluate))
-            value = made.attrs.get("value")
-            pending.extend((value,) if isinstance(value, Function) else ())
+            regions = (made.attrs.get(name) for name in ("value", "body"))
+            pending.extend(region for region in regions if isinstance(region, Function))
     return found
 
 

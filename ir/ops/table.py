@@ -8,6 +8,7 @@ from types import MappingProxyType
 from gradc.ir.op import Op
 from gradc.ir.ops import (
     arithmetic,
+    blocks,
     cast,
     composite,
     constants,
@@ -108,6 +109,8 @@ ALL_OPS: tuple[Op, ...] = (
     composite.softmax,
     # functions with rules of their own
     custom.custom,
+    # regions that run again and again
+    blocks.map_blocks,
     # identities with another derivative
     gradient_ops.zero_grad,
     gradient_ops.disconnected_grad,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from gradc.ir.function import Equation, Function, Value
+from gradc.ir.text import print_function
 from gradc.ir.transforms.rebuild import rebuild_equation, with_results
 
 _COMMUTATIVE = frozenset(
@@ -57,7 +58,10 @@ def _key(made: Equation, inputs: Sequence[Value]) -> Hashable:
         return name, *_normal_contraction(made, operands)
     if not made.attrs:
         return name, *operands
-    attrs = tuple(sorted(made.attrs.items(), key=lambda item: item[0]))
+    attrs = tuple(
+        (name, print_function(part) if isinstance(part, Function) else part)
+        for name, part in sorted(made.attrs.items(), key=lambda item: item[0])
+    )
     # What is equal and not the same: 1, 1.0 and True.
     kinds = tuple([type(value) for _, value in attrs if isinstance(value, int | float)])
     return name, tuple(operands), attrs, kinds

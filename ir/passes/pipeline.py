@@ -18,6 +18,7 @@ from gradc.ir.passes.indexing import simplify_indexing
 from gradc.ir.passes.pads import join_pads
 from gradc.ir.passes.pairs import share_sums_over_pairs
 from gradc.ir.passes.reciprocals import share_reciprocals, share_reciprocals_in_derivatives
+from gradc.ir.passes.regions import in_regions
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
 from gradc.ir.passes.stability import stabilize
@@ -26,6 +27,17 @@ from gradc.ir.verify import InvalidFunctionError, verify
 Pass: TypeAlias = Callable[[Function], Function]
 Pipeline: TypeAlias = tuple[Pass, ...]
 Observer: TypeAlias = Callable[[str, Function, float, bool], None]
+
+
+def optimize_regions(fn: Function) -> Function:
+    """`fn` with the regions in it optimized as it is itself."""
+    return in_regions(fn, lambda body: optimize(body, DEFAULT))
+
+
+def optimize_regions_fast(fn: Function) -> Function:
+    """The same where results may differ in rounding."""
+    return in_regions(fn, lambda body: optimize(body, FAST))
+
 
 # What a function goes through before it is differentiated: less to differentiate and to store.
 BEFORE_DERIVATIVES: Pipeline = (
@@ -59,6 +71,7 @@ DEFAULT: Pipeline = (
     share_reciprocals_in_derivatives,
     share_sums_over_pairs,
     share_common_subexpressions,
+    optimize_regions,
     simplify_algebra,
     form_contractions,
     simplify_shapes,
@@ -70,6 +83,7 @@ DEFAULT: Pipeline = (
 FAST: Pipeline = (
     *DEFAULT,
     share_reciprocals,
+    optimize_regions_fast,
     share_common_subexpressions,
     simplify_algebra,
     eliminate_dead_code,

@@ -11,6 +11,9 @@ value has no axis for it.
     x[1:] of n directions                     ones [n - 1],     tied: d = i + 1
     x[2], a scalar                            ones [1],         directions 2 to 2
     A @ x                                     transpose(A),     all directions
+
+The directions may also be some of those along one axis, by their numbers. A tie says numbers then,
+and an axis of directions has an entry for each number that is given.
 """
 
 from __future__ import annotations
@@ -22,12 +25,30 @@ from typing import TypeAlias
 import numpy as np
 from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Value
-from gradc.ir.ops.constants import array, constant_number, filled, full, iota, size_value
+from gradc.ir.ops.cast import converted
+from gradc.ir.ops.constants import array, constant_number, full, iota
 from gradc.ir.ops.logic import eq, where
 from gradc.ir.ops.structural import broadcast
 from gradc.ir.record import dataclass
-from gradc.ir.transforms.directions.uniform import cut, placed, repeated, reshaped
+from gradc.ir.transforms.directions.uniform import cut, everywhere, placed, repeated, reshaped
 from gradc.ir.types import i64
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The directions: an array of them of this shape, or some of `total` ones by their numbers.
+
+    numbers: i64[count]; then `shape` is (count,).
+    """
+
+    shape: Shape
+    total: Dim
+    numbers: Value | None = None
+
+    @property
+    def rank(self) -> int:
+        """The number of axes of directions."""
+        return len(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +65,7 @@ Place: TypeAlias = "Tie | Dim"  # a tie, or the first of the directions that hav
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of the derivative of a value (shape S) by directions (shape `space`).
+    """A part of the derivative of a value (shape S) by the directions of `space`.
 
     value: the axes of S, cut to the box in which the block is other than zero, then one for each
         untied axis of `space`, in their order.
@@ -55,7 +76,7 @@ class Block:
     value: Value
     places: tuple[Place, ...]
     starts: Shape
-    space: Shape
+    space: Space
 
     @property
     def rank(self) -> int:
@@ -102,18 +123,27 @@ class Block:
 Blocks: TypeAlias = "tuple[Block, ...]"
 
 
-def identity(direction: Value) -> Blocks:
+def identity(direction: Value, space: Space) -> Blocks:
     """The derivative of the directions by themselves."""
     rank = direction.type.rank
+    if space.numbers is not None and rank != 1:
+        return whole(_units(direction, space.numbers), space)
     ties = tuple(Tie(axis, 1, 0) for axis in range(rank))
     ones = full(direction.shape, 1, direction.dtype)
-    return settled(Block(ones, ties, (0,) * rank, direction.shape))
+    return settled(Block(ones, ties, (0,) * rank, space))
 
 
-def whole(value: Value, space: Shape) -> Blocks:
+def _units(direction: Value, numbers: Value) -> Value:
+    """The unit arrays with these numbers: [*S, count]."""
+    count = numbers.shape[0]
+    unit = diagonal(direction.type.size, count, 1, 0, numbers)
+    return reshaped(converted(unit, direction.dtype), (*direction.shape, count))
+
+
+def whole(value: Value, space: Space) -> Blocks:
     """The block of all directions and all entries; `value` has the shape S + space."""
-    starts = (0,) * (value.type.rank - len(space))
-    return settled(Block(value, (0,) * len(space), starts, space))
+    starts = (0,) * (value.type.rank - space.rank)
+    return settled(Block(value, (0,) * space.rank, starts, space))
 
 
 def settled(block: Block) -> Blocks:
@@ -122,6 +152,8 @@ def settled(block: Block) -> Blocks:
         return ()
     for direction, place in enumerate(block.places):
         if isinstance(place, Tie) and block.lengths[place.axis] == 1:
+            if block.space.numbers is not None:
+                return (loosened(block, place.axis),)
             at = block.position(direction)
             shape = (*block.value.shape[:at], 1, *block.value.shape[at:])
             first = place.offset + place.step * block.starts[place.axis]
@@ -148,50 +180,55 @@ def loosened(block: Block, axis: int) -> Block:
     others = tuple(i for i in range(len(shape)) if i != at)
     first = tie.offset + tie.step * block.starts[axis] - start
     wide = repeated(block.value, shape, others)
-    value = _on_diagonal(wide, axis, at, tie.step, first)
+    value = _on_diagonal(wide, axis, at, tie.step, first, block.space.numbers)
     return replaced(block, direction, start, value)
 
 
 def _reach(block: Block, direction: int, tie: Tie) -> tuple[Dim, Dim]:
     """The first and the number of directions that a tie reaches; all of them where that is open."""
     length, first = block.lengths[tie.axis], tie.offset + tie.step * block.starts[tie.axis]
+    if block.space.numbers is not None:
+        return 0, block.space.shape[direction]
     if not isinstance(length, int) and abs(tie.step) != 1:
-        return 0, block.space[direction]
+        return 0, block.space.shape[direction]
     span = (length - 1) * abs(tie.step)
     return (first if tie.step > 0 else first - span), span + 1
 
 
-def _on_diagonal(value: Value, axis: int, directions: int, step: int, first: Dim) -> Value:
-    """`value` where its index along `directions` is step * that along `axis` + first, or 0."""
+def _on_diagonal(
+    value: Value, axis: int, directions: int, step: int, first: Dim, numbers: Value | None
+) -> Value:
+    """`value` where the number along `directions` is step * that along `axis` + first, or 0."""
     length, count = value.shape[axis], value.shape[directions]
     number = constant_number(value)
-    if isinstance(count, int) and isinstance(length, int) and isinstance(first, int):
+    if (
+        numbers is None
+        and isinstance(count, int)
+        and isinstance(length, int)
+        and isinstance(first, int)
+    ):
         hits = step * np.arange(length)[:, None] + first == np.arange(count)
         if number is not None:
             ones = array(number * hits.astype(float), value.dtype)
             return repeated(ones, value.shape, (axis, directions))
         mask = array(hits)
     else:
-        mask = diagonal(length, count, step, first)
+        mask = diagonal(length, count, step, first, numbers)
     condition = repeated(mask, value.shape, (axis, directions))
     result: Value = where(condition, value, full(value.shape, 0, value.dtype))
     return result
 
 
-def diagonal(length: Dim, count: Dim, step: int, first: Dim) -> Value:
-    """bool [length, count]: whether the column is step * the row + first."""
+def diagonal(length: Dim, count: Dim, step: int, first: Dim, numbers: Value | None = None) -> Value:
+    """bool [length, count]: whether the column, or its number, is step * the row + first."""
     row, shape = iota(size=length, dtype=i64), (length, count)
     moved = row if step == 1 else row * step
     if first != 0:
-        moved = moved + (first if isinstance(first, int) else filled((length,), _number(first)))
+        moved = moved + everywhere((length,), first)
     rows = broadcast(moved, shape=shape, axes=(0,))
-    columns = broadcast(iota(size=count, dtype=i64), shape=shape, axes=(1,))
+    column = iota(size=count, dtype=i64) if numbers is None else numbers
+    columns = broadcast(column, shape=shape, axes=(1,))
     result: Value = eq(rows, columns)
-    return result
-
-
-def _number(dim: Dim) -> Value:
-    result: Value = size_value(dim=dim)
     return result
 
 

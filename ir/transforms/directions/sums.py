@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from gradc.ir.dims import is_nonnegative
 from gradc.ir.function import Equation, Value
 from gradc.ir.op import Op
-from gradc.ir.ops.constants import constant_number, full
+from gradc.ir.ops.constants import constant_number, full, zeros_like
 from gradc.ir.ops.contract import contract
+from gradc.ir.ops.indexing import take
+from gradc.ir.ops.logic import ge, logical_and, lt, where
 from gradc.ir.ops.scans import cumsum, recurrence
 from gradc.ir.ops.slicing import pad
 from gradc.ir.ops.structural import (
@@ -20,6 +23,7 @@ from gradc.ir.ops.structural import (
     reversed_,
     sum_,
 )
+from gradc.ir.record import dataclass
 from gradc.ir.transforms.directions.block import (
     Block,
     Blocks,
@@ -34,6 +38,7 @@ from gradc.ir.transforms.directions.boxes import each
 from gradc.ir.transforms.directions.rule import Flows, Rule
 from gradc.ir.transforms.directions.uniform import (
     cut,
+    everywhere,
     repeated,
     summed,
     times,
@@ -50,8 +55,77 @@ def _open_ties(block: Block, axes: Sequence[int]) -> Block:
     for axis in axes:
         direction = block.tied(axis)
         tie = None if direction is None else block.ties[direction]
-        if tie and abs(tie.step) > 1 and not isinstance(block.lengths[axis], int):
+        if tie is None:
+            continue
+        if block.space.numbers is not None:
+            is_open = abs(tie.step) > 1 or not is_nonnegative(block.lengths[axis] - 1)
+            is_open = is_open and not _reaches_all(block, tie)
+        else:
+            is_open = abs(tie.step) > 1 and not isinstance(block.lengths[axis], int)
+        if is_open:
             block = loosened(block, axis)
+    return block
+
+
+def _reaches_all(block: Block, tie: Tie) -> bool:
+    """Whether each direction moves an entry of its own, in their order or the other way round."""
+    first = tie.offset + tie.step * block.starts[tie.axis]
+    total = block.space.total
+    whole = (first, tie.step) in ((0, 1), (total - 1, -1))
+    return whole and block.lengths[tie.axis] == total
+
+
+@dataclass(frozen=True, slots=True)
+class _Pick:
+    """Of a tied axis the entries that directions of given numbers move.
+
+    positions: i64[count], in the block. inside: where there is one; None: everywhere.
+    """
+
+    positions: Value
+    inside: Value | None
+
+    def of(self, x: Value, axis: int) -> Value:
+        """The entries of x, a number each; anything where there is none."""
+        number = constant_number(x)
+        if number is None:
+            result: Value = take(x, self.positions, axis=axis)
+            return result
+        shape = (*x.shape[:axis], *self.positions.shape, *x.shape[axis + 1 :])
+        return full(shape, number, x.dtype)
+
+    def only(self, x: Value, axis: int) -> Value:
+        """The same, zero where there is none."""
+        found = self.of(x, axis)
+        if self.inside is None:
+            return found
+        mask = repeated(self.inside, found.shape, (axis,))
+        result: Value = where(mask, found, zeros_like(found))
+        return result
+
+
+def _picks(block: Block, axes: Sequence[int]) -> Mapping[int, _Pick]:
+    """What is picked of the tied ones among `axes`, where directions are given by numbers."""
+    numbers = block.space.numbers
+    found: dict[int, _Pick] = {}
+    for tie in block.ties:
+        if numbers is None or tie is None or tie.axis not in axes:
+            continue
+        first = everywhere(numbers.shape, tie.offset + tie.step * block.starts[tie.axis])
+        at = numbers - first if tie.step == 1 else first - numbers
+        if _reaches_all(block, tie):
+            found[tie.axis] = _Pick(numbers if tie.step == 1 else at, None)
+            continue
+        end = everywhere(numbers.shape, block.lengths[tie.axis])
+        inside = logical_and(ge(at, zeros_like(at)), lt(at, end))
+        found[tie.axis] = _Pick(where(inside, at, zeros_like(at)), inside)
+    return found
+
+
+def _picked(block: Block, picks: Mapping[int, _Pick]) -> Block:
+    """The block with the entries that are picked along each of these axes."""
+    for axis, pick in picks.items():
+        block = replace(block, value=pick.only(block.value, axis))
     return block
 
 
@@ -64,7 +138,9 @@ def _freed(block: Block, value: Value, axes: Sequence[int]) -> tuple[Value, tupl
     for direction, place in enumerate(block.places):
         if isinstance(place, Tie) and place.axis not in axes:
             continue
-        if isinstance(place, Tie):
+        if isinstance(place, Tie) and block.space.numbers is not None:
+            places[direction] = 0
+        elif isinstance(place, Tie):
             first = place.offset + place.step * block.starts[place.axis]
             last = first + place.step * (block.lengths[place.axis] - 1)
             places[direction] = first if place.step > 0 else last
@@ -91,6 +167,7 @@ def _sum(made: Equation, flows: Flows) -> Blocks | None:
 
     def reduced(block: Block) -> Block:
         block = _open_ties(block, axes)
+        block = _picked(block, _picks(block, axes))
         back = []
         for direction, place in enumerate(block.places):
             if not isinstance(place, Tie):
@@ -129,6 +206,11 @@ def _contract(made: Equation, flows: Flows) -> Blocks | None:
             for label, dim in zip(others, other.shape, strict=True)
         )
         part = cut(other, starts, counts)
+        picks = _picks(block, gone)
+        for axis, pick in picks.items():
+            if own[axis] in others:
+                part = pick.of(part, others.index(own[axis]))
+        block = _picked(block, picks)
         given = [*own, *(fresh + axis for axis in block.behind)]
         back = []
         for direction, place in enumerate(block.places):

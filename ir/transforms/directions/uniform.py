@@ -10,9 +10,10 @@ from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Value
 from gradc.ir.ops.arithmetic import div, mul
 from gradc.ir.ops.cast import converted
-from gradc.ir.ops.constants import constant_number, full
+from gradc.ir.ops.constants import constant_number, filled, full, size_value
 from gradc.ir.ops.slicing import pad, slice_
 from gradc.ir.ops.structural import broadcast, reshape, sum_, transpose
+from gradc.ir.types import i64
 
 
 def cut(x: Value, starts: Shape, lengths: Shape) -> Value:
@@ -25,6 +26,11 @@ def cut(x: Value, starts: Shape, lengths: Shape) -> Value:
     stops = tuple(start + length for start, length in zip(starts, lengths, strict=True))
     result: Value = slice_(x, starts=starts, stops=stops, steps=(1,) * len(starts))
     return result
+
+
+def everywhere(shape: Shape, dim: Dim) -> Value:
+    """The value of a dimension, as i64, in all entries."""
+    return full(shape, dim, i64) if isinstance(dim, int) else filled(shape, size_value(dim=dim))
 
 
 def placed(x: Value, low: Shape, shape: Shape) -> Value:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gradc.ir.dims import Dim, volume
 from gradc.ir.function import Equation, Value, sorted_equations
-from gradc.ir.lowering import Contraction, IndexMap, Literal, Pointwise, Reduction, Scatter
+from gradc.ir.lowering import Blocks, Contraction, IndexMap, Literal, Pointwise, Reduction, Scatter
 
 _COMPOSITE = 40  # operations an entry of an op that is written in others, or elsewhere
 
@@ -33,6 +33,10 @@ def _operations(made: Equation) -> int:
         return 2 * _terms(made)
     if isinstance(rule, Scatter):
         return volume(made.inputs[0].shape) + volume(made.inputs[2].shape)
+    if isinstance(rule, Blocks):
+        body = made.attrs["body"]
+        blocks = volume(made.attrs["lead"]) / volume(body.parameters[0].shape)
+        return int(blocks * sum(_operations(inner) for inner in body.equations))
     return _COMPOSITE * max([entries, *(volume(x.shape) for x in made.inputs)])
 
 
