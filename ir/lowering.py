@@ -273,6 +273,6 @@ class Composite:
 
 
 Lowering: TypeAlias = (
-    "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | External | Blocks | Placed"
-    " | Routine | Composite"
+    "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | External | Blocks"
+    " | Placed | Routine | Composite"
 )

@@ -358,7 +358,8 @@ def _misfit(
 
 def _derivative(node: syntax.Call, form: str, scope: Scope) -> Function:
     """`grad(f, wrt: x)` and its relatives: a function made of a function."""
-    known = ("function", "wrt", "constants", "disconnected")
+    chunked = ("chunk",) if form in ("jacobian", "hessian") else ()
+    known = ("function", "wrt", "constants", "disconnected", *chunked)
     given = _match_arguments(form, known, ("function",), node, None)
     source = given["function"].value
     function = evaluate_function(source, scope)
@@ -391,13 +392,23 @@ def _policy(
         names = _names(value, known, "`constants` takes the name of a variable", "variable")
         constants = tuple(name.text for name in names)
         places["constants"] = value.span
+    chunk = _chunk(given["chunk"].value) if "chunk" in given else None
     if "disconnected" not in given:
-        return Policy(constants)
+        return Policy(constants, chunk=chunk)
     word = given["disconnected"].value
     if not isinstance(word, syntax.Name) or word.text not in ("zero", "error"):
         message = "`disconnected` is `zero` or `error`"
         raise refuse("G0501", message, word.span)
-    return Policy(constants, "raise" if word.text == "error" else "ignore")
+    return Policy(constants, "raise" if word.text == "error" else "ignore", chunk)
+
+
+def _chunk(value: syntax.Expression) -> int:
+    """How many rows or columns of a Jacobian are computed together."""
+    number = value.value if isinstance(value, syntax.Number) else None
+    if type(number) is not int or number < 1:
+        message = "`chunk` is a number of rows, an integer of at least 1"
+        raise refuse("G0501", message, value.span)
+    return number
 
 
 def _bound_names(function: Function) -> list[str]:

@@ -10,6 +10,7 @@ What one variable gives, one variable comes back; a list gives a list, a tuple a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gradc import forms
@@ -230,13 +231,14 @@ def jacobian(
 
     By rows it is a pullback, by columns a pushforward, whichever is less work, and only for entries
     that depend on one another. With `chunk`, at most so many rows (or columns) are held side by
-    side, which bounds the memory; where they are more, their number has to be known before the
-    call. `vectorize` is PyTensor's, and changes nothing.
+    side, which bounds the memory; more of them are taken in blocks. `vectorize` is PyTensor's, and
+    changes nothing.
     """
     _check_chunk("jacobian", chunk)
     if _is_function(expression):
-        refuse_options("jacobian", chunk=chunk)
-        return _of_function(forms.jacobian, expression, wrt, consider_constant, disconnected_inputs)
+        return _of_function(
+            forms.jacobian, expression, wrt, consider_constant, disconnected_inputs, chunk=chunk
+        )
     check_word("disconnected_inputs", disconnected_inputs, POLICIES)
     (value,) = values_of("jacobian: expression", expression)
     targets = values_of("jacobian: wrt", wrt)
@@ -262,8 +264,9 @@ def hessian(
     """
     _check_chunk("hessian", chunk)
     if _is_function(cost):
-        refuse_options("hessian", chunk=chunk)
-        return _of_function(forms.hessian, cost, wrt, consider_constant, disconnected_inputs)
+        return _of_function(
+            forms.hessian, cost, wrt, consider_constant, disconnected_inputs, chunk=chunk
+        )
     check_word("blocks", blocks, ("diagonal", "full"))
     several = contained(wrt, [Tensor(value) for value in values_of("hessian: wrt", wrt)])
     targets = [several] if isinstance(several, Tensor) else list(several)
@@ -373,6 +376,7 @@ def _of_function(
     consider_constant: Any = None,
     disconnected: str = RAISE,
     single: bool = True,
+    chunk: int | None = None,
 ) -> Any:
     """A form of a function, as the kind of function that was given.
 
@@ -387,7 +391,7 @@ def _of_function(
         )
     policy = forms.PLAIN if consider_constant is None else _constants_by_name(consider_constant)
     graph = fn if isinstance(fn, Function) else fn.ir
-    made = form(graph, wrt, policy)
+    made = form(graph, wrt, replace(policy, chunk=chunk))
     report_unused(graph, _names_of(graph, wrt), disconnected, policy.constants)
     if isinstance(fn, Function):
         return made

@@ -41,10 +41,12 @@ class Policy:
 
     constants: names of parameters, or of variables on the way: every one of that name.
     disconnected: "ignore" (the derivative is zero) or "raise" (DisconnectedInputError).
+    chunk: of Jacobians and Hessians, the rows or columns that are computed together; None: all.
     """
 
     constants: tuple[str, ...] = ()
     disconnected: str = "ignore"
+    chunk: int | None = None
 
 
 PLAIN = Policy()
@@ -86,7 +88,11 @@ def jacobian(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     fn, held = _prepared(fn, wrt, policy)
     targets = [fn.parameters[i] for i in _positions(fn, wrt)]
     with _missing_listed(fn, wrt, held):
-        blocks = [block for result in fn.results for block in jacobian_of(result, targets, held)]
+        blocks = [
+            block
+            for result in fn.results
+            for block in jacobian_of(result, targets, held, policy.chunk)
+        ]
     single = len(fn.results) == 1
     names = [
         label if single else f"{label}_of_{result}"
@@ -103,7 +109,9 @@ def hessian(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     targets = [fn.parameters[i] for i in positions]
     with _missing_listed(fn, wrt, held):
         gradients = _gradients(fn, positions, held)
-        blocks = [pushed_along(g, target, held) for g in gradients for target in targets]
+        blocks = [
+            pushed_along(g, target, held, policy.chunk) for g in gradients for target in targets
+        ]
     labels = _labels(fn, "hessian", wrt)
     if len(labels) > 1:
         labels = [f"{label}_{fn.parameter_names[i]}" for label in labels for i in positions]
@@ -138,7 +146,7 @@ def _prepared(fn: Function, wrt: Wrt, policy: Policy) -> tuple[Function, list[Va
     It is simplified: less to differentiate, and stable formulas; not where a policy is about what
     stands in it.
     """
-    if policy == PLAIN:
+    if not policy.constants and policy.disconnected == "ignore":
         return optimize(fn, BEFORE_DERIVATIVES), []
     held = [value for name in policy.constants for value in _named(fn, name)]
     if policy.disconnected == "raise":
