@@ -96,6 +96,11 @@ class SizeExpr:
         return frozenset(found)
 
     @cached_property
+    def is_negative(self) -> bool:
+        """Whether this is below zero for all sizes (a False means: not known)."""
+        return is_nonnegative(-1 * self - 1)
+
+    @cached_property
     def _hash(self) -> int:
         return hash(self.terms)
 

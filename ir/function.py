@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gradc.ir.dims import Dim, Shape, names_of
@@ -132,6 +133,19 @@ class Function:
         return tuple(found)
 
 
+def no_requirements(*types: ArrayType, **attrs: Any) -> Iterable[Requirement]:
+    """The conditions on sizes of an op that has none."""
+    return ()
+
+
+def requirements_of(made: Equation) -> Iterable[Requirement]:
+    """The conditions on sizes that an equation brings."""
+    rule = made.op.requires
+    if rule is no_requirements:
+        return ()
+    return rule(*[value.type for value in made.inputs], **made.attrs)
+
+
 class UnboundValueError(ValueError):
     """A graph reads a value that is neither a parameter nor computed from the parameters."""
 
@@ -191,8 +205,7 @@ def function(
         for value in made.inputs:
             if value.owner is None and value not in known:
                 raise UnboundValueError(value)
-        types = (value.type for value in made.inputs)
-        conditions.update(dict.fromkeys(made.op.requires(*types, **made.attrs)))
+        conditions.update(dict.fromkeys(requirements_of(made)))
     for value in results:
         if value.owner is None and value not in known:
             raise UnboundValueError(value)
@@ -213,27 +226,34 @@ def sorted_equations(results: Iterable[Value], stop: Iterable[Value] = ()) -> tu
     for result in results:
         if result in given or result.owner is None or result.owner in done:
             continue
-        stack = [(result.owner, iter(result.owner.inputs))]
-        entered = {result.owner}
+        stack = [result.owner]
         while stack:
-            current, inputs = stack[-1]
-            for value in inputs:
-                owner = value.owner
-                if owner is None or value in given or owner in done or owner in entered:
-                    continue
-                entered.add(owner)
-                stack.append((owner, iter(owner.inputs)))
-                break
-            else:
+            current = stack[-1]
+            if current in done:
                 stack.pop()
-                done.add(current)
-                order.append(current)
+                continue
+            waiting = [
+                value.owner
+                for value in current.inputs
+                if value.owner is not None and value.owner not in done and value not in given
+            ]
+            if waiting:
+                stack.extend(reversed(waiting))
+                continue
+            stack.pop()
+            done.add(current)
+            order.append(current)
     return tuple(order)
 
 
 def _operate(name: str, *operands: Value | float) -> Value:
-    """Apply an arithmetic op. Ops are built on values, so values reach them only when used."""
+    result: Value = getattr(_arithmetic(), name)(*operands)
+    return result
+
+
+@cache
+def _arithmetic() -> Any:
+    """The arithmetic ops. Ops are built on values, so values reach them only when used."""
     from gradc.ir.ops import arithmetic
 
-    result: Value = getattr(arithmetic, name)(*operands)
-    return result
+    return arithmetic

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from gradc.ir.function import Requirement, Value, apply
+from gradc.ir.function import Requirement, Value, apply, no_requirements
 from gradc.ir.lowering import Lowering
 from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType
@@ -58,11 +58,6 @@ class Masked:
 
 Cotangent: TypeAlias = "Value | Masked | Disconnected | Null | None"
 Types: TypeAlias = "ArrayType | tuple[ArrayType, ...]"
-
-
-def no_requirements(*types: ArrayType, **attrs: Any) -> Iterable[Requirement]:
-    """The conditions on sizes of an op that has none."""
-    return ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

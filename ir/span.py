@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import field, replace
+from dataclasses import field
 
 from gradc.ir.record import dataclass
 
@@ -31,7 +31,9 @@ class Span:
 
 def differentiated(span: Span | None) -> Span | None:
     """The same place, for what differentiation makes of what stands there."""
-    return None if span is None else replace(span, order=span.order + 1)
+    if span is None:
+        return None
+    return Span(span.file, span.line, span.column, span.end_line, span.end_column, span.order + 1)
 
 
 _CURRENT: ContextVar[Span | None] = ContextVar("gradc_span", default=None)

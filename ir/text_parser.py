@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 from gradc.ir.dims import Dim, SizeExpr, parse_dim
-from gradc.ir.function import Equation, Function, Requirement, Value, equation, parameter
+from gradc.ir.function import (
+    Equation,
+    Function,
+    Requirement,
+    Value,
+    equation,
+    parameter,
+    requirements_of,
+)
 from gradc.ir.op import Op
 from gradc.ir.ops.table import OPS_BY_NAME
 from gradc.ir.record import dataclass
@@ -84,8 +92,7 @@ class _Parser:
             equations.append(self._equation(values))
         result_names, results = self._results(values)
         for made in equations:
-            types = (value.type for value in made.inputs)
-            requires.update(dict.fromkeys(made.op.requires(*types, **made.attrs)))
+            requires.update(dict.fromkeys(requirements_of(made)))
         return Function(
             name,
             parameters,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from struct import Struct
 from types import MappingProxyType
 from typing import Any
 
@@ -97,8 +98,14 @@ class ArrayType:
     __repr__ = __str__
 
 
-_STRUCT_CODES: Mapping[str, str] = MappingProxyType(
-    {"f64": "=d", "f32": "=f", "i64": "=q", "i32": "=i", "bool": "=?"}
+_NUMBERS: Mapping[str, Struct] = MappingProxyType(
+    {
+        "f64": Struct("=d"),
+        "f32": Struct("=f"),
+        "i64": Struct("=q"),
+        "i32": Struct("=i"),
+        "bool": Struct("=?"),
+    }
 )
 
 
@@ -119,7 +126,8 @@ class ConstantData:
     def number(self) -> int | float:
         """The only element of a constant without axes, as Python's number."""
         assert not self.type.shape
-        found: int | float = struct.unpack(_STRUCT_CODES[self.type.dtype.name], self.data)[0]
+        found: int | float
+        (found,) = _NUMBERS[self.type.dtype.name].unpack(self.data)
         return found
 
     def __str__(self) -> str:
@@ -128,6 +136,11 @@ class ConstantData:
 
 def constant_data(array: Any, dtype: DType | None = None) -> ConstantData:
     """The constant with the elements of anything `np.asarray` takes."""
+    if dtype is not None and type(array) in (int, float):
+        try:
+            return ConstantData(ArrayType(dtype), _NUMBERS[dtype.name].pack(array))
+        except (struct.error, OverflowError):
+            pass  # NumPy says what becomes of a number that does not fit
     array = np.asarray(array, None if dtype is None else dtype.numpy)
     found = dtype_of(array.dtype)
     array = np.ascontiguousarray(array, found.numpy).reshape(array.shape)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 
+import gradc.tensor as gt
 import numpy as np
 import pytest
 from gradc.codegen.choices import Choices
@@ -15,12 +16,14 @@ from gradc.codegen.llvm import emit_module
 from gradc.codegen.llvm_loops import Segment, plan
 from gradc.codegen.lower import lower
 from gradc.codegen.target import Target
+from gradc.ir import dims
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.loops import Program
 from gradc.ir.ops import constants, elementwise, reductions
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.transforms.reverse import pull_cotangents
 from gradc.ir.types import f64
+from gradc.tracing import trace
 from native import native
 
 WIDE = Target("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512)
@@ -41,23 +44,6 @@ def program(fn: Function, name: str) -> Program:
 
 def emitted(fn: Function) -> str:
     return emit_module([program(fn, "f")], "{}", WIDE)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """The least process time of three runs."""
-    found = []
-    for _ in range(3):
-        start = time.process_time()
-        work()
-        found.append(time.process_time() - start)
-    return min(found)
-
-
-@pytest.mark.parametrize("stage", [optimize, emitted])
-def test_the_time_of_a_stage_is_linear(stage: Callable[[Function], object]) -> None:
-    """Eight times the operations take eight times as long; quadratic work would take 64 times."""
-    small, large = chain(300), chain(2400)
-    assert seconds(lambda: stage(large)) < 24 * seconds(lambda: stage(small))
 
 
 def calls(work: Callable[[], object]) -> int:
@@ -84,7 +70,20 @@ def gradient(length: int) -> Function:
     return function("f", fn.parameters, [*fn.results, *gradients])
 
 
+def traced(length: int) -> Function:
+    """The same chain, written by a user."""
+
+    def body(x: f64["n"], y: f64["n"]) -> gt.ArrayLike:  # noqa: F821
+        v = x
+        for i in range(length // 2):
+            v = gt.sin(v) * y if i % 10 == 0 else v * 0.999 + y
+        return gt.sum(v)
+
+    return trace(body)[0]
+
+
 STAGES: dict[str, Callable[[int], Callable[[], object]]] = {
+    "tracing": lambda length: partial(traced, length),
     "derivative": lambda length: lambda: gradient(length),
     "passes": lambda length: partial(optimize, gradient(length)),
     "loops": lambda length: partial(program, optimize(gradient(length)), "f"),
@@ -100,6 +99,33 @@ def test_the_work_of_a_stage_is_linear(stage: str, small: int, factor: int) -> N
     prepare = STAGES[stage]
     few, many = calls(prepare(small)), calls(prepare(small * factor))
     assert many < 1.5 * factor * few  # quadratic work would be `factor` times as much again
+
+
+def test_the_collector_waits_while_a_function_is_traced() -> None:
+    running = []
+
+    def body(x: f64) -> gt.ArrayLike:
+        running.append(gc.isenabled())
+        return x
+
+    trace(body)
+    assert running == [False]
+    assert gc.isenabled()
+
+
+def test_lengths_are_not_computed_with_for_each_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    normal_form = dims._from_terms
+
+    def counted(terms: object) -> dims.Dim:
+        found.append(terms)
+        return normal_form(terms)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dims, "_from_terms", counted)
+    traced(20)
+    few = len(found)
+    traced(200)
+    assert len(found) == 2 * few
 
 
 KERNEL = re.compile(r"define internal \w+ @gradc\.[fg]\.\d+\(")

@@ -12,7 +12,7 @@ from gradc.ir.dims import size
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function, Requirement, function, parameter
 from gradc.ir.ops.constants import size_value
-from gradc.ir.types import ArrayType, f32, f64, i64
+from gradc.ir.types import ALL_DTYPES, ArrayType, DType, constant_data, f32, f64, i64
 
 
 def of_sizes(*types: ArrayType, requires: tuple[Requirement, ...] = ()) -> Function:
@@ -114,3 +114,16 @@ def test_other_byte_order_is_read_right() -> None:
     (result,) = evaluate(function("f", [x], [x]), np.array([1.0, 2.0], ">f8"))
     assert result.tolist() == [1.0, 2.0]
     assert result.dtype.isnative
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+@pytest.mark.parametrize("number", [0, 1, -7, -0.0, 0.1, 1e300, float("inf"), float("nan")])
+def test_a_number_is_the_constant_that_numpy_makes_of_it(number: float, dtype: DType) -> None:
+    with np.errstate(all="ignore"):
+        try:
+            expected = np.asarray(number, dtype.numpy)
+        except (OverflowError, ValueError) as error:
+            with pytest.raises(type(error)):
+                constant_data(number, dtype)
+            return
+        assert constant_data(number, dtype) == constant_data(expected)

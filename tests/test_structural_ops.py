@@ -365,6 +365,8 @@ def test_symbolic_strided_slices_and_their_adjoints(start: int, step: int) -> No
 )
 def test_signs_of_sizes_with_divisions(dim: Dim, certain: bool) -> None:
     assert is_nonnegative(dim) == certain
+    below = -1 - dim
+    assert isinstance(below, int) or below.is_negative == certain
     values = [evaluate_dim(dim, {"n": i, "m": j}) for i in range(9) for j in range(9)]
     assert certain == all(value >= 0 for value in values)
 

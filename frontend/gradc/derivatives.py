@@ -36,6 +36,7 @@ from gradc.gradient_arguments import (
     scalar_cost,
     values_of,
 )
+from gradc.ir.collection import collection_paused
 from gradc.ir.function import Function, Value, parameter
 from gradc.ir.op import DISCONNECTED, Cotangent, Disconnected, Null
 from gradc.ir.transforms.reverse import pull_cotangents
@@ -391,7 +392,8 @@ def _of_function(
         )
     policy = forms.PLAIN if consider_constant is None else _constants_by_name(consider_constant)
     graph = fn if isinstance(fn, Function) else fn.ir
-    made = form(graph, wrt, replace(policy, chunk=chunk))
+    with collection_paused():
+        made = form(graph, wrt, replace(policy, chunk=chunk))
     report_unused(graph, _names_of(graph, wrt), disconnected, policy.constants)
     if isinstance(fn, Function):
         return made

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Annotated, Any, get_origin
 
 from gradc.errors import GradcTypeError, GradcValueError
+from gradc.ir.collection import collection_paused
 from gradc.ir.dims import Dim, SizeExpr, names_of, size, substitute
 from gradc.ir.function import Function, Requirement, UnboundValueError, Value
 from gradc.ir.function import function as cut
@@ -29,6 +30,7 @@ class RepeatedInputError(GradcValueError):
     """One variable stands twice among the inputs."""
 
 
+@collection_paused()
 def make_function(
     inputs: Sequence[Any],
     outputs: Sequence[Any],
@@ -71,7 +73,8 @@ def trace(python: Callable[..., Any], name: str | None = None) -> tuple[Function
     """
     name = name or _identifier(python.__name__)
     inputs = [_parameter(p, name, python) for p in _signature(python).parameters.values()]
-    outcome = python(*inputs)
+    with collection_paused():
+        outcome = python(*inputs)
     if isinstance(outcome, Mapping):
         return make_function(inputs, list(outcome.values()), name, list(outcome)), False
     many = outcome if isinstance(outcome, tuple | list) else [outcome]
@@ -128,9 +131,13 @@ def _refuse_repeated(parameters: Sequence[Value]) -> None:
 def _refuse_unknown_sizes(fn: Function) -> None:
     """Raise MissingInputError for a size that no parameter's shape tells."""
     known = set(fn.sizes)
+    seen: set[object] = set()
     for made in fn.equations:
-        dims = [d for output in made.outputs for d in output.shape if isinstance(d, SizeExpr)]
-        dims += [d for d in made.attrs.values() if isinstance(d, SizeExpr)]
+        dims = [dim for output in made.outputs for dim in output.type.shape]
+        dims += [dim for dim in made.attrs.values() if isinstance(dim, SizeExpr)]
+        if seen.issuperset(dims):
+            continue
+        seen.update(dims)
         for unknown in sorted(names_of(dims) - known):
             what = "a size" if is_anonymous(unknown) else f"the size {unknown}"
             where = f" (made at {made.span})" if made.span else ""

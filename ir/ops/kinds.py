@@ -8,15 +8,15 @@ a rule runs (as `Value`'s operators find the arithmetic ops).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import reduce, wraps
+from functools import cache, reduce, wraps
 from typing import Any, TypeAlias
 
 import numpy as np
 from gradc.ir.dims import Dim
-from gradc.ir.function import Value
+from gradc.ir.function import Value, no_requirements
 from gradc.ir.loops import Ref
 from gradc.ir.lowering import Lowering, Pointwise
-from gradc.ir.op import Cotangent, Masked, Op, no_requirements
+from gradc.ir.op import Cotangent, Masked, Op
 from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType, DType, TypeRuleError, bool_
 
@@ -291,6 +291,7 @@ def check_kind(name: str, type: ArrayType, kinds: str) -> None:
     raise TypeRuleError(f"{name}: takes {takes}, not {type}; {advice}")
 
 
+@cache
 def _late() -> Any:
     """The ops that rules build: made by this module, so found only when a rule runs."""
     from gradc.ir import ops

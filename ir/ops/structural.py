@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from gradc.ir.dims import Dim, Shape, SizeExpr, is_nonnegative, product
+from gradc.ir.dims import Dim, Shape, SizeExpr, product
 from gradc.ir.function import Requirement, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Ref
@@ -51,7 +51,7 @@ def check_dims(name: str, what: str, dims: tuple[Dim, ...]) -> None:
 def check_shape(name: str, shape: Shape) -> None:
     """Raise TypeRuleError unless `shape` is a tuple of lengths."""
     check_dims(name, "shape", shape)
-    if any(is_nonnegative(-dim - 1) for dim in shape):
+    if any(dim < 0 if isinstance(dim, int) else dim.is_negative for dim in shape):
         raise TypeRuleError(f"{name}: a length is not negative, as one of {shape} is")
 
 

@@ -22,7 +22,9 @@ def share_common_subexpressions(fn: Function) -> Function:
     kept: dict[Hashable, Equation] = {}
     values: dict[Value, Value] = {}
     for made in fn.equations:
-        inputs = [values.get(value, value) for value in made.inputs]
+        inputs: Sequence[Value] = made.inputs
+        if not values.keys().isdisjoint(inputs):
+            inputs = [values.get(value, value) for value in inputs]
         key = _key(made, inputs)
         first = kept.get(key)
         if first is None:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from gradc.ir.dims import is_static, product
-from gradc.ir.function import Equation, Function, Value
+from gradc.ir.function import Equation, Function, Value, requirements_of
 from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction, Scatter
 from gradc.ir.ops.constants import constant, iota, size_value
 from gradc.ir.ops.slicing import pad
@@ -42,7 +42,7 @@ def _fold_size(made: Equation) -> Value | None:
 def _fold(made: Equation) -> Value | None:
     if made.op in (broadcast, pad) or not made.inputs or len(made.outputs) != 1:
         return None
-    if not any(_is_array(value) for value in made.inputs):
+    if not any(map(_is_array, made.inputs)):
         return None
     output = made.outputs[0]
     if not is_static(output.shape) or not _is_small(output):
@@ -50,8 +50,7 @@ def _fold(made: Equation) -> Value | None:
     arrays = [_known(value) for value in made.inputs]
     if any(array is None for array in arrays):
         return None
-    types = [value.type for value in made.inputs]
-    if any(True for _ in made.op.requires(*types, **made.attrs)):
+    if any(True for _ in requirements_of(made)):
         return None
     with np.errstate(all="ignore"):
         computed = np.asarray(made.op.evaluate(*arrays, **made.attrs))

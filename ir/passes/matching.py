@@ -23,8 +23,8 @@ def inputs_of(value: Value, op: Op) -> Inputs | None:
 
 def input_of(value: Value, op: Op) -> Value | None:
     """The input of the equation that defines `value`, if that is of `op`, which takes one."""
-    inputs = inputs_of(value, op)
-    return None if inputs is None else inputs[0]
+    owner = value.owner
+    return owner.inputs[0] if owner is not None and owner.op is op else None
 
 
 def attrs_of(value: Value) -> Any:

@@ -62,7 +62,8 @@ def rewrite(fn: Function, rules: Rules, of_kinds: RulesOfKinds = _NO_KINDS) -> F
     final.update(zip(fn.parameters, fn.parameters, strict=True))
     with at(None):
         for made in fn.equations:
-            again = rebuild_equation(made, [final[value] for value in made.inputs])
+            inputs = tuple([final[value] for value in made.inputs])
+            again = made if inputs == made.inputs else rebuild_equation(made, inputs)
             applicable = sweep.rules_of(made.op)
             found = _first(again, applicable) if applicable else None
             if found is None:

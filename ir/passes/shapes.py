@@ -64,7 +64,7 @@ def _unit_reshape_last(made: Equation) -> Value | None:
     The operands are reshapes of values of one shape; broadcast scalars may be among them.
     """
     sources = [(value, input_of(value, reshape)) for value in made.inputs]
-    shapes = {source.shape for _, source in sources if source is not None}
+    shapes = {source.type.shape for _, source in sources if source is not None}
     if len(shapes) != 1:
         return None
     (inner,) = shapes

@@ -126,9 +126,11 @@ def _multiply_negatives(made: Equation) -> Value | None:
 def _multiply_twice(made: Equation) -> Value | None:
     """(x * a) * b -> x * (a * b), where a or b is a power of two, so that nothing is rounded."""
     x, y = made.inputs
-    second, factors = constant_number(y), inputs_of(x, mul)
-    first = None if factors is None else constant_number(factors[1])
-    if factors is None or first is None or second is None or not x.dtype.is_float:
+    factors = inputs_of(x, mul)
+    if factors is None or not x.dtype.is_float:
+        return None
+    first, second = constant_number(factors[1]), constant_number(y)
+    if first is None or second is None:
         return None
     exact = is_power_of_two(first) or is_power_of_two(second)
     if not exact or not _is_normal(first * second, x.dtype):
@@ -153,9 +155,9 @@ def _multiply_by_number_last(made: Equation) -> Value | None:
 def _scale_before_broadcast(made: Equation) -> Value | None:
     """(x * broadcast(s)) * c -> x * broadcast(s * c): a number multiplies the smaller array."""
     product, y = made.inputs
-    number = constant_number(y)
     factors = _with_broadcast(product)
-    if number is None or factors is None or not is_moderate(number):
+    number = None if factors is None else constant_number(y)
+    if factors is None or number is None or not is_moderate(number):
         return None
     x, source, axes = factors
     return x * repeated(source * full_like(source, number), x.shape, axes)
@@ -169,7 +171,8 @@ def _join_repeated_factors(made: Equation) -> Value | None:
     if not is_derived(made) or not made.outputs[0].dtype.is_float:
         return None
     for scaled, factor in (made.inputs, made.inputs[::-1]):
-        t, factors = input_of(factor, broadcast), _with_broadcast(scaled)
+        t = input_of(factor, broadcast)
+        factors = None if t is None else _with_broadcast(scaled)
         if t is None or factors is None or constant_number(factor) is not None:
             continue
         x, s, axes = factors
@@ -185,7 +188,7 @@ def _join_repeated_factors(made: Equation) -> Value | None:
 def _with_broadcast(product: Value) -> tuple[Value, Value, tuple[int, ...]] | None:
     """x, s and axes of a product x * broadcast(s, axes) of floats, where s is no number."""
     factors = inputs_of(product, mul)
-    if factors is None or not product.dtype.is_float:
+    if factors is None or not product.type.dtype.is_float:
         return None
     for x, factor in (factors, factors[::-1]):
         source = input_of(factor, broadcast)

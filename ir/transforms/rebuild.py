@@ -7,7 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from gradc.ir.dims import Dim, SizeExpr, names_of, substitute
-from gradc.ir.function import Equation, Function, Requirement, Value, equation, sorted_equations
+from gradc.ir.function import (
+    Equation,
+    Function,
+    Requirement,
+    Value,
+    equation,
+    requirements_of,
+    sorted_equations,
+)
 from gradc.ir.span import current_span
 from gradc.ir.types import ArrayType
 
@@ -91,7 +99,7 @@ def with_results(fn: Function, results: Sequence[Value]) -> Function:
         condition
         for made in equations
         if made not in old
-        for condition in made.op.requires(*(value.type for value in made.inputs), **made.attrs)
+        for condition in requirements_of(made)
         if (condition.dim, condition.relation) not in stated
     ]
     conditions = (*fn.requires, *dict.fromkeys(added))

@@ -32,6 +32,7 @@ class NullGradientError(TypeError):
     """A gradient was asked for that cannot be computed; the message says why."""
 
 
+@collection_paused()
 def pull_cotangents(
     outputs: Seeds,
     wrt: Sequence[Value],
@@ -64,12 +65,11 @@ def pull_cotangents(
     flows: dict[Value, Flow] = {}
     for value, cotangent in seeds:
         _collect(flows, value, cotangent)
-    with collection_paused():
-        for made in reversed(equations):
-            if known:
-                _replace_known(flows, made.outputs, known)
-            if not reaching.isdisjoint(made.inputs):
-                _pull_through(made, flows, reaching)
+    for made in reversed(equations):
+        if known:
+            _replace_known(flows, made.outputs, known)
+        if not reaching.isdisjoint(made.inputs):
+            _pull_through(made, flows, reaching)
     _replace_known(flows, wrt, known)
     return [_finished(value, flows) for value in wrt]
 

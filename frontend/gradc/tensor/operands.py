@@ -99,7 +99,8 @@ def promote(*operands: ArrayLike, dtype: DType | None = None) -> list[Tensor]:
 
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     """The arrays stretched to their common shape; GradcValueError says what does not fit."""
-    if all(x.shape == arrays[0].shape for x in arrays):
+    shapes = [x.type.shape for x in arrays]
+    if all(shape == shapes[0] for shape in shapes):
         return list(arrays)
     shape = broadcast_shapes(*arrays)
     return [stretch(x, shape) for x in arrays]
@@ -108,7 +109,7 @@ def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
 def broadcast_shapes(*arrays: Tensor) -> Shape:
     """The shape that arrays have after broadcasting."""
     rank = max(x.ndim for x in arrays)
-    padded = [(1,) * (rank - x.ndim) + x.shape for x in arrays]
+    padded = [(1,) * (rank - x.ndim) + x.type.shape for x in arrays]
     return tuple(_common_length(lengths, arrays) for lengths in zip(*padded, strict=True))
 
 
@@ -117,25 +118,27 @@ def stretch(x: Tensor, shape: Shape) -> Tensor:
 
     A length without a name that meets another length is assumed to equal it: the call checks it.
     """
-    if x.shape == shape:
+    own = x.type.shape
+    if own == shape:
         return x
-    offset = len(shape) - x.ndim
-    kept = [axis for axis in range(x.ndim) if x.shape[axis] != 1 or shape[axis + offset] == 1]
-    x = reshape_to(x, tuple(x.shape[axis] for axis in kept))
-    x = assume_shape(x, tuple(shape[axis + offset] for axis in kept))
-    if x.shape == shape:
-        return x
+    offset = len(shape) - len(own)
+    kept = [axis for axis, length in enumerate(own) if length != 1 or shape[axis + offset] == 1]
+    if own:
+        x = reshape_to(x, tuple(own[axis] for axis in kept))
+        x = assume_shape(x, tuple(shape[axis + offset] for axis in kept))
+        if x.type.shape == shape:
+            return x
     return build("broadcast", x, shape=shape, axes=tuple(axis + offset for axis in kept))
 
 
 def assume_shape(x: Tensor, shape: Shape) -> Tensor:
     """`x`, of whose shape the call is to check that it is `shape`."""
-    return x if x.shape == shape else build("assume_shape", x, shape=shape)
+    return x if x.type.shape == shape else build("assume_shape", x, shape=shape)
 
 
 def reshape_to(x: Tensor, shape: Shape) -> Tensor:
     """`x` with another shape of the same size."""
-    return x if x.shape == shape else build("reshape", x, shape=shape)
+    return x if x.type.shape == shape else build("reshape", x, shape=shape)
 
 
 def same_length(a: Dim, b: Dim) -> Dim | None:
@@ -192,7 +195,7 @@ def _converted(x: ArrayLike, dtype: DType) -> Tensor:
                 hint="cast the array to i64 or to a float",
             )
     with np.errstate(over="ignore"):  # what is too large for f32 is infinite there
-        return asarray(np.asarray(x, dtype.numpy))
+        return build("constant", value=constant_data(x, dtype))
 
 
 def _numpy(x: object, dtype: DType | None) -> np.ndarray[Any, Any]:

@@ -7,7 +7,9 @@ class body says which. They are found when used, because those functions are bui
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import Any, NoReturn
 
 from gradc.errors import GradcTypeError
@@ -19,11 +21,16 @@ from gradc.tensor.length import as_length
 from gradc.tensor.sizes import display
 
 
+@cache
+def _functions() -> ModuleType:
+    return import_module("gradc.tensor")
+
+
 def _method(name: str) -> Callable[..., Tensor]:
     """A method that calls `gradc.tensor.<name>(self, ...)`."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        result: Tensor = getattr(import_module("gradc.tensor"), name)(self, *args, **kwargs)
+        result: Tensor = getattr(_functions(), name)(self, *args, **kwargs)
         return result
 
     method.__name__, method.__doc__ = name, f"`gradc.tensor.{name}` of this array."
@@ -34,7 +41,7 @@ def _reflected(name: str) -> Callable[[Tensor, Any], Tensor]:
     """The operator's method for an array on the right-hand side."""
 
     def method(self: Tensor, other: Any) -> Tensor:
-        result: Tensor = getattr(import_module("gradc.tensor"), name)(other, self)
+        result: Tensor = getattr(_functions(), name)(other, self)
         return result
 
     method.__name__ = name
@@ -206,10 +213,10 @@ class UpdatesAt:
 
     def set(self, values: Any) -> Tensor:
         """The array with the indexed entries replaced; of duplicates, the last one wins."""
-        result: Tensor = import_module("gradc.tensor").set_at(self.array, self.index, values)
+        result: Tensor = _functions().set_at(self.array, self.index, values)
         return result
 
     def add(self, values: Any) -> Tensor:
         """The array with `values` added to the indexed entries; duplicates all add."""
-        result: Tensor = import_module("gradc.tensor").add_at(self.array, self.index, values)
+        result: Tensor = _functions().add_at(self.array, self.index, values)
         return result
