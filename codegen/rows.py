@@ -294,11 +294,12 @@ def _is_small(value: Value, labels: Sequence[int], apart: Collection[int | None]
 
 
 def _is_of_unknown_size(step: Step) -> bool:
-    """Whether a step is a product with an axis, beside the rows, of no known length."""
+    """Whether a step is a product with an axis of no known length, beside the rows and batches."""
     if not isinstance(step, ProductStep):
         return False
-    label, extents = row_label(step.equation), extents_of(step.equation)
-    return any(x != label and not isinstance(extents[x], int) for x in extents)
+    apart = {row_label(step.equation), *_batch_labels(step.equation)}
+    extents = extents_of(step.equation)
+    return any(x not in apart and not isinstance(extents[x], int) for x in extents)
 
 
 def _batch_labels(equation: Equation) -> set[int]:

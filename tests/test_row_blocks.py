@@ -97,9 +97,10 @@ def test_widths(made: Make, k: int | None, d: int, dtype: str) -> None:
     check(made(dtype, k, d), USUAL, k or 6)
 
 
-def test_no_array_of_rows_and_components_is_written() -> None:
+@pytest.mark.parametrize("d", [10, 32])
+def test_no_array_of_rows_and_components_is_written(d: int) -> None:
     """What a mixture needs for a row lives for one block only: no buffer has n rows."""
-    program = lower(mixture("f64", None, 10), "f", USUAL)
+    program = lower(mixture("f64", None, d), "f", USUAL)
     assert all("n" not in map(str, t.type.shape) for t in program.temporaries)
 
 
