@@ -114,6 +114,8 @@ def test_without_a_linker_only_libraries_cannot_be_made(model: Path) -> None:
 def test_rows_of_several_lengths(model: Path, capsys: Any) -> None:
     code, _, err = run("run", model, "f", "--arg", "x=[[1, 2], [3]]", capsys=capsys)
     assert (code, err) == (2, "gradc run: --arg x: the rows of an array have one length\n")
+    code, _, err = run("run", model, "f", "--arg", "x=x.npy", capsys=capsys)
+    assert code == 2 and err.endswith("; a file is @file.npy\n")
 
 
 @pytest.mark.parametrize("name", ["empty.npy", "text.npy", "objects.npy", "ragged.csv", "x.txt"])

@@ -131,7 +131,9 @@ def _from_json(text: str) -> Any:
     try:
         value = json.loads(_NOT_JSON_TEXT.get(text, text))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{text[:40]!r} is neither a number nor JSON: {error.msg}") from error
+        raise ValueError(
+            f"{text[:40]!r} is neither a number nor JSON ({error.msg}); a file is @file.npy"
+        ) from error
     return _from_words(value)
 
 
