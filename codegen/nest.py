@@ -172,7 +172,7 @@ def _write_points(
     """Store the entries at which the variable of a loop is one of these numbers: once more."""
     k = reader.k
     for point in points:
-        reader.begin([r.value for r in nest.roots if r.kind is None and not r.starts])
+        reader.begin([r.value for r in nest.roots if not r.starts])
         at = {**coordinates, axis: point}
         with k.masked(_inside(k, point, axis, nest, coordinates)):
             for (root, kept), value in _values(reader, nest, at, None).items():
