@@ -280,6 +280,10 @@ def _float(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) ->
     if op in ("min", "max"):  # a NaN wins; which of -0.0 and 0.0 does is left open, as in NumPy
         name = f"llvm.{op}imum.{suffix(dtype.name, lanes)}"
         return w.intrinsic(name, kind, [(kind, a) for a in args], "nsz ")
+    if op == "exact_quotient":
+        if w.module.target.has_fma:
+            return call(w, op, dtype, lanes, args)
+        return _float(w, "div", dtype, lanes, args[:2])
     if op in ("floordiv", "mod"):
         return _float_division(w, op, dtype, lanes, args)
     name = f"llvm.{_ROUNDING[op]}.{suffix(dtype.name, lanes)}"

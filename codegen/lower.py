@@ -15,6 +15,7 @@ from gradc.codegen.neighbours import lay_side_by_side
 from gradc.codegen.nest import lower_nest
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import accumulates, lower_product
+from gradc.codegen.quotients import divide_by_reciprocals
 from gradc.codegen.reader import Reader
 from gradc.codegen.routine import lower_routine
 from gradc.codegen.row_loops import lower_rows
@@ -148,7 +149,8 @@ def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
             lower_blocks(reader, step.equation, program, body.memory, choices.vector_bits)
         else:
             _lower_step(reader, step, choices.vector_bits, last)
-        kernels.append(Kernel(f"{name}.k{number}", k.body, _note(step)))
+        statements = divide_by_reciprocals(k.body)
+        kernels.append(Kernel(f"{name}.k{number}", statements, _note(step)))
     return Program(
         name,
         cut.sizes,

@@ -279,6 +279,15 @@ def float_text(value: float) -> str:
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 
+def any_lane(code: Code, condition: Term) -> Term:
+    """Whether a condition holds in some lane: one i1."""
+    if code.lanes == 1:
+        return condition
+    mask = f"i{code.lanes}"
+    packed = code.emit(f"bitcast {code.type_of('i1')} {condition.text} to {mask}", mask)
+    return code.emit(f"icmp ne {mask} {packed.text}, 0", "i1")
+
+
 def symbol_of(name: str, dtype: DType, lanes: int) -> str:
     """@gradc.exp.f64 for one lane, @gradc.exp.v8f64 for eight."""
     return f"@gradc.{name}.{'' if lanes == 1 else f'v{lanes}'}{dtype.name}"

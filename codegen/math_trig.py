@@ -8,7 +8,7 @@ selects and signs.
 from __future__ import annotations
 
 from gradc.codegen.math_exp import ROUND
-from gradc.codegen.math_ir import Code, Term, symbol_of
+from gradc.codegen.math_ir import Code, Term, any_lane, symbol_of
 from gradc.ir.types import f64
 
 TWO_OVER_PI = 0.6366197723675814
@@ -89,11 +89,7 @@ def reduce_by_half_pi(code: Code, x: Term) -> tuple[Term, Term, Term]:
 
 def correct_large(code: Code, x: Term, parts: tuple[Term, Term, Term]) -> tuple[Term, Term, Term]:
     """Behind a branch taken if any lane is large: the parts, replaced in the large lanes."""
-    large = x >= MODERATE
-    if code.lanes > 1:
-        mask = f"i{code.lanes}"
-        packed = code.emit(f"bitcast {code.type_of('i1')} {large.text} to {mask}", mask)
-        large = code.emit(f"icmp ne {mask} {packed.text}, 0", "i1")
+    large = any_lane(code, x >= MODERATE)
     code.dependencies.append(("reduce_large", f64, code.lanes))
     label = len(code.lines)
     symbol, kind = symbol_of("reduce_large", f64, code.lanes), reduction_type(code)

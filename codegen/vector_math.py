@@ -15,6 +15,7 @@ from gradc.codegen.math_exp import exp, expm1, sigmoid, tanh
 from gradc.codegen.math_ir import Code, MathFunction, Term, symbol_of
 from gradc.codegen.math_log import log, log1p, softplus
 from gradc.codegen.math_pow import pow_
+from gradc.codegen.math_quotient import exact_quotient
 from gradc.codegen.math_reduce import reduce_large
 from gradc.codegen.math_trig import cos, sin
 from gradc.ir.types import DType, f64
@@ -68,6 +69,8 @@ def math_function(
         )
     if name == "reduce_large":
         return reduce_large(lanes, fma)
+    if name == "exact_quotient":
+        return exact_quotient(dtype, lanes)
     arity = 2 if name in BINARY else 1
     code = Code(lanes, fma, table)
     element = "double" if dtype == f64 else "float"

@@ -28,6 +28,7 @@ from gradc.ir.types import ArrayType, DType
 
 # The closed set of instructions. Integer division rounds down; min, max: a NaN wins, as in NumPy.
 # "term" is a product that a sum may absorb (rounded once, as fma does, where the machine can).
+# exact_quotient(x, d, 1 / d) is x / d.
 ARITHMETIC = (
     "add",
     "sub",
@@ -41,6 +42,7 @@ ARITHMETIC = (
     "neg",
     "abs",
     "fma",
+    "exact_quotient",
 )
 ROUNDING = (
     "floor",

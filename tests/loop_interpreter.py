@@ -222,6 +222,7 @@ _NUMBERS: Mapping[str, Any] = {
     "neg": lambda a: -a,
     "abs": abs,
     "fma": lambda a, b, c: a * b + c,
+    "exact_quotient": lambda a, b, reciprocal: a / b,
     "floor": np.floor,
     "ceil": np.ceil,
     "trunc": np.trunc,
