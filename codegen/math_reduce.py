@@ -9,8 +9,10 @@ bits.
 
 from __future__ import annotations
 
-from gradc.codegen.math_ir import Code, MathFunction, Term, symbol_of
-from gradc.codegen.math_trig import PI_2_PARTS, reduction_type
+import math
+
+from gradc.codegen.math_ir import Code, MathFunction, Term, float_text, symbol_of
+from gradc.codegen.math_trig import PI_2_PARTS
 from gradc.ir.types import f64
 
 TABLE = "@gradc.two_over_pi"
@@ -37,25 +39,22 @@ TWO_OVER_PI_LIMBS = (  # 64 zero bits, then the binary digits of 2/pi behind the
     0x56033046FC7B6BAB,
 )
 
-# The first part of the body of one lane: %m and 192 bits of 2/pi in %w0, %w1, %w2.
+# The first part of a lane's body: %m and 192 bits of 2/pi in %w0, %w1, %w2.
 REDUCE_BITS = """\
 entry:
+  br label %lane
+lane:
+  %i = phi i64 [ 0, %entry ], [ %following, %next ]
+  %place.x = getelementptr double, ptr %parts, i64 %i
+  %x = load double, ptr %place.x
+  %following = add i64 %i, 1
   %large = fcmp oge double %x, 0x41B0000000000000
-  br i1 %large, label %look, label %keep
-keep:
-  %kept.0 = insertvalue { double, double, i64 } poison, double %r, 0
-  %kept.1 = insertvalue { double, double, i64 } %kept.0, double %r_low, 1
-  %kept.2 = insertvalue { double, double, i64 } %kept.1, i64 %n.given, 2
-  ret { double, double, i64 } %kept.2
-look:
+  br i1 %large, label %reduce, label %next
+reduce:
   %bits = bitcast double %x to i64
   %field = lshr i64 %bits, 52
   %exponent = and i64 %field, 2047
-  %finite = icmp ne i64 %exponent, 2047
-  br i1 %finite, label %reduce, label %invalid
-invalid:
-  ret { double, double, i64 } { double 0x7FF8000000000000, double 0.0, i64 0 }
-reduce:
+  %infinite = icmp eq i64 %exponent, 2047
   %fraction = and i64 %bits, 4503599627370495
   %m = or i64 %fraction, 4503599627370496
   %start = sub i64 %exponent, 1013
@@ -95,27 +94,41 @@ REDUCE_FRACTION = """\
   %normal = shl i128 %size, %zeros.wide
   %head.wide = lshr i128 %normal, 75
   %head = trunc i128 %head.wide to i64
-  %next.wide = lshr i128 %normal, 22
-  %next.all = trunc i128 %next.wide to i64
-  %next = and i64 %next.all, 9007199254740991
+  %rest.wide = lshr i128 %normal, 22
+  %rest.all = trunc i128 %rest.wide to i64
+  %rest = and i64 %rest.all, 9007199254740991
   %head.float = sitofp i64 %head to double
-  %next.float = sitofp i64 %next to double
+  %rest.float = sitofp i64 %rest to double
   %scale.exponent = sub i64 970, %zeros.bounded
   %scale.bits = shl i64 %scale.exponent, 52
   %scale = bitcast i64 %scale.bits to double
-  %next.scaled = fmul double %next.float, 0x3CA0000000000000
+  %rest.scaled = fmul double %rest.float, 0x3CA0000000000000
   %a = fmul double %head.float, %scale
-  %a.low = fmul double %next.scaled, %scale
+  %a.low = fmul double %rest.scaled, %scale
+"""
+# The last part: %r, %r.low and %n in place of the lane's.
+REPLACE_PARTS = """\
+  %place.r = getelementptr double, ptr %place.x, i64 %lanes
+  %place.low = getelementptr double, ptr %place.r, i64 %lanes
+  %place.n = getelementptr i64, ptr %place.low, i64 %lanes
+  store double %r, ptr %place.r
+  store double %r.low, ptr %place.low
+  store i64 %n, ptr %place.n
+  br label %next
+next:
+  %more = icmp slt i64 %following, %lanes
+  br i1 %more, label %lane, label %done
+done:
+  ret void
 """
 
 
-def reduce_large(lanes: int, fma_is_fast: bool) -> MathFunction:
-    """The parts (r, r_low, n) of x, replaced in the lanes with |x| >= 2^28; NaN for an infinity."""
-    return reduce_lanes(Code(lanes, fma_is_fast)) if lanes > 1 else reduce_one(fma_is_fast)
+def reduce_large(fma_is_fast: bool) -> MathFunction:
+    """reduce_large(parts, lanes), in memory, for any number of lanes, with its table of 2/pi.
 
-
-def reduce_one(fma_is_fast: bool) -> MathFunction:
-    """One lane: the fraction of x 2/pi, times pi/2, with its sign; and the table of 2/pi."""
+    `parts` are x of all lanes, then r, r_low and n: replaced in the lanes with |x| >= 2^28, by the
+    fraction of x 2/pi, times pi/2, with its sign. r is NaN for an infinity.
+    """
     code = Code(1, fma_is_fast, lines=REDUCE_BITS.splitlines())
     multiply_bits(code)
     code.lines += REDUCE_FRACTION.splitlines()
@@ -123,20 +136,18 @@ def reduce_one(fma_is_fast: bool) -> MathFunction:
     half_pi = code.constant(PI_2_PARTS[0], "double")
     high, low = code.exact_product(a, half_pi)
     low = code.fma(a, PI_2_PARTS[1], code.fma(a_low, half_pi, low))
-    negative = Term(code, "%negative", "i1")
-    kind = reduction_type(code)
-    parts = (
-        code.select(negative, -high, high),
-        code.select(negative, -low, low),
-        Term(code, "%n", "i64"),
-    )
-    aggregate = code.aggregate(kind, parts)
+    negative, infinite = Term(code, "%negative", "i1"), Term(code, "%infinite", "i1")
+    signed = code.select(negative, -high, high)
+    code.lines += [
+        f"  %r = select i1 {infinite.text}, double {float_text(math.nan)}, double {signed.text}",
+        f"  %r.low = select i1 {negative.text}, double {(-low).text}, double {low.text}",
+        *REPLACE_PARTS.splitlines(),
+    ]
     limbs = ", ".join(f"i64 {limb}" for limb in TWO_OVER_PI_LIMBS)
     table = f"{TABLE} = internal unnamed_addr constant [{len(TWO_OVER_PI_LIMBS)} x i64] [{limbs}]"
     symbol = symbol_of("reduce_large", f64, 1)
-    head = f"define internal {kind} {symbol}(double %x, double %r, double %r_low, i64 %n.given)"
-    body = "\n".join(code.lines)
-    text = f"{table}\n{head} noinline cold nounwind {{\n{body}\n  ret {kind} {aggregate}\n}}\n"
+    head = f"define internal void {symbol}(ptr %parts, i64 %lanes) noinline cold nounwind {{"
+    text = "\n".join((table, head, *code.lines, "}\n"))
     declarations = (
         "declare i64 @llvm.fshl.i64(i64, i64, i64)",
         "declare i64 @llvm.ctlz.i64(i64, i1)",
@@ -172,32 +183,3 @@ def wide_product(code: Code, a: Term, b: Term) -> tuple[Term, Term, Term]:
     other = a_low * b_high + (middle & mask)
     high = a_high * b_high + (middle >> 32) + (other >> 32)
     return high, other << 32, lowest & mask
-
-
-def reduce_lanes(code: Code) -> MathFunction:
-    """Lane after lane by the function of one lane."""
-    one, symbol = symbol_of("reduce_large", f64, 1), symbol_of("reduce_large", f64, code.lanes)
-    given = tuple(
-        zip(("%x", "%r", "%r_low", "%n"), ("double", "double", "double", "i64"), strict=True)
-    )
-    scalar = reduction_type(Code(1, code.fma_is_fast))
-    merged = ["poison", "poison", "poison"]
-    for lane in range(code.lanes):
-        items = [
-            code.emit(f"extractelement {code.type_of(kind)} {name}, i64 {lane}", kind)
-            for name, kind in given
-        ]
-        arguments = ", ".join(f"{item.element} {item.text}" for item in items)
-        parts = code.emit(f"call {scalar} {one}({arguments})", scalar)
-        for i, (_, kind) in enumerate(given[1:]):
-            part = code.emit(f"extractvalue {scalar} {parts.text}, {i}", kind)
-            vector = f"{code.type_of(kind)} {merged[i]}, {kind} {part.text}, i64 {lane}"
-            merged[i] = code.emit(f"insertelement {vector}", kind).text
-    terms = tuple(Term(code, text, kind) for text, (_, kind) in zip(merged, given[1:], strict=True))
-    result = reduction_type(code)
-    aggregate = code.aggregate(result, terms)
-    parameters = ", ".join(f"{code.type_of(kind)} {name}" for name, kind in given)
-    body = "\n".join(code.lines)
-    head = f"define internal {result} {symbol}({parameters}) noinline cold nounwind {{"
-    text = f"{head}\nentry:\n{body}\n  ret {result} {aggregate}\n}}\n"
-    return MathFunction(symbol, text, (("reduce_large", f64, 1),))

@@ -90,20 +90,14 @@ def reduce_by_half_pi(code: Code, x: Term) -> tuple[Term, Term, Term]:
 def correct_large(code: Code, x: Term, parts: tuple[Term, Term, Term]) -> tuple[Term, Term, Term]:
     """Behind a branch taken if any lane is large: the parts, replaced in the large lanes."""
     large = any_lane(code, x >= MODERATE)
-    code.dependencies.append(("reduce_large", f64, code.lanes))
-    label = len(code.lines)
-    symbol, kind = symbol_of("reduce_large", f64, code.lanes), reduction_type(code)
-    arguments = ", ".join(f"{code.type_of(t.element)} {t.text}" for t in (x, *parts))
+    label, before = len(code.lines), code.block
+    memory = f"%parts{label}"
     code.lines += [
+        f"  {memory} = alloca [{(1 + len(parts)) * code.lanes} x i64]",
         f"  br i1 {large.text}, label %large{label}, label %reduced{label}",
         f"large{label}:",
-        f"  %corrected{label} = call {kind} {symbol}({arguments})",
     ]
-    corrected = [
-        code.emit(f"extractvalue {kind} %corrected{label}, {i}", part.element)
-        for i, part in enumerate(parts)
-    ]
-    before = code.block
+    corrected = reduced_in_memory(code, memory, (x, *parts))
     code.lines += [f"  br label %reduced{label}", f"reduced{label}:"]
     code.block = f"reduced{label}"
     merged = [
@@ -116,6 +110,22 @@ def correct_large(code: Code, x: Term, parts: tuple[Term, Term, Term]) -> tuple[
     return merged[0], merged[1], merged[2]
 
 
-def reduction_type(code: Code) -> str:
-    double = code.type_of("double")
-    return f"{{{double}, {double}, {code.type_of('i64')}}}"
+def reduced_in_memory(code: Code, memory: str, given: tuple[Term, ...]) -> list[Term]:
+    """What `reduce_large` leaves of x and its parts, written one behind the other, of the parts."""
+    code.dependencies.append(("reduce_large", f64, 1))
+    kinds = [code.type_of(term.element) for term in given]
+    places = [memory]
+    places += [
+        code.emit(f"getelementptr i64, ptr {memory}, i64 {i * code.lanes}", "ptr").text
+        for i in range(1, len(given))
+    ]
+    code.lines += [
+        f"  store {kind} {term.text}, ptr {place}, align 8"
+        for kind, term, place in zip(kinds, given, places, strict=True)
+    ]
+    symbol = symbol_of("reduce_large", f64, 1)
+    code.lines.append(f"  call void {symbol}(ptr {memory}, i64 {code.lanes})")
+    return [
+        code.emit(f"load {kind}, ptr {place}, align 8", term.element)
+        for kind, term, place in list(zip(kinds, given, places, strict=True))[1:]
+    ]

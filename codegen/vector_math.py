@@ -68,7 +68,7 @@ def math_function(
             f"math function {name}: {lanes} x {dtype}; have f64, f32 and {LANES} lanes"
         )
     if name == "reduce_large":
-        return reduce_large(lanes, fma)
+        return reduce_large(fma)
     if name == "exact_quotient":
         return exact_quotient(dtype, lanes)
     arity = 2 if name in BINARY else 1

@@ -207,6 +207,11 @@ def test_large_arguments_among_small_ones() -> None:
     np.testing.assert_allclose(apply(mixed), np.sin(mixed), rtol=1e-14)
 
 
+def test_large_arguments_have_one_function_for_all_widths() -> None:
+    text = math_text([("sin", f64, 4), ("cos", f64, 8), ("sin", f32, 1), ("sin", f32, 8)])
+    assert len(re.findall(r"^define .*reduce_large", text, re.MULTILINE)) == 1
+
+
 @pytest.mark.parametrize(
     "target",
     [
