@@ -4,7 +4,7 @@ A loop is written as one to three segments, each a loop (or nothing but its body
 once). On machines with masked memory instructions, what is left after the unrolled main loop runs
 in one masked loop; elsewhere in a loop of full vectors and one masked vector. So the code of a nest
 grows by a factor of two for each level with copies, and not at all where the trip count is known
-to fit.
+to fit. A long body is written once, with a mask in every trip.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, 
 from gradc.codegen.llvm_spread import Affine, Axes, Entry, KernelState, Spread, project, union
 from gradc.codegen.llvm_streams import begin_stream, end_stream
 from gradc.codegen.llvm_text import is_number, literal, llvm_type
-from gradc.ir.loops import Accumulator, For, Instruction, Statement
+from gradc.ir.loops import Accumulator, For, Instruction, Ref, Statement, Store
 from gradc.ir.record import dataclass
 
 
@@ -42,19 +42,17 @@ def plan(
     lanes: int,
     copies: int,
     count: int | None,
-    has_masked_memory: bool,
-    is_long: bool = False,
+    masks_all: bool = False,
     masks_rest: bool = False,
 ) -> list[Segment]:
     """How to run `count` iterations (None: not known).
 
-    `is_long`: the body is so long, or runs so rarely, that a mask in every trip costs less than its
-    code twice. `masks_rest`: so it is with what copies leave.
+    `masks_all`: the body is so long, or runs so rarely, that a mask in every trip costs less than
+    its code twice. `masks_rest`: so it is with what copies leave.
     """
-    masks_rest = masks_rest or has_masked_memory
     if count is not None:
         return _static_plan(lanes, copies, max(count, 0), masks_rest)
-    if is_long and copies == 1 and lanes > 1 and has_masked_memory:
+    if masks_all and copies == 1 and lanes > 1:
         return [Segment(lanes, 1, masked=True)]
     main = [Segment(lanes, copies)] if copies > 1 else []
     if lanes == 1:
@@ -84,6 +82,7 @@ class _Loop:
     start: str
     stop: str
     depth: int
+    masks_all: bool = False  # in every trip
     low: str | None = None  # the first iteration, where a masked loop begins before it
 
 
@@ -103,10 +102,11 @@ def write_loop(
     k.depth += 1
     totals = [_beginning(k, statement, a) for a in statement.accumulators]
     is_rest, segments, outer = k.is_rest, _segments(k, loop), k.stream
+    loop = replace(loop, masks_all=segments == [Segment(loop.statement.lanes, 1, masked=True)])
     k.stream = begin_stream(k, statement, start, stop) if statement.streamed else None
     position = start
     if k.stream is not None:
-        loop, position = _to_first_line(k, loop, segments, block)
+        loop, position = _to_first_line(k, loop, block)
     for segment in segments:
         end = _end(k, loop, segment, position)
         totals = _write_segment(k, loop, segment, (position, end), totals, block)
@@ -120,10 +120,7 @@ def write_loop(
 
 
 def _to_first_line(
-    k: KernelState,
-    loop: _Loop,
-    segments: Sequence[Segment],
-    block: Callable[[KernelState, Sequence[Statement]], None],
+    k: KernelState, loop: _Loop, block: Callable[[KernelState, Sequence[Statement]], None]
 ) -> tuple[_Loop, str]:
     """Reach the first whole line of the results; the loop and where its segments begin.
 
@@ -132,7 +129,7 @@ def _to_first_line(
     """
     assert k.stream is not None
     first, w, lanes = k.stream.first, k.w, loop.statement.lanes
-    if [segment.masked for segment in segments] == [True] and segments[0].trips is None:
+    if loop.masks_all:
         is_there = w.let(f"icmp eq i64 {first}, {loop.start}")
         back = w.let(f"select i1 {is_there}, i64 0, i64 {lanes}")
         return replace(loop, low=loop.start), w.sub(first, back)
@@ -146,10 +143,12 @@ def _segments(k: KernelState, loop: _Loop) -> list[Segment]:
     statement, count = loop.statement, None
     if is_number(loop.start) and is_number(loop.stop):
         count = -((int(loop.start) - int(loop.stop)) // statement.step)
-    has_masks = k.module.target.has_masked_memory
-    is_long = k.is_rest or _is_long(statement)
+    target, is_long = k.module.target, _is_long(statement)
+    masks_all = target.has_masked_memory and (k.is_rest or is_long)
+    masks_all = masks_all or (target.has_masked_loads and is_long and _is_in_order(statement))
     calls = any(isinstance(s, Instruction) and s.op == "call" for s in statement.body)
-    return plan(statement.lanes, statement.copies, count, has_masks, is_long, calls)
+    masks_rest = calls or target.has_masked_memory
+    return plan(statement.lanes, statement.copies, count, masks_all, masks_rest)
 
 
 # Instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed.
@@ -165,6 +164,38 @@ def _is_long(statement: For) -> bool:
         is_call = isinstance(inner, Instruction) and inner.op == "call"
         length += 40 if is_call else 1
     return length >= _LONG
+
+
+def _is_in_order(statement: For) -> bool:
+    """Whether the lanes read and write neighbours, of four bytes and more, or all one element."""
+    strides: dict[Ref, int | None] = {statement.variable: 1}
+    for inner in statement.body:
+        if isinstance(inner, Store):
+            place, buffer = inner.index, inner.buffer
+        elif isinstance(inner, Instruction) and inner.buffer is not None:
+            place, buffer = inner.operands[0], inner.buffer
+        elif isinstance(inner, Instruction):
+            strides[inner.result] = _stride(inner, [strides.get(x, 0) for x in inner.operands])
+            continue
+        else:
+            return False
+        if strides.get(place, 0) not in ((0, 1) if buffer.type.dtype.itemsize >= 4 else (0,)):
+            return False
+        if isinstance(inner, Instruction):
+            strides[inner.result] = None if strides.get(place, 0) else 0
+    return True
+
+
+def _stride(instruction: Instruction, operands: Sequence[int | None]) -> int | None:
+    """By how much a result grows from one iteration to the next; None: not evenly, or unknown."""
+    strides = [stride for stride in operands if stride is not None]
+    if len(strides) < len(operands):
+        return None
+    if instruction.op == "add":
+        return sum(strides)
+    if instruction.op == "sub":
+        return strides[0] - strides[1]
+    return None if any(strides) else 0
 
 
 def _end(k: KernelState, loop: _Loop, segment: Segment, position: str) -> str:
@@ -264,7 +295,7 @@ def _write_segment(
     block: Callable[[KernelState, Sequence[Statement]], None],
 ) -> list[Spread]:
     """Write one segment; gives what is accumulated after it, the copies combined."""
-    w, outside = k.w, (k.axes, k.lanes, k.mask)
+    w, outside = k.w, (k.axes, k.lanes, k.mask, k.is_whole)
     before, w.lines = w.lines, []
     repeats = not segment.once and segment.trips != 1
     variable = w.name() if repeats else bounds[0]
@@ -287,7 +318,7 @@ def _write_segment(
         _combine_copies(k, segment, found, registers)
         for found, registers in zip(sums, results, strict=True)
     ]
-    k.axes, k.lanes, k.mask = outside
+    k.axes, k.lanes, k.mask, k.is_whole = outside
     return ended
 
 
@@ -297,12 +328,11 @@ def _enter(k: KernelState, loop: _Loop, segment: Segment, variable: str) -> None
         k.lanes = segment.lanes
     if segment.masked:
         k.mask = _tail_mask(k, loop, segment, variable)
-        if k.stream is not None:
-            k.stream = replace(k.stream, whole=_is_whole(k, loop, segment, variable))
-            if loop.low is not None:
-                k.mask = _not_before(k, loop.low, segment, variable)
-    elif k.stream is not None:
-        k.stream = replace(k.stream, whole=None)
+        k.is_whole = None
+        if loop.masks_all or (k.stream is not None and not segment.once):
+            k.is_whole = _is_whole(k, loop, segment, variable)
+        if loop.low is not None:
+            k.mask = _not_before(k, loop.low, segment, variable)
     bases = [k.w.add(variable, str(copy * segment.lanes)) for copy in range(segment.copies)]
     entries = [Affine(base, "1") if segment.lanes > 1 else base for base in bases]
     own: Axes = ((loop.depth, segment.copies),) if segment.copies > 1 else ()

@@ -76,15 +76,11 @@ def _positions(inner: Axes, outer: Axes) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The buffers that are streamed if `flag` holds, and where their first whole line begins.
-
-    `whole`, in a loop whose vectors are masked: whether all lanes of this one count.
-    """
+    """The buffers that are streamed if `flag` holds, and where their first whole line begins."""
 
     buffers: frozenset[Buffer]
     flag: str
     first: str
-    whole: str | None = None
 
 
 @dataclass(slots=True)
@@ -99,6 +95,7 @@ class KernelState:
     axes: Axes = ()  # of the loops with copies that are open
     lanes: int = 1  # of the loop with lanes that is open
     mask: str | None = None  # the lanes that count, where not all do
+    is_whole: str | None = None  # whether all lanes of the mask count, where they often do
     natural: set[Ref] = field(default_factory=set)  # i64 refs that are certainly >= 0
     parameters: dict[str, str] = field(default_factory=dict)  # name -> "type attributes"
     sources: dict[str, Source] = field(default_factory=dict)  # what to pass for them

@@ -146,7 +146,8 @@ def _store_vector(
         first = k.w.sub(first, str(lanes - 1))
         value, mask = reverse_lanes(k, llvm_type(dtype, lanes), value), reversed_mask(k, mask)
     address, stream = address_of(k, buffer, first), k.stream
-    if stream is None or buffer not in stream.buffers or adds or mask is not k.mask:
+    is_rest = mask is not None and k.is_whole is None
+    if stream is None or buffer not in stream.buffers or adds or mask is not k.mask or is_rest:
         _store_whole(k, dtype, address, value, mask)
         return
     with streamed(k, stream, f"{memory_type(dtype, lanes)} {value}", address):
@@ -157,8 +158,18 @@ def _store_whole(k: KernelState, dtype: DType, address: str, value: str, mask: s
     """One vector, or the lanes of it that the mask has, at an address."""
     if mask is None:
         store_register(k, dtype, k.lanes, address, value)
-    else:
+    elif mask is not k.mask or k.is_whole is None or k.module.target.has_masked_memory:
         masked_store(k, dtype, k.lanes, address, value, mask)
+    else:
+        w, all_lanes, some_lanes, after = k.w, *map(k.w.label, ("whole", "part", "after"))
+        w.do(f"br i1 {k.is_whole}, label %{all_lanes}, label %{some_lanes}, !prof !0")
+        w.start(all_lanes)
+        store_register(k, dtype, k.lanes, address, value)
+        w.jump(after)
+        w.start(some_lanes)
+        masked_store(k, dtype, k.lanes, address, value, mask)
+        w.jump(after)
+        w.start(after)
 
 
 def _store_apart(

@@ -70,8 +70,8 @@ def end_stream(k: KernelState, stream: Stream) -> None:
 def streamed(k: KernelState, stream: Stream, value: str, address: str) -> Iterator[None]:
     """Store a vector, given with its type, past the caches if the flag holds; else what follows."""
     w, flag = k.w, stream.flag
-    if stream.whole is not None:
-        flag = w.let(f"and i1 {flag}, {stream.whole}")
+    if k.is_whole is not None:
+        flag = w.let(f"and i1 {flag}, {k.is_whole}")
     past, usual, after = w.label("past"), w.label("usual"), w.label("after")
     w.branch(flag, past, usual)
     w.start(past)

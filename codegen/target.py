@@ -35,6 +35,11 @@ class Target:
         return self.vector_bits >= 512
 
     @property
+    def has_masked_loads(self) -> bool:
+        """Whether loads and stores of 4-byte and 8-byte elements can be masked; stores are slow."""
+        return self.vector_bits >= 256 and self.triple.startswith(("x86_64", "amd64"))
+
+    @property
     def repeats_numbers(self) -> bool:
         """Whether an operand in memory may be one number for all lanes; else it is a vector."""
         return not (self.triple.startswith(("x86_64", "amd64")) and self.vector_bits == 256)

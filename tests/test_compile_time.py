@@ -19,14 +19,17 @@ from gradc.codegen.target import Target
 from gradc.ir import dims
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.loops import Program
-from gradc.ir.ops import constants, elementwise, reductions
+from gradc.ir.ops import constants, elementwise, indexing, reductions
+from gradc.ir.ops.cast import cast
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.transforms.reverse import pull_cotangents
-from gradc.ir.types import f64
+from gradc.ir.types import f64, i64
 from gradc.tracing import trace
-from native import native
+from native import assert_agrees, native
 
 WIDE = Target("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512)
+AVX2 = Target("x86_64-unknown-linux-gnu", "x86-64-v3", "", 256)
+SSE2 = Target("x86_64-unknown-linux-gnu", "x86-64", "", 128)
 
 
 def chain(length: int) -> Function:
@@ -142,9 +145,27 @@ def test_kernels_that_differ_in_names_only_are_written_once() -> None:
     assert len(KERNEL.findall(other)) > kernels
 
 
-def test_a_long_body_is_written_once() -> None:
-    assert plan(8, 1, None, True, is_long=True) == [Segment(8, 1, masked=True)]
-    assert len(plan(8, 1, None, True)) == len(plan(8, 1, None, False, is_long=True)) == 2
+def test_a_mask_in_every_trip_spares_the_second_body() -> None:
+    assert plan(8, 1, None, masks_all=True) == [Segment(8, 1, masked=True)]
+    assert len(plan(8, 1, None)) == len(plan(8, 2, None, masks_all=True, masks_rest=True)) == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "gathers", "bodies"),
+    [(WIDE, False, 1), (WIDE, True, 1), (AVX2, False, 1), (AVX2, True, 2), (SSE2, False, 2)],
+)
+def test_a_long_body_is_written_once_where_masks_cost_little(
+    target: Target, gathers: bool, bodies: int
+) -> None:
+    x = parameter(f64["n"], "x")
+    v = x
+    if gathers:
+        v = indexing.take(x, cast(x, dtype=i64), axis=0)
+    for _ in range(200):
+        v = v * 0.999 + x
+    fn = optimize(function("f", [x], [v]))
+    text = emit_module([lower(fn, "f", Choices(target.vector_bits))], "{}", target)
+    assert len(re.findall(r"fmul <\d x double> .*0x3FEFF7CED916872B", text)) == 200 * bodies
 
 
 @pytest.mark.parametrize(("length", "inlined"), [(40, True), (2000, False)])
@@ -159,8 +180,5 @@ def test_a_function_that_stands_often_is_called(length: int, inlined: bool) -> N
 def test_a_long_chain_is_right_for_every_remainder(n: int) -> None:
     rng = np.random.default_rng(n)
     x, y = rng.normal(size=n), rng.normal(size=n)
-    v = x
-    for i in range(150):
-        v = np.sin(v) * y if i % 10 == 0 else v * 0.999 + y
-    (found,) = native(chain(300))(x, y)
-    np.testing.assert_allclose(found, v.sum(), rtol=1e-12, atol=1e-12)
+    fn = gradient(300)
+    assert_agrees(native(fn), fn, (x, y))
