@@ -153,6 +153,111 @@ class TestEntries:
         assert not folder.exists() and not Path("off").exists()
 
 
+SOURCE = """
+fn f(x: f64[n], i: i64[k]) -> f64 { sum(exp(x[i])) }
+export g = value_and_grad(f, wrt: x)
+"""
+ARGUMENTS = ("--arg", "x=[0, 0, 1]", "--arg", "i=[0, 1]")
+
+
+class TestSources:
+    """Functions that `gradc run` finds by the text of their source."""
+
+    def run(
+        self, path: Path, capsys: pytest.CaptureFixture[str], *arguments: str, name: str = "g"
+    ) -> tuple[int, str, str]:
+        return main(["run", str(path), name, *(arguments or ARGUMENTS)]), *capsys.readouterr()
+
+    @pytest.fixture
+    def path(self, tmp_path: Path, folder: Path) -> Path:
+        path = tmp_path / "model.grad"
+        path.write_text(SOURCE)
+        return path
+
+    def test_a_source_that_is_known_is_not_read_again(
+        self, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = self.run(path, capsys)
+        assert first[0] == 0 and '"value": 2.0' in first[1]
+        monkeypatch.setattr("gradc.elaborate.elaborate_source", forbidden)
+        assert [self.run(path, capsys) for _ in range(2)] == [first] * 2
+        assert self.run(path, capsys, name="f")[0] == 70  # another function is not known
+
+    @pytest.mark.parametrize("head", ["", "-> f64", "-> (y: f64)", "-> (out0: f64)"])
+    def test_results_keep_their_names(
+        self, path: Path, head: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path.write_text(f"fn f(x: f64) {head} {{ -x }}")
+        said = [self.run(path, capsys, "--arg", "x=1", name="f") for _ in range(3)]
+        assert said[0] == said[1] == said[2] and said[0][0] == 0
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("--arg", "x=[0]"),
+            ("--arg", "x=0", "--arg", "i=[0]"),
+            ("--arg", "x=[0]", "--arg", "i=[0.5]"),
+            ("--arg", "x=[0]", "--arg", "i=[1]"),
+            ("--allow", "G0000", *ARGUMENTS),
+        ],
+    )
+    def test_wrong_arguments_are_refused_in_the_same_words(
+        self, path: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        expected = self.run(path, capsys, *arguments)
+        assert expected[0] == 2 and expected[2]
+        assert self.run(path, capsys)[0] == 0
+        assert self.run(path, capsys, *arguments) == expected
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [("exp", "2 * exp"), ("export", "# exported\nexport")],
+        ids=["code", "comment"],
+    )
+    def test_another_text_is_another_source(
+        self,
+        path: Path,
+        old: str,
+        new: str,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.run(path, capsys)
+        path.write_text(SOURCE.replace(old, new))
+        monkeypatch.setattr("gradc.elaborate.elaborate_source", forbidden)
+        assert self.run(path, capsys)[0] == 70
+
+    def test_warnings_are_said_each_time(
+        self, path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path.write_text(SOURCE.replace("{ sum", "{ y = x + 1\n sum"))
+        said = [self.run(path, capsys) for _ in range(3)]
+        assert said[0] == said[1] == said[2] and "G07" in said[0][2]
+
+    def test_a_source_with_external_functions_is_read_again(
+        self, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path.write_text(SOURCE + "extern fn lgamma(x: f64) -> f64\n")
+        assert self.run(path, capsys)[0] == 0
+        monkeypatch.setattr("gradc.elaborate.elaborate_source", forbidden)
+        assert self.run(path, capsys)[0] == 70
+
+    def test_the_language_is_part_of_the_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before, graph = cache.source_key(SOURCE, "g"), cache.entry_key("graph")
+        assert before != cache.source_key(SOURCE, "f")
+        monkeypatch.setattr("gradc.cache._LANGUAGE", str(Path(__file__).parent))
+        assert cache.source_key(SOURCE, "g") != before
+        assert cache.entry_key("graph") == graph
+
+    def test_an_entry_that_is_damaged_is_compiled_again(
+        self, path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        first = self.run(path, capsys)
+        for entry in folder.iterdir():
+            entry.write_bytes(entry.read_bytes()[:-1])
+        assert [self.run(path, capsys) for _ in range(2)] == [first] * 2
+
+
 PROGRAM = """
 import sys
 import numpy as np, gradc, gradc.tensor as gt

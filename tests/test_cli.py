@@ -109,7 +109,7 @@ def test_a_defect_of_gradc_is_said_to_be_one(model, capsys, monkeypatch):
     def broken(*_):
         raise RuntimeError("the moon is full")
 
-    monkeypatch.setattr("gradc.commands.source.elaborate_source", broken)
+    monkeypatch.setattr("gradc.elaborate.elaborate_source", broken)
     code, _, err = run("check", model, capsys=capsys)
     assert code == 70
     assert err.startswith("error[G0901]: internal error: RuntimeError: the moon is full\n")
@@ -223,7 +223,7 @@ def test_too_little_memory_is_no_defect(model, capsys, monkeypatch):
     def full(*_):
         raise MemoryError("1 TiB wanted")
 
-    monkeypatch.setattr("gradc.commands.source.elaborate_source", full)
+    monkeypatch.setattr("gradc.elaborate.elaborate_source", full)
     code, _, err = run("check", model, capsys=capsys)
     assert (code, err) == (4, "gradc check: not enough memory: 1 TiB wanted\n")
 

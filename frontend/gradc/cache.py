@@ -3,6 +3,7 @@
 An entry is named by the SHA-256 of all that decides the code: the text of the graph, the compiler's
 own files, LLVM, and this CPU. It is written first as an object, which costs nothing, and becomes a
 shared library when it is wanted again: a process that finds a library imports no LLVM at all.
+Functions of a `.grad` file have a second name, by its text: who finds that does not even parse it.
 Both end with the footer of gradc libraries, manifest and SHA-256, and are checked before use; what
 is damaged counts as absent and is replaced.
 
@@ -20,7 +21,6 @@ from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import time_ns
 
 from gradc.codegen.whole_file import write_whole
@@ -35,6 +35,7 @@ MAX_BYTES = 256 << 20
 _FORMAT = "1"
 _ENTRY = re.compile(r"[0-9a-f]{64}\.s?o|\.[0-9a-f]{64}\.s?o\.\w+")  # the others are temporary
 _COMPILER = ("llvmlite", "gradc.ir", "gradc.codegen", "gradc.runtime")
+_LANGUAGE = os.path.dirname(__file__)  # and the derivatives: what is above the compiler
 _STARTED = time_ns()
 
 
@@ -67,20 +68,31 @@ def entry_key(graph: str) -> str | None:
 
     None where the compiler's files have changed since this process began, which may run the old.
     """
-    parts, newest = _compiler()
+    return _key(graph)
+
+
+def source_key(source: str, name: str) -> str | None:
+    """The name of the entry for the function `name` of a source text; None as for `entry_key`."""
+    return _key(f"-- the function {name} of\n{source}", _LANGUAGE)
+
+
+def _key(what: str, *folders: str) -> str | None:
+    parts, newest = _compiler(*folders)
     if newest > _STARTED:
         return None
-    return hashlib.sha256("\0".join((_FORMAT, *parts, graph)).encode()).hexdigest()
+    return hashlib.sha256("\0".join((_FORMAT, *parts, what)).encode()).hexdigest()
 
 
 @cache
-def _compiler() -> tuple[tuple[str, ...], int]:
-    """What decides the code besides the graph: this CPU, LLVM, the files of the compiler.
+def _compiler(*folders: str) -> tuple[tuple[str, ...], int]:
+    """What decides the code besides what it is for: this CPU, the files of LLVM and the compiler.
 
-    And the time at which the newest of these files was written, in nanoseconds.
+    And the time at which the newest of these files, and of those in `folders`, was written, in
+    nanoseconds.
     """
     machine = (platform.system(), platform.machine(), *sorted(cpu_flags()), cpu_model())
     files = [file for package in _COMPILER for file in _files_of(package)]
+    files += sorted(file for folder in folders for file in _listed(folder))
     return (*machine, *map(str, files)), max(time for _, _, time in files)
 
 
@@ -166,6 +178,8 @@ def _footer_bytes(manifest: str) -> int:
 
 def _link(stored: tuple[bytes, str], path: Path, symbols: tuple[str, ...]) -> bool:
     """Make the library of an object and of the packed matrix products that it calls."""
+    from tempfile import TemporaryDirectory
+
     from gradc.codegen.link import LinkError, link
     from gradc.codegen.llvm_product import products_in
 
@@ -189,6 +203,14 @@ def store_object(folder: Path, key: str, code: bytes, manifest: str) -> None:
         write_whole(folder / f"{key}.o", append_footer(code, manifest), mode=0o600)
         if key.startswith("0"):  # one time in sixteen
             shrink(folder, MAX_BYTES)
+
+
+def share_entry(folder: Path, key: str, other: str) -> None:
+    """Give an entry, if it is there, another name, too; where files have one name it stays so."""
+    for suffix in (".so", ".o"):
+        with suppress(OSError):
+            os.link(folder / f"{key}{suffix}", folder / f"{other}{suffix}")
+            return
 
 
 def product_object(dtype: DType) -> bytes:

@@ -103,7 +103,7 @@ class CompiledFunction(Dispatcher):
         from gradc.codegen.lower import lower
         from gradc.codegen.target import host
 
-        program = lower(self.optimized, symbol_of(self.ir), Choices(host().vector_bits))
+        program = lower(self.optimized, symbol_of(self.ir.name), Choices(host().vector_bits))
         return with_fast_math(program) if self.fast_math else program
 
     @cached_property

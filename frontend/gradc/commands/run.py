@@ -7,15 +7,28 @@ import io
 import json
 import math
 import sys
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradc.cli import FAILED, OK, UsageError
-from gradc.commands.source import choose, read_module, refuse_to_overwrite, write_file
-from gradc.driver import CompiledFunction
-from gradc.ir.function import Function, Value
-from gradc.trap import NotFinite, NotFiniteError, find_not_finite
+from gradc.commands.source import (
+    check_allowed,
+    choose,
+    read_module,
+    read_source,
+    refuse_to_overwrite,
+    write_file,
+)
+from gradc.ir.types import DTYPES_BY_NAME
+from gradc.native import function_of_source, keep_for_source
+from gradc.runtime.manifest import ArrayEntry
+
+if TYPE_CHECKING:
+    from gradc.elaborate import ElaboratedModule
+    from gradc.ir.function import Function
+    from gradc.trap import NotFinite
 
 _NOT_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -24,33 +37,76 @@ def run_function(options: argparse.Namespace) -> int:
     """Print the results as JSON, or write them to an .npz file."""
     if options.output:
         refuse_to_overwrite(options.file, (options.output,))
-    module = read_module(options)
-    (text,) = module.sources.values()
+    check_allowed(options)
+    source = read_source(options.file)
+    known = None if options.trap_nan else function_of_source(source[0], options.function)
+    if known is None:
+        return _run_from_source(options, source)
+    arguments = _arguments(options.function, known.inputs, options.arg)
+    names = tuple(array.name for array in known.outputs)
+    _write(_called(known, arguments), () if names == _unnamed(names) else names, options.output)
+    return OK
+
+
+def _run_from_source(options: argparse.Namespace, source: tuple[str, str]) -> int:
+    """Run a function after its source has been elaborated."""
+    from gradc.driver import CompiledFunction
+    from gradc.trap import NotFiniteError, find_not_finite
+
+    module = read_module(options, source)
     fn = choose(module.functions, options.function)
-    arguments = _arguments(fn, options.arg)
+    arguments = _arguments(fn.name, _entries(fn), options.arg)
     try:
-        found = CompiledFunction(fn, len(fn.results) == 1, bool(options.trap_nan))(*arguments)
+        compiled = CompiledFunction(fn, len(fn.results) == 1, bool(options.trap_nan))
+        results = _called(compiled, arguments)
         origin = None
         if options.trap_nan == "everywhere":
             origin = find_not_finite(fn, *arguments, everywhere=True)
     except NotFiniteError as error:
-        return _report(fn, error.origin, text)
+        return _report(fn, error.origin, source[0])
+    if origin is not None:
+        return _report(fn, origin, source[0])
+    _write(results, fn.result_names, options.output)
+    if _says_all(module, fn):
+        keep_for_source(source[0], fn)
+    return OK
+
+
+def _says_all(module: ElaboratedModule, fn: Function) -> bool:
+    """Whether the compiled function, and its manifest, are all that there is to the source."""
+    from gradc.ir.ops.external import external_calls
+
+    external = any(map(external_calls, module.functions.values()))
+    named = not fn.result_names or fn.result_names != _unnamed(fn.result_names)
+    return named and not external and not module.warnings
+
+
+def _unnamed(results: Sequence[object]) -> tuple[str, ...]:
+    """What a manifest calls results that have no names."""
+    return tuple(f"out{i}" for i in range(len(results)))
+
+
+def _called(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Any, ...]:
+    """The results; UsageError for arguments that the function refuses."""
+    try:
+        found = function(*arguments)
     except (TypeError, ValueError, IndexError) as error:
         raise UsageError(str(error)) from error
-    if origin is not None:
-        return _report(fn, origin, text)
-    results = found if isinstance(found, tuple) else (found,)
-    names = fn.result_names or ("result",)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _write(results: Sequence[Any], names: Sequence[str], output: str | None) -> None:
+    """Print the results, or write them to a file, under their names, if they have any."""
+    names = names or ("result",)
     if len(names) != len(results):
         names = tuple(f"result{i}" for i in range(len(results)))
     named = dict(zip(names, results, strict=True))
-    if options.output:
+    if output:
         data = io.BytesIO()
         np.savez(data, **named)
-        write_file(options.output, data.getvalue())
+        write_file(output, data.getvalue())
     else:
         print(json.dumps({name: _as_json(np.asarray(x).tolist()) for name, x in named.items()}))
-    return OK
 
 
 def _report(fn: Function, origin: NotFinite, text: str) -> int:
@@ -66,28 +122,35 @@ def _report(fn: Function, origin: NotFinite, text: str) -> int:
     return FAILED
 
 
-def _arguments(fn: Function, given: list[str]) -> list[Any]:
+def _entries(fn: Function) -> list[ArrayEntry]:
+    """The parameters as a manifest lists them."""
+    pairs = zip(fn.parameter_names, fn.parameters, strict=True)
+    return [ArrayEntry(name, p.dtype.name, tuple(map(str, p.shape))) for name, p in pairs]
+
+
+def _arguments(name: str, parameters: Sequence[ArrayEntry], given: list[str]) -> list[Any]:
     """The arguments by position, from `name=value` texts."""
     texts: dict[str, str] = {}
-    have = f"the parameters are {', '.join(fn.parameter_names) or 'none'}"
+    names = [parameter.name for parameter in parameters]
+    have = f"the parameters are {', '.join(names) or 'none'}"
     for text in given:
-        name, equals, value = text.partition("=")
+        key, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--arg {text}: expected NAME=VALUE")
-        if name not in fn.parameter_names:
-            raise UsageError(f"`{fn.name}` has no parameter `{name}`; {have}")
-        if name in texts:
-            raise UsageError(f"the argument `{name}` is given twice")
-        texts[name] = value
-    missing = [name for name in fn.parameter_names if name not in texts]
+        if key not in names:
+            raise UsageError(f"`{name}` has no parameter `{key}`; {have}")
+        if key in texts:
+            raise UsageError(f"the argument `{key}` is given twice")
+        texts[key] = value
+    missing = [key for key in names if key not in texts]
     if missing:
         raise UsageError(f"no value for {', '.join(missing)}; {have}: add --arg {missing[0]}=...")
-    pairs = zip(fn.parameter_names, fn.parameters, strict=True)
-    return [_argument(name, parameter, texts[name]) for name, parameter in pairs]
+    return [_argument(parameter, texts[parameter.name]) for parameter in parameters]
 
 
-def _argument(name: str, parameter: Value, text: str) -> Any:
+def _argument(parameter: ArrayEntry, text: str) -> Any:
     """The array that a text stands for, in the parameter's dtype."""
+    name = parameter.name
     try:
         found = _read(text, len(parameter.shape))
         _check_rows(found)
@@ -95,7 +158,7 @@ def _argument(name: str, parameter: Value, text: str) -> Any:
     except (ValueError, EOFError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise UsageError(f"--arg {name}: {reason}") from error
-    wanted = parameter.dtype.numpy
+    wanted = DTYPES_BY_NAME[parameter.dtype].numpy
     if array.dtype == object or not np.can_cast(array.dtype, wanted, "same_kind"):
         raise UsageError(f"--arg {name}: expected {parameter.type}, given {array.dtype} data")
     if array.ndim != len(parameter.shape):

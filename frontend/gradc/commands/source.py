@@ -8,16 +8,18 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradc.cli import UsageError, show
 from gradc.codegen.whole_file import write_whole
 from gradc.codes import CODES
 from gradc.diagnostics import Diagnostic, DiagnosticError, Refused, refuse
-from gradc.elaborate import ElaboratedModule, elaborate_source
-from gradc.function_table import did_you_mean
-from gradc.ir.function import Function
 from gradc.ir.span import Span
 from gradc.lexer import MAX_SOURCE, decode
+
+if TYPE_CHECKING:
+    from gradc.elaborate import ElaboratedModule
+    from gradc.ir.function import Function
 
 STANDARD_INPUT = "<stdin>"
 MAX_BYTES = 4 * MAX_SOURCE + 3  # of a source file: its characters, and a byte order mark
@@ -54,12 +56,16 @@ def refuse_to_overwrite(source: str, outputs: Iterable[str | Path]) -> None:
                 raise UsageError(f"{output} is the source file, and would be overwritten")
 
 
-def read_module(options: argparse.Namespace) -> ElaboratedModule:
-    """The functions of the source file, after its warnings.
+def read_module(
+    options: argparse.Namespace, source: tuple[str, str] | None = None
+) -> ElaboratedModule:
+    """The functions of the source file, which may have been read already, after its warnings.
 
     Raises DiagnosticError for errors, and for warnings where these are denied.
     """
-    module = elaborate_source(*read_source(options.file))
+    from gradc.elaborate import elaborate_source
+
+    module = elaborate_source(*(source or read_source(options.file)))
     warnings = shown_warnings(module, options)
     if warnings and options.deny_warnings:
         raise DiagnosticError(warnings, module.sources)
@@ -70,19 +76,26 @@ def read_module(options: argparse.Namespace) -> ElaboratedModule:
 
 def shown_warnings(module: ElaboratedModule, options: argparse.Namespace) -> tuple[Diagnostic, ...]:
     """The warnings that the command line does not allow."""
+    check_allowed(options)
+    if "all" in options.allow:
+        return ()
+    return tuple(w for w in module.warnings if w.code not in options.allow)
+
+
+def check_allowed(options: argparse.Namespace) -> None:
+    """Raise UsageError where a warning is to be allowed that there is not."""
     known = [code for code, _ in CODES if code.startswith("G07")]
     for code in options.allow:
         if code not in (*known, "all"):
             raise UsageError(f"--allow {code}: no such warning; there are all, {', '.join(known)}")
-    if "all" in options.allow:
-        return ()
-    return tuple(w for w in module.warnings if w.code not in options.allow)
 
 
 def choose(functions: Mapping[str, Function], name: str) -> Function:
     """The function called `name`; UsageError lists those there are."""
     if name in functions:
         return functions[name]
+    from gradc.function_table import did_you_mean
+
     close = "".join(f", {advice}" for advice in did_you_mean(name, tuple(functions)))
     have = f"there are {', '.join(functions)}" if functions else "the file declares none"
     raise UsageError(f"no function `{name}`{close} ({have})")
