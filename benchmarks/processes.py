@@ -117,10 +117,12 @@ def environment(folder: Path) -> dict[str, str]:
     """What makes frameworks keep their caches in `folder`, and this process's variables.
 
     PyTensor and torch, which compile for long, keep theirs from one run of the suite to the next.
+    Python keeps compiled modules, as it does unless told otherwise: a start does not compile them.
     """
     kept = FOLDER / "caches"
+    own = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **own,
         "XDG_CACHE_HOME": str(folder),
         "GRADC_CACHE": f"{folder}/gradc",
         "HOME": str(folder),

@@ -28,6 +28,19 @@ def _in_benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             del sys.modules[name]
 
 
+def test_peers_keep_the_modules_that_python_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from processes import environment
+
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    script = "import sys; print(sys.dont_write_bytecode)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"
+
+
 def test_every_workload_has_all_peers_or_says_why_not() -> None:
     from suite import FRAMEWORKS
     from workloads import NAMES, workload
