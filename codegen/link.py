@@ -44,6 +44,9 @@ _LINK_FLAGS = (
     "--as-needed",
     "--build-id=none",
 )  # fmt: skip
+# No padding to whole pages around the code: that is half of a small library. It is what lld does
+# anyway, and zig, which uses it, refuses to be told.
+_WITHOUT_PADDING = ("-z", "noseparate-code")
 _TIMEOUT_SECONDS = 300
 
 
@@ -129,6 +132,8 @@ def _run_linker(
     names = "".join(f" {name};" for name in exports)
     script.write_text(f"{{ global:{names} local: *; }};\n", encoding="ascii")
     flags = [*_LINK_FLAGS, f"--version-script={script}"]
+    if not any("zig" in word for word in linker.command):
+        flags.extend(_WITHOUT_PADDING)
     if inputs:
         flags.append("-rpath=$ORIGIN")
     if linker.is_driver:

@@ -121,7 +121,7 @@ class TestLink:
             line for line in output_of("readelf", "-lW", path).splitlines() if "STACK" in line
         )
         assert "RWE" not in stack.replace(" ", "")
-        assert path.stat().st_size < 16_000
+        assert path.stat().st_size < 11_000  # no padding around the code
         factor = 2 * np.exp(1.0) if "exp" in body else 2.0
         np.testing.assert_allclose(load(path).scale([1.0], 2.0), [factor], rtol=1e-15)
 
