@@ -1,9 +1,9 @@
 """`dataclass` as in the standard library, made in a fifth of the time.
 
 The standard decorator compiles every method of every class by itself: with two hundred classes that
-is a fifth of the time from the start of a process to the first gradient. This one compiles
-`__init__`, and comparisons when they are first used; the other methods are shared. It makes slotted
-classes and knows the options that gradc uses; `fields`, `replace`, `is_dataclass`, `match`, `copy`
+is a fifth of the time from the start of a process to the first gradient. This one compiles a method
+when it is first called, `__init__` and comparisons; the others are shared. It makes slotted classes
+and knows the options that gradc uses; `fields`, `replace`, `is_dataclass`, `match`, `copy`
 and `pickle` treat its classes as they treat others.
 """
 
@@ -55,7 +55,6 @@ def _made(cls: type, frozen: bool, eq: bool, shows: bool) -> type:
     namespace["__dataclass_fields__"] = fields
     namespace["__dataclass_params__"] = _marks(frozen)
     namespace.setdefault("__match_args__", tuple(fields))
-    namespace.setdefault("__init__", _initializer(cls, fields, frozen))
     if shows:
         namespace.setdefault("__repr__", _shown)
     if frozen:
@@ -64,6 +63,8 @@ def _made(cls: type, frozen: bool, eq: bool, shows: bool) -> type:
         namespace.setdefault("__setstate__", _restore)
     made = type(cls)(cls.__name__, cls.__bases__, namespace)
     made.__qualname__ = cls.__qualname__
+    if "__init__" not in namespace:
+        _when_called(made, "__init__", lambda: _initializer(made, fields, frozen))
     if eq:
         _compare(made, vars(cls), frozen)
     return made
@@ -85,6 +86,17 @@ def _own_fields(cls: type) -> dict[str, Field[Any]]:
         made._field_type = _KIND  # type: ignore[attr-defined]
         found[name] = made
     return found
+
+
+def _when_called(cls: type, name: str, make: Callable[[], Callable[..., Any]]) -> None:
+    """Give a class a method that is made, and takes its place, when it is first called."""
+
+    def first(self: object, *args: Any, **kwargs: Any) -> Any:
+        method = make()
+        setattr(cls, name, method)
+        return method(self, *args, **kwargs)
+
+    setattr(cls, name, first)
 
 
 def _initializer(cls: type, fields: dict[str, Field[Any]], frozen: bool) -> Callable[..., None]:
@@ -122,28 +134,21 @@ def _compiled(
 
 
 def _compare(made: Any, own: Mapping[str, Any], frozen: bool) -> None:
-    """`__eq__`, and `__hash__` of what cannot change, by the fields that count.
-
-    Each is compiled, and takes its own place, when it first runs: most classes never need them.
-    """
+    """`__eq__`, and `__hash__` of what cannot change, by the fields that count."""
     names = [name for name, entry in made.__dataclass_fields__.items() if entry.compare]
     mine, others = (
         f"({''.join(f'{one}.{name}, ' for name in names)})" for one in ("self", "other")
     )
-
-    def first_eq(self: object, other: object) -> Any:
-        test = f"{mine} == {others} if other.__class__ is self.__class__ else NotImplemented"
-        made.__eq__ = _compiled(made, "__eq__", "self, other", [f"return {test}"])
-        return made.__eq__(self, other)
-
-    def first_hash(self: object) -> int:
-        made.__hash__ = _compiled(made, "__hash__", "self", [f"return hash({mine})"])
-        return made.__hash__(self)  # type: ignore[no-any-return]
-
+    test = f"return {mine} == {others} if other.__class__ is self.__class__ else NotImplemented"
     if "__eq__" not in own:
-        made.__eq__ = first_eq
-    if own.get("__hash__") is None:
-        made.__hash__ = first_hash if frozen else None
+        _when_called(made, "__eq__", lambda: _compiled(made, "__eq__", "self, other", [test]))
+    if own.get("__hash__") is not None:
+        return
+    if frozen:
+        value = f"return hash({mine})"
+        _when_called(made, "__hash__", lambda: _compiled(made, "__hash__", "self", [value]))
+    else:
+        made.__hash__ = None
 
 
 @recursive_repr()

@@ -151,3 +151,20 @@ def test_a_cycle_is_shown() -> None:
 def test_slots_are_not_optional() -> None:
     with pytest.raises(TypeError, match="without slots"):
         record.dataclass(slots=False)
+
+
+def test_methods_are_compiled_when_they_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    compile_ = record._compiled
+
+    def counted(cls: type, name: str, *rest: Any) -> Any:
+        compiled.append(name)
+        return compile_(cls, name, *rest)
+
+    monkeypatch.setattr(record, "_compiled", counted)
+    _, (made, _) = pair(frozen=True)
+    assert compiled == []
+    objects = [made(1) for _ in range(3)]
+    assert compiled == ["__init__"]
+    assert len(set(objects)) == 1 and objects[0] == objects[1]
+    assert sorted(compiled) == ["__eq__", "__hash__", "__init__"]
