@@ -9,7 +9,7 @@ from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from gradc.codegen.llvm_product import product_module, product_symbol, products_in
+from gradc.codegen.product_names import product_symbol, products_in
 from gradc.codegen.target import compile_to_object, host
 from gradc.ir.record import dataclass
 from gradc.ir.types import DType
@@ -37,6 +37,8 @@ class _Engine:
 
 def compile_product(dtype: DType) -> bytes:
     """The object of the packed matrix product of an element type, for this machine."""
+    from gradc.codegen.llvm_product import product_module
+
     return compile_to_object(product_module(dtype, host()), host())
 
 

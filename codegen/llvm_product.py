@@ -8,6 +8,7 @@ from gradc.codegen.llvm_shared import argument, symbol_of
 from gradc.codegen.llvm_spread import KernelState, Spread
 from gradc.codegen.llvm_text import Module, Writer, memory_type
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
+from gradc.codegen.product_names import product_symbol
 from gradc.codegen.target import Target
 from gradc.ir.loops import (
     Finish,
@@ -21,14 +22,9 @@ from gradc.ir.loops import (
     programs_run,
 )
 from gradc.ir.record import dataclass
-from gradc.ir.types import DType, f32, f64
+from gradc.ir.types import DType
 
 _INDICES = ("%batch", "%row", "%rows", "%column", "%columns")
-
-
-def product_symbol(dtype: DType) -> str:
-    """The symbol of the packed kernel for an element type."""
-    return f"gradc.matmul.{dtype.name}"
 
 
 def product_module(dtype: DType, target: Target) -> str:
@@ -40,14 +36,6 @@ def product_module(dtype: DType, target: Target) -> str:
         raise ValueError(f"the text of the matrix product does not define {symbol} once")
     module.define_text(symbol, text.replace(head, f"define void @{symbol}("))
     return module.text()
-
-
-def products_in(code: bytes) -> tuple[DType, ...]:
-    """The element types of the packed kernels that an object expects to find elsewhere.
-
-    Symbols with dots are this compiler's own, so that their names stand for nothing else.
-    """
-    return tuple(dtype for dtype in (f64, f32) if product_symbol(dtype).encode() + b"\0" in code)
 
 
 def product_scratch(kernels: Sequence[Kernel], vector_bits: int) -> int:

@@ -181,7 +181,7 @@ def _link(stored: tuple[bytes, str], path: Path, symbols: tuple[str, ...]) -> bo
     from tempfile import TemporaryDirectory
 
     from gradc.codegen.link import LinkError, link
-    from gradc.codegen.llvm_product import products_in
+    from gradc.codegen.product_names import products_in
 
     code, manifest = stored
     try:
