@@ -78,12 +78,17 @@ Scheduled: TypeAlias = "Step | RowGroup | Straight | FinishedProduct"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cut:
-    """The steps with what each needs: by number, the steps that store what it reads."""
+    """The steps with what each needs: by number, the steps that store what it reads.
+
+    `behind` are these, what they need, and so on: a bit for each number. `rows`: see `_rows`.
+    """
 
     steps: Sequence[Step]
     stored: Collection[Value]
     results: Collection[Value]
     needs: Sequence[set[int]]
+    behind: Sequence[int]
+    rows: Sequence[Dim | None]
     read_by: Mapping[Value, set[int]]
     finishes: Mapping[int, int]  # products of unknown size that a nest finishes, and that nest
 
@@ -140,14 +145,25 @@ def parts_of(step: Scheduled) -> Sequence[Step]:
 def _analyse(cut: Schedule, results: Collection[Value]) -> _Cut:
     producer = {value: i for i, step in enumerate(cut.steps) for value in written(step)}
     needs: list[set[int]] = []
+    behind: list[int] = []
     read_by: dict[Value, set[int]] = {}
     for number, step in enumerate(cut.steps):
         found = inlined_reads(step, cut.stored)
         needs.append({producer[value] for value in found} - {number})
+        behind.append(_with_all_behind(needs[number], behind))
         for value in found:
             read_by.setdefault(value, set()).add(number)
     finishes = dict(_finished(cut, read_by))
-    return _Cut(cut.steps, cut.stored, set(results), needs, read_by, finishes)
+    rows = [_rows(step) for step in cut.steps]
+    return _Cut(cut.steps, cut.stored, set(results), needs, behind, rows, read_by, finishes)
+
+
+def _with_all_behind(numbers: Iterable[int], behind: Sequence[int]) -> int:
+    """Steps and all that they need, as bits."""
+    found = 0
+    for number in numbers:
+        found |= behind[number] | 1 << number
+    return found
 
 
 def _finished(cut: Schedule, read_by: Mapping[Value, set[int]]) -> Iterator[tuple[int, int]]:
@@ -208,16 +224,17 @@ def _written_out(known: _Cut, run: Run) -> list[Scheduled]:
 
 def _members(known: _Cut, first: int, taken: Collection[int]) -> tuple[list[int], list[int]]:
     """The steps that can run with step `first`, and those that must be moved before it for that."""
-    rows = _rows(known.steps[first])
+    rows = known.rows[first]
     if rows is None or known.stays_apart(first, ()):
         return [first], []
     members, before = [first], list[int]()
     keeps = _keeps_rows(known.steps[first])
+    waiting = 0  # steps that need members and cannot run with them: nor can what needs these
     for number in range(first + 1, len(known.steps)):
         step = known.steps[number]
-        if number in taken or number in before or _rows(step) != rows:
+        if known.behind[number] & waiting or known.rows[number] != rows:
             continue
-        if known.stays_apart(number, members):
+        if number in taken or number in before or known.stays_apart(number, members):
             continue
         earlier = _to_move(known, number, first, members, {*taken, *before})
         if earlier is not None and all(
@@ -228,6 +245,8 @@ def _members(known: _Cut, first: int, taken: Collection[int]) -> tuple[list[int]
             before += earlier
             members.append(number)
             keeps |= _keeps_rows(step)
+        else:
+            waiting |= 1 << number
     return members, before
 
 
@@ -235,17 +254,10 @@ def _to_move(
     known: _Cut, number: int, first: int, members: Collection[int], done: Collection[int]
 ) -> list[int] | None:
     """What step `number` needs that runs after `first`; None if members are among it."""
-    found: set[int] = set()
-    stack = [n for n in known.needs[number] if n not in members]
-    while stack:
-        needed = stack.pop()
-        if needed in members:
-            return None
-        if needed < first or needed in done or needed in found:
-            continue
-        found.add(needed)
-        stack.extend(known.needs[needed])
-    return sorted(found)
+    apart = _with_all_behind(known.needs[number].difference(members), known.behind)
+    if any(apart >> member & 1 for member in members):
+        return None
+    return [n for n in range(first, number) if apart >> n & 1 and n not in done]
 
 
 def _rows(step: Step) -> Dim | None:

@@ -19,7 +19,7 @@ from gradc.codegen.target import Target
 from gradc.ir import dims
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.loops import Program
-from gradc.ir.ops import constants, elementwise, indexing, reductions
+from gradc.ir.ops import constants, elementwise, indexing, reductions, structural
 from gradc.ir.ops.cast import cast
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.transforms.reverse import pull_cotangents
@@ -102,6 +102,19 @@ def test_the_work_of_a_stage_is_linear(stage: str, small: int, factor: int) -> N
     prepare = STAGES[stage]
     few, many = calls(prepare(small)), calls(prepare(small * factor))
     assert many < 1.5 * factor * few  # quadratic work would be `factor` times as much again
+
+
+def sums_in_turn(length: int) -> Function:
+    """v -> v / sum(v): every loop needs the one before it."""
+    v = x = parameter(f64["n"], "x")
+    for _ in range(length):
+        v = v / structural.broadcast(reductions.sum_(v, axes=(0,)), shape=x.shape, axes=())
+    return function("f", [x], [v])
+
+
+def test_steps_that_wait_for_one_another_are_scheduled_in_linear_time() -> None:
+    few, many = (calls(partial(program, sums_in_turn(length), "f")) for length in (60, 240))
+    assert many < 1.5 * 4 * few
 
 
 def test_the_collector_waits_while_a_function_is_traced() -> None:
