@@ -154,13 +154,13 @@ def _may_be_apart(nest: Nest, loop: Loop) -> bool:
     """Whether the entries at a few points of a vector loop may be written after all others.
 
     Not if what they are computed from may be replaced in memory, point by point, by then. Nor if
-    they are sums over a loop around it: what was added at a point would stay beside what is added.
+    they are sums, or added at indices: what was added at a point would stay beside what is added.
     """
     axes = tuple(range(len(nest.space)))
     is_short = isinstance(loop.extent, int) and loop.extent < _LEAST_APART * loop.lanes
     if len(loop.axes) > 1 or loop.streamed or loop.lanes == 1 or is_short:
         return False
-    if nest.scattered or any(root.kind is not None for root in nest.roots):
+    if any(root.kind is not None for root in nest.roots):
         return False
     replaced = (value.owner is not None and along == axes for value, along in nest.reads)
     return nest.size * nest.points <= _MOST_APART and not any(replaced)

@@ -148,3 +148,17 @@ def test_sums_over_a_loop_around_are_not_added_to_twice() -> None:
     for n in LENGTHS:
         rng = np.random.default_rng(n)
         assert_agrees(compiled, fn, [rng.normal(size=n), rng.normal(size=(n, n))])
+
+
+def test_what_is_scattered_is_added_once() -> None:
+    """The entries on the diagonal of what is a result, and is added at indices."""
+    text = f"""fn f(x: f64[n], A: f64[n, n], i: i64[n], base: f64[k, n]) {{ {COUNTS}
+      %5 = where(%4, %3, A)
+      %6 = scatter_add(base, i, %5, axis=0)
+      return %5, %6 }}"""
+    fn = parse_function(text)
+    compiled = native(fn)
+    for n in LENGTHS:
+        rng = np.random.default_rng(n)
+        x, A, base = rng.normal(size=n), rng.normal(size=(n, n)), rng.normal(size=(3, n))
+        assert_agrees(compiled, fn, [x, A, rng.integers(0, 3, n), base])
