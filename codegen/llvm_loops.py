@@ -13,7 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, identity, select
-from gradc.codegen.llvm_spread import Affine, Axes, Entry, KernelState, Spread, project, union
+from gradc.codegen.llvm_spread import (
+    Affine,
+    Axes,
+    Entry,
+    KernelState,
+    Splats,
+    Spread,
+    project,
+    union,
+)
 from gradc.codegen.llvm_streams import begin_stream, end_stream
 from gradc.codegen.llvm_text import is_number, literal, llvm_type
 from gradc.ir.loops import Accumulator, For, Instruction, Ref, Statement, Store
@@ -143,27 +152,36 @@ def _segments(k: KernelState, loop: _Loop) -> list[Segment]:
     statement, count = loop.statement, None
     if is_number(loop.start) and is_number(loop.stop):
         count = -((int(loop.start) - int(loop.stop)) // statement.step)
-    target, is_long = k.module.target, _is_long(statement)
-    masks_all = target.has_masked_memory and (k.is_rest or is_long)
-    masks_all = masks_all or (target.has_masked_loads and is_long and _is_in_order(statement))
+    target, length = k.module.target, _length(statement)
+    masks_all = target.has_masked_memory and (k.is_rest or length >= _LONG)
+    if target.has_masked_loads and length >= _LONG + _PREFETCHED * _accesses(statement):
+        masks_all = masks_all or _is_in_order(statement)
     calls = any(isinstance(s, Instruction) and s.op == "call" for s in statement.body)
     masks_rest = calls or target.has_masked_memory
     return plan(statement.lanes, statement.copies, count, masks_all, masks_rest)
 
 
-# Instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed.
+# Instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed. On AVX2
+# masked loads cost more, as if they started no prefetching: the Greeks of options, 290 instructions
+# with 11 loads and stores, took 1.2 to 1.4 times as long from the third cache and memory.
 _LONG = 160
+_PREFETCHED = 80
 
 
-def _is_long(statement: For) -> bool:
-    """Whether the loop's body, in which no other loop stands, has many instructions."""
+def _length(statement: For) -> int:
+    """How many instructions the loop's body has; 0 if another loop stands in it."""
     length = 0
     for inner in statement.body:
         if isinstance(inner, For):
-            return False
+            return 0
         is_call = isinstance(inner, Instruction) and inner.op == "call"
         length += 40 if is_call else 1
-    return length >= _LONG
+    return length
+
+
+def _accesses(statement: For) -> int:
+    """How many loads and stores stand in the loop's body."""
+    return sum(isinstance(s, Instruction | Store) and s.buffer is not None for s in statement.body)
 
 
 def _is_in_order(statement: For) -> bool:
@@ -295,8 +313,10 @@ def _write_segment(
     block: Callable[[KernelState, Sequence[Statement]], None],
 ) -> list[Spread]:
     """Write one segment; gives what is accumulated after it, the copies combined."""
-    w, outside = k.w, (k.axes, k.lanes, k.mask, k.is_whole)
+    w, outside = k.w, (k.axes, k.lanes, k.mask, k.is_whole, k.splats)
     before, w.lines = w.lines, []
+    if segment.lanes > 1:
+        k.splats = Splats(w.names)
     repeats = not segment.once and segment.trips != 1
     variable = w.name() if repeats else bounds[0]
     control = _Control(bounds, variable, w.block, w.label("loop"), loop.statement.step, segment)
@@ -313,12 +333,14 @@ def _write_segment(
         found.carried = [w.name() for _ in found.starts] if repeats else found.starts
         found.finals = _accumulate(k, segment, found)
     w.lines = before
+    if segment.lanes > 1 and k.splats is not None:
+        w.lines += k.splats.lines
     results = _close(k, control, sums, body)
     ended = [
         _combine_copies(k, segment, found, registers)
         for found, registers in zip(sums, results, strict=True)
     ]
-    k.axes, k.lanes, k.mask, k.is_whole = outside
+    k.axes, k.lanes, k.mask, k.is_whole, k.splats = outside
     return ended
 
 

@@ -84,6 +84,21 @@ class Stream:
 
 
 @dataclass(slots=True)
+class Splats:
+    """Vectors of one scalar each, written before the loop with lanes that is open.
+
+    `names` is how many the function had given by then: those come from outside of the loop.
+    """
+
+    names: int
+    lines: list[str] = field(default_factory=list)
+    vectors: dict[tuple[DType, str], str] = field(default_factory=dict)
+
+    def has_from_outside(self, scalar: str) -> bool:
+        return not scalar.startswith("%t") or int(scalar[2:]) <= self.names
+
+
+@dataclass(slots=True)
 class KernelState:
     """What is known while one kernel is written."""
 
@@ -106,6 +121,7 @@ class KernelState:
     depth: int = 0  # the number of loops that are open
     scalars: dict[str, Sequence[str]] = field(default_factory=dict)  # the lanes of i64 registers
     stream: Stream | None = None  # of the innermost loop that is open
+    splats: Splats | None = None  # of the loop with lanes that is open
     is_rest: bool = False  # what is written runs for the last iterations of a loop with copies
     _sink: str = ""
 
@@ -200,9 +216,19 @@ class KernelState:
         """A scalar in all lanes."""
         if self.lanes == 1:
             return scalar
-        kind, vector = llvm_type(dtype), llvm_type(dtype, self.lanes)
         if scalar[0] != "%":
-            return f"splat ({kind} {scalar})"
+            return f"splat ({llvm_type(dtype)} {scalar})"
+        before = self.splats
+        if before is None or not before.has_from_outside(scalar):
+            return self._splat(dtype, scalar)
+        if (dtype, scalar) not in before.vectors:
+            inside, self.w.lines = self.w.lines, before.lines
+            before.vectors[dtype, scalar] = self._splat(dtype, scalar)
+            self.w.lines = inside
+        return before.vectors[dtype, scalar]
+
+    def _splat(self, dtype: DType, scalar: str) -> str:
+        kind, vector = llvm_type(dtype), llvm_type(dtype, self.lanes)
         single = self.w.let(f"insertelement {vector} poison, {kind} {scalar}, i64 0")
         return self.w.let(
             f"shufflevector {vector} {single}, {vector} poison, "

@@ -127,22 +127,22 @@ class Writer:
         self.lines: list[str] = []
         self.block = "entry"  # the label of the basic block that is being written
         self.can_fail = False  # whether the function may return a status other than 0
-        self._names = 0
+        self.names = 0  # how many were given
 
     def name(self) -> str:
         """A new name for a value."""
-        self._names += 1
-        return f"%t{self._names}"
+        self.names += 1
+        return f"%t{self.names}"
 
     def label(self, stem: str) -> str:
         """A new label for a basic block."""
-        self._names += 1
-        return f"{stem}.{self._names}"
+        self.names += 1
+        return f"{stem}.{self.names}"
 
     def let(self, text: str) -> str:
         """An instruction with a result."""
-        self._names += 1
-        result = f"%t{self._names}"
+        self.names += 1
+        result = f"%t{self.names}"
         self.lines.append(f"  {result} = {text}")
         return result
 
