@@ -73,26 +73,24 @@ def entry_key(graph: str) -> str | None:
 
 def source_key(source: str, name: str) -> str | None:
     """The name of the entry for the function `name` of a source text; None as for `entry_key`."""
-    return _key(f"-- the function {name} of\n{source}", _LANGUAGE)
+    return _key(f"-- the function {name} of\n{source}", _files_in(_LANGUAGE))
 
 
-def _key(what: str, *folders: str) -> str | None:
-    parts, newest = _compiler(*folders)
-    if newest > _STARTED:
+def _key(what: str, more: tuple[tuple[str, int, int], ...] = ()) -> str | None:
+    parts, newest = _compiler()
+    if max((newest, *(time for _, _, time in more))) > _STARTED:
         return None
-    return hashlib.sha256("\0".join((_FORMAT, *parts, what)).encode()).hexdigest()
+    return hashlib.sha256("\0".join((_FORMAT, *parts, *map(str, more), what)).encode()).hexdigest()
 
 
 @cache
-def _compiler(*folders: str) -> tuple[tuple[str, ...], int]:
-    """What decides the code besides what it is for: this CPU, the files of LLVM and the compiler.
+def _compiler() -> tuple[tuple[str, ...], int]:
+    """What decides the code besides the graph: this CPU, LLVM, the files of the compiler.
 
-    And the time at which the newest of these files, and of those in `folders`, was written, in
-    nanoseconds.
+    And the time at which the newest of these files was written, in nanoseconds.
     """
     machine = (platform.system(), platform.machine(), *sorted(cpu_flags()), cpu_model())
     files = [file for package in _COMPILER for file in _files_of(package)]
-    files += sorted(file for folder in folders for file in _listed(folder))
     return (*machine, *map(str, files)), max(time for _, _, time in files)
 
 
@@ -115,6 +113,11 @@ def _files_of(package: str) -> tuple[tuple[str, int, int], ...]:
     spec = find_spec(package)
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
     return tuple(sorted(file for folder in folders for file in _listed(folder)))
+
+
+@cache
+def _files_in(folder: str) -> tuple[tuple[str, int, int], ...]:
+    return tuple(sorted(_listed(folder)))
 
 
 def _listed(folder: str) -> Iterator[tuple[str, int, int]]:

@@ -65,8 +65,10 @@ def keep_for_source(source: str, fn: Function) -> None:
     The source has nothing to be warned of, and declares no external function.
     """
     folder = cache_folder()
+    if folder is None:
+        return
     key, other = _key_of(fn, False), source_key(source, fn.name)
-    if folder is not None and key is not None and other is not None:
+    if key is not None and other is not None:
         share_entry(folder, key, other)
 
 
