@@ -134,7 +134,7 @@ def _to_first_line(
     """Reach the first whole line of the results; the loop and where its segments begin.
 
     A loop that is masked anyway begins as many iterations before its start as fill the line;
-    else one masked vector comes first.
+    else masked vectors come first.
     """
     assert k.stream is not None
     first, w, lanes = k.stream.first, k.w, loop.statement.lanes
@@ -143,8 +143,11 @@ def _to_first_line(
         back = w.let(f"select i1 {is_there}, i64 0, i64 {lanes}")
         return replace(loop, low=loop.start), w.sub(first, back)
     first = w.intrinsic("llvm.smin.i64", "i64", [("i64", first), ("i64", loop.stop)])
-    head = Segment(lanes, 1, masked=True, once=True)
+    once = loop.statement.copies == 1  # a line is one vector
+    head = Segment(lanes, 1, masked=True, once=once)
+    stream, k.stream = k.stream, None
     _write_segment(k, replace(loop, stop=first), head, (loop.start, first), [], block)
+    k.stream = stream
     return loop, first
 
 

@@ -2,7 +2,11 @@
 
 A plain store reads the line that it writes into, which for a result larger than the last cache is
 a third of the traffic. Below that size the same stores cost twice as much as plain ones, so a test
-at run time decides; it also asks that all results of the loop lie at the same place within a line.
+at run time decides. A loop that writes several results writes whole lines of each, one after the
+other: of lines that are half written only few are held, and one that has to leave costs (measured
+with two to six results, AVX2) up to ten times a whole one. So the vectors of an iteration fill
+lines, and all results have to lie at the same place within a line. Which loops gain is decided by
+`loop_plan.past_caches`.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from contextlib import contextmanager
 
 from gradc.codegen.llvm_spread import KernelState, Stream
 from gradc.codegen.llvm_text import memory_type
+from gradc.codegen.target import LINE_BYTES
 from gradc.ir.loops import Buffer, For
 
 LARGE_BYTES = 16 << 20  # of the results of a loop; measured: plain stores are better up to 4 MB
@@ -29,8 +34,9 @@ def begin_stream(k: KernelState, loop: For, start: str, stop: str) -> Stream | N
     ):
         return None
     (size,) = sizes
-    line = loop.lanes * size
-    if 8 * line != k.module.target.vector_bits:
+    vector = loop.lanes * size
+    line = vector if len(loop.streamed) == 1 else LINE_BYTES
+    if 8 * vector != k.module.target.vector_bits or loop.copies * vector % line:
         return None
     w, count = k.w, k.w.sub(stop, start)
     places = [_place(k, buffer, start) for buffer in loop.streamed]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from gradc.codegen.steps import INSIDE, Axes, Nest, Root, in_layout
+from gradc.codegen.target import LINE_BYTES
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Value
 from gradc.ir.loops import Buffer
@@ -15,7 +17,8 @@ _ACROSS_LANES = 10.0  # instructions of a sum over the lanes of a vector
 _ADDED = 3.0  # a store that adds: a load, an addition, a store
 _APART = 8.0  # of a vector whose entries lie apart in memory
 _FUNCTION = 20  # operations of `exp`
-_LONG_BODY = 64  # operations; measured: longer ones that stream their results are slower in twos
+_LONG_BODY = 64  # operations
+_WORK_OF_A_BYTE = 0.4  # operations of a vector, in the time in which memory moves a byte
 _MOST_SUMS = 10  # vectors of sums side by side
 
 
@@ -206,6 +209,23 @@ def fit(lanes: int, extent: Dim) -> int:
     while isinstance(extent, int) and lanes > 1 and lanes // 2 >= extent:
         lanes //= 2
     return lanes
+
+
+def past_caches(nest: Nest, loop: Loop, results: tuple[Buffer, ...]) -> Loop:
+    """The loop, its results written past the caches if it waits for memory.
+
+    One that computes for longer than its bytes are on the way gains nothing. Where a line of
+    several results takes two vectors, they are written at once, see `llvm_streams`: not if a
+    function keeps the second one waiting.
+    """
+    sizes = [buffer.type.dtype.itemsize for buffer in results]
+    moved = 2 * sum(sizes) + sum(value.dtype.itemsize for value, along in nest.reads if along)
+    if not results or nest.cost > _WORK_OF_A_BYTE * loop.lanes * moved:
+        return loop
+    in_halves = len(results) > 1 and loop.lanes * sizes[0] < LINE_BYTES
+    if in_halves and nest.hardest >= _FUNCTION:
+        return loop
+    return replace(loop, streamed=results, copies=max(loop.copies, 1 + in_halves))
 
 
 def copies_of(nest: Nest, lanes: int) -> int:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from itertools import product as every
 from typing import TypeAlias
 
-from gradc.codegen.loop_plan import Loop, accumulates_in_memory, flat_loop, lanes_of, plan_loops
+from gradc.codegen.loop_plan import (
+    Loop,
+    accumulates_in_memory,
+    flat_loop,
+    lanes_of,
+    past_caches,
+    plan_loops,
+)
 from gradc.codegen.reader import Reader
 from gradc.codegen.scatter import write_update
 from gradc.codegen.steps import Nest, Root, base_root
@@ -40,7 +46,7 @@ def lower_nest(
     else:
         loops = plan_loops(nest, lanes)
     if len(loops) == 1 and nest.points == 1:
-        loops = [replace(loops[0], streamed=_streamed(reader, nest, last))]
+        loops = [past_caches(nest, loops[0], _streamed(reader, nest, last))]
     store_rest(reader, write_nest(reader, nest, loops))
 
 

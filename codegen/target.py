@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from llvmlite import binding  # type: ignore[import-untyped]
 
 
+LINE_BYTES = 64  # of a cache
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A machine as LLVM names it; `vector_bits` is the width of its widest vector register."""

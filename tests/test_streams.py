@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from gradc.codegen import llvm_streams
+from gradc.codegen import llvm_streams, nest
 from gradc.codegen.choices import Choices
 from gradc.codegen.llvm import emit_module
+from gradc.codegen.loop_plan import Loop
 from gradc.codegen.lower import lower
-from gradc.codegen.target import Target, host
-from gradc.ir.loops import Program
+from gradc.codegen.steps import Nest
+from gradc.codegen.target import LINE_BYTES, Target, host
+from gradc.ir.loops import Buffer, For, Program
 from gradc.ir.text import parse_function
 from loop_native import compile_program
 
@@ -20,6 +24,8 @@ LONG = (
     "  %0 = exp(x)\n  %1 = tanh(%0)\n  %2 = sin(%1)\n  %3 = log1p(%2)\n  %4 = erf(%3)\n"
     "  %5 = mul(%0, %4)\n  return %5, %2\n}"
 )
+FUNCTION = "  %0 = exp(x)\n  return %0\n}"
+WAITS = "  %0 = exp(x)\n  %1 = neg(x)\n  return %0, %1\n}"
 BODIES = {"short": SHORT, "two results": TWO, "long": LONG}
 LENGTHS = (0, 1, 5, 7, 8, 9, 15, 16, 17, 31, 40, 100, 1003)
 
@@ -27,6 +33,19 @@ LENGTHS = (0, 1, 5, 7, 8, 9, 15, 16, 17, 31, 40, 100, 1003)
 def program(body: str, real: str = "f64", bits: int = host().vector_bits) -> Program:
     fn = parse_function((HEAD + body).replace("REAL", real))
     return lower(fn, "f", Choices(bits))
+
+
+def loop_of(made: Program) -> For:
+    (kernel,) = made.kernels
+    loop = kernel.body[-1]
+    assert isinstance(loop, For)
+    return loop
+
+
+def all_streamed(_: Nest, loop: Loop, results: tuple[Buffer, ...]) -> Loop:
+    """The loop, streamed in whole lines whatever it costs."""
+    lines = LINE_BYTES // (loop.lanes * results[0].type.dtype.itemsize) if results else 1
+    return replace(loop, streamed=results, copies=max(lines, loop.copies))
 
 
 def streams(made: Program, target: Target | None = None) -> bool:
@@ -41,6 +60,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize("real", ["f64", "f32"])
 @pytest.mark.parametrize("name", BODIES)
 def test_any_length_at_any_place(name: str, real: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nest, "past_caches", all_streamed)
     made = program(BODIES[name], real)
     usual = compile_program(made)
     monkeypatch.setattr(llvm_streams, "LARGE_BYTES", 1)
@@ -92,6 +112,19 @@ def test_large_results() -> None:
     assert compile_program(made).run({"n": n}, {made.inputs[0]: x, **given}) == 0
     np.testing.assert_array_equal(first, x * x)
     np.testing.assert_array_equal(second, -x)
+
+
+def test_what_computes_for_long_is_not_streamed() -> None:
+    assert loop_of(program(FUNCTION, bits=256)).streamed
+    assert not loop_of(program(LONG, bits=256)).streamed
+
+
+def test_several_results_are_streamed_in_whole_lines() -> None:
+    """Where a line takes two vectors, both are written at once: no function between them."""
+    loop = loop_of(program(TWO, bits=256))
+    assert loop.streamed and 8 * loop.lanes * loop.copies % LINE_BYTES == 0
+    assert loop_of(program(WAITS, bits=512)).streamed
+    assert not loop_of(program(WAITS, bits=256)).streamed
 
 
 def test_a_loop_that_also_sums_is_not_streamed() -> None:
