@@ -16,7 +16,7 @@ from typing import Any
 
 from gradc.codegen import math_short
 from gradc.codegen.math_atan import ATAN_A
-from gradc.codegen.math_erf import ERF_E, LOG_ERFC_Q
+from gradc.codegen.math_erf import ERF_E, ERFCX_R
 from gradc.codegen.math_exp import EXP_P
 from gradc.codegen.math_log import LOG_L
 from gradc.codegen.math_pow import POW_P
@@ -112,6 +112,11 @@ def exp_rest(r: Number) -> Number:
     return (mp.expm1(r) - r) / r**2 if abs(r) > mpf(10) ** -9 else mpf(1) / 2
 
 
+def erf_place(t: Number) -> Number:
+    """x for t = (x - 1) / (x + 2.5)"""
+    return (1 + mpf("2.5") * t) / (1 - t)
+
+
 HALF_LN2 = mp.log(2) / 2 * mpf("1.0005")
 LARGEST_S = mpf("0.17158") ** 2  # s = f / (2 + f) at f = sqrt 2 - 1, squared
 QUARTER_PI = (mp.pi / 4 * mpf("1.001")) ** 2
@@ -168,12 +173,12 @@ FITS = (
         lambda z: mpf(1),
     ),
     Fit(
-        "LOG_ERFC_Q",
-        LOG_ERFC_Q,
-        lambda x: mp.log(mp.erfc(x)),
-        mpf(1),
-        mpf(6),
-        lambda x: mp.erfc(x) / mp.erf(x) + mpf(10) ** -18,
+        "ERFCX_R",
+        ERFCX_R,
+        lambda t: mp.exp(erf_place(t) ** 2) * mp.erfc(erf_place(t)),
+        mpf(0),
+        mpf(5) / mpf("8.5"),
+        lambda t: mp.exp(-(erf_place(t) ** 2)) / mp.erf(erf_place(t)) + mpf(10) ** -18,
     ),
 )
 
@@ -191,10 +196,13 @@ SHORT_FITS = (
     short("COS_SHORT", math_short.COS_SHORT, "COS_C"),
     short("ATAN_SHORT", math_short.ATAN_SHORT, "ATAN_A"),
     short("ERF_SHORT", math_short.ERF_SHORT, "ERF_E"),
-    replace(
-        short("LOG_ERFC_SHORT", math_short.LOG_ERFC_SHORT, "LOG_ERFC_Q"),
-        high=mpf(4),
-        weight=lambda x: mp.erfc(x) / mp.erf(x) + mpf(10) ** -9,
+    Fit(
+        "LOG_ERFC_SHORT",
+        math_short.LOG_ERFC_SHORT,
+        lambda x: mp.log(mp.erfc(x)),
+        mpf(1),
+        mpf(4),
+        lambda x: mp.erfc(x) / mp.erf(x) + mpf(10) ** -9,
     ),
 )
 

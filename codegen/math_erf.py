@@ -1,11 +1,12 @@
-"""erf: x + x E(x^2) for |x| < 1, 1 - exp(Q(|x|)) beyond, Q = log erfc.
+"""erf: x + x E(x^2) for |x| < 1, 1 - exp(-x^2) R(t) beyond, t = (|x| - 1) / (|x| + 2).
 
-E is minimax for the relative, Q (a polynomial on [1, 6]) for the absolute error of erf.
+E is minimax for the relative error of erf, R (near exp(x^2) erfc(x) on [1, 6]) for the absolute
+one. The exponential is that of the derivative, so whoever has it passes it on.
 """
 
 from __future__ import annotations
 
-from gradc.codegen.math_exp import expm1_reduced, power_of_two, reduce_by_ln2
+from gradc.codegen.math_exp import exp
 from gradc.codegen.math_ir import Code, Term
 
 ERF_E = (
@@ -23,35 +24,31 @@ ERF_E = (
     -1.1374989461747561e-09,
     5.960741139270484e-11,
 )
-LOG_ERFC_Q = (
-    -5.030962937853751e-07,
-    -1.1283740871010297,
-    -0.6366436387201763,
-    -0.10270341015452326,
-    0.01899012282217207,
-    0.00041070630909722275,
-    -0.0019160266634003279,
-    0.0007707118943900946,
-    -0.00013509480740111351,
-    -2.0243981597623577e-05,
-    2.2813378769648946e-05,
-    -8.664287930306639e-06,
-    2.1349755480478117e-06,
-    -3.7317303520040254e-07,
-    4.6405305004139965e-08,
-    -3.932618824520022e-09,
-    2.0440207622291124e-10,
-    -4.926118522570961e-12,
+ERFCX_R = (
+    0.427583576155807,
+    -0.956242051743616,
+    0.9348095750571007,
+    -0.57099509114508,
+    0.16453663764971324,
+    0.028471671857983907,
+    -0.03027977096713252,
+    -0.0039212860011582805,
+    0.005778859974175342,
+    0.0019731434996538466,
+    -0.0017189616338804873,
+    -5.260368363287234e-05,
 )
 
 
 def erf(code: Code, x: Term) -> Term:
     """erf x; 1 to the last bit from |x| = 5.93 on."""
+    return erf_from(code, x, exp(code, -(x * x)))
+
+
+def erf_from(code: Code, x: Term, e: Term) -> Term:
+    """erf x, given e = exp(-x^2) as the product and `exp` round it."""
     magnitude = code.minimum(6.0, code.fabs(x))
     near = code.fma(x, code.polynomial(ERF_E, magnitude * magnitude), x)
-    exponent = code.polynomial(LOG_ERFC_Q, magnitude)
-    biased, r, r_low = reduce_by_ln2(code, exponent)
-    q, _ = expm1_reduced(code, r, r_low)
-    scale = power_of_two(code, biased)
-    far = (1.0 - scale) - scale * q
+    t = (magnitude - 1.0) / (magnitude + 2.5)
+    far = code.product_difference(code.constant(1.0, "double"), e, code.polynomial(ERFCX_R, t))
     return code.select(magnitude < 1.0, near, code.copysign(far, x))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from gradc.codegen import math_short
 from gradc.codegen.math_atan import atan2
-from gradc.codegen.math_erf import erf
+from gradc.codegen.math_erf import erf, erf_from
 from gradc.codegen.math_exp import exp, expm1, sigmoid, tanh
 from gradc.codegen.math_ir import Code, MathFunction, Term, symbol_of
 from gradc.codegen.math_log import log, log1p, softplus
@@ -32,6 +32,7 @@ FULL: tuple[tuple[str, Body], ...] = (
     ("sin", sin),
     ("cos", cos),
     ("erf", erf),
+    ("erf_from", erf_from),
     ("atan2", atan2),
     ("pow", pow_),
 )
@@ -46,10 +47,11 @@ SHORT: tuple[tuple[str, Body], ...] = (
     ("sin", math_short.sin),
     ("cos", math_short.cos),
     ("erf", math_short.erf),
+    ("erf_from", erf_from),
     ("atan2", math_short.atan2),
     ("pow", math_short.pow_),
 )
-BINARY = ("atan2", "pow")
+BINARY = ("atan2", "pow", "erf_from")
 MATH_NAMES = tuple(name for name, _ in FULL)
 LANES = (1, 2, 4, 8, 16)
 

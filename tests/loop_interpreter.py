@@ -262,6 +262,7 @@ _FUNCTIONS: Mapping[str, Any] = {
     "sin": np.sin,
     "cos": np.cos,
     "erf": math.erf,
+    "erf_from": lambda x, _: math.erf(x),
     "atan2": np.arctan2,
     "pow": np.power,
 }

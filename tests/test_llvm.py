@@ -85,9 +85,10 @@ def test_functions(dtype: DType, lanes: int, copies: int) -> None:
     k = LoopBuilder()
     with k.loop(k.size(N), lanes=lanes, copies=copies) as i:
         x = [k.load(buffer, i) for buffer in buffers]
+        given = {"erf_from": (x[0], k.call("exp", k.unary("neg", k.mul(x[0], x[0]))))}
         for name, arity in MATH_FUNCTIONS.items():
             outputs.append(Buffer(name, dtype["n"], "output"))
-            k.store(outputs[-1], i, k.call(name, *x[:arity]))
+            k.store(outputs[-1], i, k.call(name, *given.get(name, x[:arity])))
     native = compile_program(kernel_program(k, ("n",), buffers, tuple(outputs)))
     rng = np.random.default_rng(1)
     for n in (0, 3, 21):

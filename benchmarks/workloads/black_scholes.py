@@ -43,8 +43,11 @@ def data(sizes: Sizes) -> Arrays:
 
 
 def floor(sizes: Sizes) -> Floor:
-    """A logarithm, two exponentials, two error functions, and 21 products an option, by hand."""
-    once = PRODUCTS["log"] + 2 * PRODUCTS["exp"] + 2 * PRODUCTS["erf"] + 21
+    """A logarithm, an exponential, two error functions, and 21 products an option, by hand.
+
+    The density takes the exponential inside the first error function.
+    """
+    once = PRODUCTS["log"] + PRODUCTS["exp"] + 2 * PRODUCTS["erf"] + 21
     return Floor(once * sizes[0])
 
 

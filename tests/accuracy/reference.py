@@ -35,6 +35,7 @@ EXACT: dict[str, Callable[..., Any]] = {
     "sin": MP.sin,
     "cos": MP.cos,
     "erf": MP.erf,
+    "erf_from": lambda x, _: MP.erf(x),
     "atan2": MP.atan2,
     "pow": MP.power,
 }
@@ -88,7 +89,8 @@ def points_of(name: str, dtype: DType, count: int, seed: int = 0) -> tuple[Array
     x = np.concatenate(_regions(name, rng, info, count))
     with np.errstate(over="ignore"):
         x = x.astype(dtype.numpy)
-    return (x[np.isfinite(x)],)
+    x = x[np.isfinite(x)]
+    return (x, np.exp(-(x * x))) if name == "erf_from" else (x,)
 
 
 def _regions(name: str, rng: np.random.Generator, info: Any, count: int) -> list[Array]:
