@@ -20,6 +20,7 @@ class Choices:
     straight: whether small arrays of known shape are held in registers.
     turn: whether arrays with a short last axis that are read for every pair are turned.
     finish: whether what follows a product entry by entry runs on the parts of it in the cache.
+    phases: whether loops run in phases over blocks: "by cost", "always" that can, or "never".
     """
 
     vector_bits: int = 512
@@ -30,3 +31,4 @@ class Choices:
     straight: bool = True
     turn: bool = True
     finish: bool = True
+    phases: str = "by cost"

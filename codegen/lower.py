@@ -13,6 +13,7 @@ from gradc.codegen.finish import finish_products, lower_finished
 from gradc.codegen.layouts import turn_arrays
 from gradc.codegen.neighbours import lay_side_by_side
 from gradc.codegen.nest import lower_nest
+from gradc.codegen.phases import in_phases
 from gradc.codegen.prepare import prepare
 from gradc.codegen.product import accumulates, lower_product
 from gradc.codegen.quotients import divide_by_reciprocals
@@ -149,7 +150,7 @@ def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
             lower_blocks(reader, step.equation, program, body.memory, choices.vector_bits)
         else:
             _lower_step(reader, step, choices.vector_bits, last)
-        statements = divide_by_reciprocals(k.body)
+        statements = in_phases(divide_by_reciprocals(k.body), choices)
         kernels.append(Kernel(f"{name}.k{number}", statements, _note(step)))
     return Program(
         name,

@@ -20,6 +20,8 @@ FORCED = {
     "blocks of 1": replace(USUAL, block=1),
     "blocks of 64": replace(USUAL, block=64, straight=False),
     "products finished in passes of their own": replace(USUAL, finish=False),
+    "loops in phases": replace(USUAL, phases="always"),
+    "loops in one piece": replace(USUAL, phases="never"),
     "loops only": replace(USUAL, straight=False),
     "scalars": replace(USUAL, vector_bits=64),
     "128 bits": replace(USUAL, vector_bits=128),

@@ -32,7 +32,7 @@ LENGTHS = (0, 1, 5, 7, 8, 9, 15, 16, 17, 31, 40, 100, 1003)
 
 def program(body: str, real: str = "f64", bits: int = host().vector_bits) -> Program:
     fn = parse_function((HEAD + body).replace("REAL", real))
-    return lower(fn, "f", Choices(bits))
+    return lower(fn, "f", Choices(bits, phases="never"))
 
 
 def loop_of(made: Program) -> For:

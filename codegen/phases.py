@@ -1,0 +1,303 @@
+"""Cut loops into phases: what functions need, then these functions, then what needs them.
+
+A processor has a few hundred instructions in flight. Where one iteration is longer than that, and
+functions in it wait for one another (a logarithm, a quotient, an error function of that), the units
+stand idle: the next iteration begins too late. So a long loop runs over blocks of a few hundred
+iterations, and over a block one loop, a *phase*, after the other. What a later phase needs of an
+earlier one is kept in the first cache; what is cheap is computed again. All stores and sums stand
+in the last phase.
+
+What pays is decided by a model of the machine: a loop takes as long as its instructions keep the
+units busy, or as long as its longest chain of results, if no more than one iteration is in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from gradc.codegen.choices import Choices
+from gradc.ir.loops import Accumulator, Buffer, For, Instruction, Ref, Statement, Store
+from gradc.ir.record import dataclass
+from gradc.ir.types import ArrayType, i64
+
+_BLOCK_BYTES = 16 * 1024  # of what is kept between the phases of a block
+_LEAST_BLOCK, _MOST_BLOCK = 64, 512  # iterations
+_CHEAP = 3  # instructions: computed again rather than kept
+_MOST_CUTS = 8  # of a loop
+_PAYS = 0.9  # of the time without phases
+
+# Of a machine that has vectors of this width: instructions in flight, and done in a cycle.
+_WINDOW = 256
+_RATE = 2.5
+# Instructions and cycles of latency of functions (a vector of f64), and of instructions.
+_FUNCTIONS = MappingProxyType(
+    {
+        "exp": (38, 55), "expm1": (50, 75), "log": (50, 70), "log1p": (60, 85), "tanh": (55, 95),
+        "sigmoid": (55, 95), "softplus": (100, 150), "sin": (50, 70), "cos": (50, 70),
+        "erf": (78, 75), "erf_from": (40, 50), "atan2": (90, 120), "pow": (190, 220),
+    }
+)  # fmt: skip
+_SLOW = MappingProxyType(
+    {
+        "div": (12, 13), "exact_quotient": (7, 16), "sqrt": (22, 20),
+        "mod": (30, 40), "floordiv": (30, 40),
+    }
+)  # fmt: skip
+_USUAL = (1, 4)
+_BEGINS = 1 / 64  # of the chain of a phase, an iteration: what passes until the units are busy
+_NARROW = 256  # bits of the vectors of which functions are computed two by two
+
+
+def in_phases(statements: Sequence[Statement], choices: Choices) -> list[Statement]:
+    """The statements of a kernel with long loops cut into phases, where that pays.
+
+    Loops over the rows of a block are short, and stay as they are.
+    """
+    if choices.phases == "never":
+        return list(statements)
+    found: list[Statement] = []
+    for statement in statements:
+        if isinstance(statement, For) and statement.lanes > 1:
+            found.append(_cut(statement, choices))
+        elif isinstance(statement, For) and statement.copies == statement.step == 1:
+            found.append(replace(statement, body=in_phases(statement.body, choices)))
+        else:
+            found.append(statement)
+    return found
+
+
+def _cut(loop: For, choices: Choices) -> For:
+    """The loop as a loop over blocks of phases, or as it is."""
+    body, by_cost = _Body.of(loop), choices.phases != "always"
+    if body is None or (by_cost and body.levels == 1):
+        return loop
+    whole = _plan(body, ())
+    if by_cost and not whole.waits:
+        return loop
+    best = min((_plan(body, cuts) for cuts in _ways(body.levels)), key=lambda plan: plan.cycles)
+    return loop if by_cost and best.cycles > _PAYS * whole.cycles else _write(loop, body, best)
+
+
+def _ways(levels: int) -> Iterator[range]:
+    """Levels after which a loop may be cut: all, and all but the last; of many some."""
+    step = -(-levels // _MOST_CUTS)
+    yield range(step, levels + 1, step)
+    if levels > step:
+        yield range(step, levels, step)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Body:
+    """The instructions of a loop, in order, their costs, and what decides where they may stand.
+
+    `level`: how many functions wait for one another up to a ref. `kept`: what is not computed
+    again, but kept for later phases. `ends`: what stores and sums read.
+    """
+
+    made: dict[Ref, Instruction]
+    costs: Mapping[Ref, tuple[int, int]]
+    stores: Sequence[Store]
+    level: Mapping[Ref, int]
+    kept: frozenset[Ref]
+    ends: frozenset[Ref]
+
+    @property
+    def levels(self) -> int:
+        return max(self.level.values(), default=0)
+
+    @staticmethod
+    def of(loop: For) -> _Body | None:
+        """None for a loop that cannot be cut, or has no functions."""
+        made = {s.result: s for s in loop.body if isinstance(s, Instruction)}
+        stores = [s for s in loop.body if isinstance(s, Store)]
+        calls = any(instruction.op == "call" for instruction in made.values())
+        is_plain = len(made) + len(stores) == len(loop.body)
+        read = {_memory(i.buffer) for i in made.values() if i.buffer is not None}
+        if not (calls and is_plain and read.isdisjoint(_memory(s.buffer) for s in stores)):
+            return None
+        costs = {ref: _costs(instruction) for ref, instruction in made.items()}
+        level: dict[Ref, int] = {}
+        again: dict[Ref, int] = {}  # instructions that compute a ref once more
+        kept: set[Ref] = set()
+        for ref, instruction in made.items():
+            operands = instruction.operands
+            is_call = instruction.op == "call"
+            level[ref] = max((level.get(x, 0) for x in operands), default=0) + is_call
+            cost = costs[ref][0] + sum(again.get(x, 0) for x in dict.fromkeys(operands))
+            if is_call or (cost > _CHEAP and ref.dtype is not i64):
+                kept.add(ref)
+                cost = 1
+            again[ref] = cost
+        ends = {x for s in stores for x in (s.index, s.value, s.mask) if x is not None}
+        ends.update(accumulator.value for accumulator in loop.accumulators)
+        return _Body(made, costs, stores, level, frozenset(kept), frozenset(ends))
+
+
+def _memory(buffer: Buffer) -> object:
+    """What is read and written by whoever uses a buffer."""
+    return buffer.slot if buffer.kind == "temporary" else buffer
+
+
+def _costs(instruction: Instruction) -> tuple[int, int]:
+    """About the instructions (as many as take its time) and the latency."""
+    if instruction.op == "call":
+        return _FUNCTIONS[str(instruction.value)]
+    if instruction.result.dtype is i64 and instruction.op != "load":
+        return (0, 1)
+    return _SLOW.get(instruction.op, _USUAL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Which phases need a ref, where each of those that are kept is computed, and the cost.
+
+    `waits`: whether a phase takes as long as its chain of results, not as its instructions.
+    """
+
+    needs: Mapping[Ref, frozenset[int]]
+    home: Mapping[Ref, int]
+    phases: int
+    cycles: float = 0.0
+    waits: bool = False
+
+    def passes(self, ref: Ref) -> bool:
+        """Whether a ref is kept for a later phase."""
+        return ref in self.home and max(self.needs[ref]) > self.home[ref]
+
+    def has(self, ref: Ref, phase: int) -> bool:
+        """Whether a phase computes or loads a ref."""
+        return phase in self.needs.get(ref, ()) or self.home.get(ref) == phase
+
+
+def _plan(body: _Body, cuts: Sequence[int]) -> _Plan:
+    """The phases of a loop that is cut after these levels of functions."""
+    last = len(cuts)
+    needs: dict[Ref, set[int]] = {ref: {last} for ref in body.ends}
+    home: dict[Ref, int] = {}
+    for ref, instruction in reversed(body.made.items()):
+        if ref not in needs:
+            continue
+        where = needs[ref]
+        if ref in body.kept:
+            is_call = instruction.op == "call"
+            home[ref] = sum(c < body.level[ref] for c in cuts) if is_call else min(where)
+            where = {home[ref]}
+        for operand in instruction.operands:
+            needs.setdefault(operand, set()).update(where)
+    plan = _Plan({ref: frozenset(found) for ref, found in needs.items()}, home, last + 1)
+    times = [_times(body, plan, phase) for phase in range(plan.phases)]
+    begins = _BEGINS * sum(chain for _, _, chain in times) if cuts else 0.0
+    cycles = begins + sum(max(busy, waits) for busy, waits, _ in times)
+    return replace(plan, cycles=cycles, waits=any(waits > busy for busy, waits, _ in times))
+
+
+def _times(body: _Body, plan: _Plan, phase: int) -> tuple[float, float, float]:
+    """Cycles of a phase, an iteration: while the units are busy, while they wait; its chain."""
+    length, chain, longest = 0, dict[Ref, int](), 0
+    for ref, instruction in body.made.items():
+        if not plan.has(ref, phase):
+            continue
+        own, latency = body.costs[ref]
+        if plan.home.get(ref, phase) < phase:  # a load
+            own, latency, start = *_USUAL, 0
+        else:
+            start = max((chain.get(x, 0) for x in instruction.operands), default=0)
+            own += plan.passes(ref)
+        length += own
+        chain[ref] = start + latency
+        longest = max(longest, chain[ref])
+    return length / _RATE, longest * min(1.0, length / _WINDOW), longest
+
+
+def _write(loop: For, body: _Body, plan: _Plan) -> For:
+    """A loop over blocks, inside it the phases."""
+    kept = [ref for ref in body.made if ref in plan.needs and plan.passes(ref)]
+    block = _block_of(kept)
+    places = {
+        ref: Buffer(f"kept{number}", ArrayType(ref.dtype, (block,)), "scratch")
+        for number, ref in enumerate(kept)
+    }
+    begin, length, full, end = (Ref(i64, loop.variable.depth) for _ in range(4))
+    statements: list[Statement] = [
+        Instruction(length, "const", value=block),
+        Instruction(full, "add", (begin, length)),
+        Instruction(end, "min", (full, loop.stop)),
+    ]
+    phases = [
+        _phase(loop, body, plan, number, places, (begin, end)) for number in range(plan.phases)
+    ]
+    totals = [
+        Accumulator(old.kind, new.result, old.result, old.initial)
+        for old, new in zip(loop.accumulators, phases[-1].accumulators, strict=True)
+    ]
+    return replace(
+        loop,
+        variable=begin,
+        body=[*statements, *phases],
+        accumulators=totals,
+        step=block,
+        lanes=1,
+        copies=1,
+        streamed=(),
+    )
+
+
+def _block_of(kept: Sequence[Ref]) -> int:
+    """The iterations of a block: as many as the first cache holds of what is kept."""
+    block, each = _MOST_BLOCK, sum(ref.dtype.itemsize for ref in kept)
+    while block > _LEAST_BLOCK and block * each > _BLOCK_BYTES:
+        block //= 2
+    return block
+
+
+def _phase(
+    loop: For,
+    body: _Body,
+    plan: _Plan,
+    phase: int,
+    places: Mapping[Ref, Buffer],
+    block: tuple[Ref, Ref],
+) -> For:
+    """The loop of one phase, over the iterations of a block."""
+    depth, (begin, end), is_last = loop.variable.depth + 1, block, phase == plan.phases - 1
+    variable, place = Ref(i64, depth), Ref(i64, depth)
+    new = {loop.variable: variable}
+    statements: list[Statement] = [Instruction(place, "sub", (variable, begin))]
+    for ref, instruction in body.made.items():
+        if not plan.has(ref, phase):
+            continue
+        new[ref] = Ref(ref.dtype, depth)
+        if plan.home.get(ref, phase) < phase:
+            statements.append(Instruction(new[ref], "load", (place,), buffer=places[ref]))
+            continue
+        operands = tuple(new.get(x, x) for x in instruction.operands)
+        statements.append(replace(instruction, result=new[ref], operands=operands))
+        if ref in places:
+            statements.append(Store(places[ref], place, new[ref]))
+    sums: list[Accumulator] = []
+    if is_last:
+        statements += [_renamed(store, new) for store in body.stores]
+        sums = [
+            Accumulator(a.kind, new.get(a.value, a.value), Ref(a.result.dtype, depth - 1))
+            for a in loop.accumulators
+        ]
+    calls = any(isinstance(s, Instruction) and s.op == "call" for s in statements)
+    waits = calls and 64 * loop.lanes <= _NARROW
+    return replace(
+        loop,
+        variable=variable,
+        start=begin,
+        stop=end,
+        body=statements,
+        accumulators=sums,
+        copies=max(loop.copies if is_last else 1, 2 if waits else 1),
+        streamed=(),
+    )
+
+
+def _renamed(store: Store, new: Mapping[Ref, Ref]) -> Store:
+    mask = None if store.mask is None else new.get(store.mask, store.mask)
+    index, value = (new.get(x, x) for x in (store.index, store.value))
+    return replace(store, index=index, value=value, mask=mask)

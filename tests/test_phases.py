@@ -1,0 +1,142 @@
+"""Loops in phases over blocks compute what they do in one piece, whatever their length."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gradc.codegen import phases
+from gradc.codegen.choices import Choices
+from gradc.codegen.lower import lower
+from gradc.codegen.phases import in_phases
+from gradc.codegen.target import host
+from gradc.ir.dims import size
+from gradc.ir.function import Function
+from gradc.ir.loop_builder import LoopBuilder
+from gradc.ir.loops import Buffer, For, Instruction, Statement
+from gradc.ir.text import parse_function
+from gradc.ir.types import f64
+from native import assert_agrees, native
+from random_programs import random_arguments, random_function, with_derivatives
+
+USUAL = Choices(host().vector_bits)
+ALWAYS, NEVER = replace(USUAL, phases="always"), replace(USUAL, phases="never")
+CHAIN = """fn f(x: REAL[n], y: REAL[n]) {
+  %0 = mul(x, x)
+  %1 = add(%0, y)
+  %2 = exp(%1)
+  %3 = div(%2, %1)
+  %4 = log1p(%0)
+  %5 = mul(%3, %4)
+  %6 = erf(%5)
+  %7 = reverse(y, axes=[0])
+  %8 = tanh(%6)
+  %9 = mul(%8, %7)
+  %10 = gt(%6, %4)
+  %11 = where(%10, %9, %3)
+  %12 = mul(%2, %8)
+  %13 = sum(%9, axes=[0])
+  %14 = max(%12, axes=[0], allow_empty=true)
+  return %11, %12, %13, %14
+}"""
+SHORT = "fn f(x: f64[n]) {\n  %0 = exp(x)\n  %1 = mul(%0, x)\n  return %1\n}"
+LENGTHS = (0, 1, 7, 63, 64, 65, 511, 512, 513, 1100)
+
+
+def chain(real: str) -> Function:
+    return parse_function(CHAIN.replace("REAL", real))
+
+
+def loops_of(statements: list[Statement]) -> list[For]:
+    """All loops, outer ones first."""
+    found = [s for s in statements if isinstance(s, For)]
+    return found + [inner for loop in found for inner in loops_of(loop.body)]
+
+
+def blocks_of(fn: Function, choices: Choices) -> list[For]:
+    """The loops over blocks of phases."""
+    bodies = (kernel.body for kernel in lower(fn, "f", choices).kernels)
+    return [loop for body in bodies for loop in loops_of(body) if loop.step > 1]
+
+
+@pytest.mark.parametrize("real", ["f64", "f32"])
+def test_any_length(real: str) -> None:
+    fn = chain(real)
+    assert blocks_of(fn, ALWAYS) and not blocks_of(fn, NEVER)
+    cut, whole = (native(fn, choices=choices) for choices in (ALWAYS, NEVER))
+    rng, dtype = np.random.default_rng(0), {"f64": np.float64, "f32": np.float32}[real]
+    for n in LENGTHS:
+        x, y = (rng.uniform(0.2, 1.5, n).astype(dtype) for _ in range(2))
+        *found, total, largest = cut(x, y)
+        *expected, sum_of_all, most = whole(x, y)
+        for a, b in zip((*found, largest), (*expected, most), strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(total, sum_of_all, rtol=1e-5 if real == "f32" else 1e-13)
+
+
+@pytest.mark.parametrize("seed", range(700, 706))
+def test_random_programs_in_blocks(seed: int) -> None:
+    fn = with_derivatives(random_function(seed, equations=12))
+    compiled = native(fn, choices=ALWAYS)
+    for n in (70, 600):
+        assert_agrees(compiled, fn, random_arguments(fn, seed, n=n, m=3))
+
+
+def test_only_long_chains_of_functions_are_cut() -> None:
+    assert not blocks_of(parse_function(SHORT), USUAL)
+    (block,) = blocks_of(parse_function(LONG), USUAL)
+    calls = [
+        {s.value for s in loop.body if isinstance(s, Instruction) and s.op == "call"}
+        for loop in loops_of(block.body)
+    ]
+    assert calls[0] == {"log"} and "erf_from" in calls[-2] | calls[-1]
+
+
+LONG = """fn f(S: f64[n], K: f64[n], T: f64[n]) {
+  %0 = div(S, K)
+  %1 = log(%0)
+  %2 = sqrt(T)
+  %3 = div(%1, %2)
+  %4 = sub(%3, %2)
+  %5 = erf(%3)
+  %6 = erf(%4)
+  %7 = tanh(%3)
+  %8 = tanh(%4)
+  %9 = mul(%5, %7)
+  %10 = mul(%6, %8)
+  %11 = div(%9, S)
+  %12 = div(%10, K)
+  return %11, %12
+}"""
+
+
+def test_what_is_kept_stays_in_the_first_cache() -> None:
+    made = "".join(f"  %{i} = exp({'x' if i == 0 else f'%{i - 1}'})\n" for i in range(40))
+    results = ", ".join(f"%{i}" for i in range(40))
+    fn = parse_function(f"fn f(x: f64[n]) {{\n{made}  return {results}\n}}")
+    blocks = blocks_of(fn, ALWAYS)
+    assert blocks
+    for block in blocks:
+        kept = {
+            s.buffer for loop in loops_of(block.body) for s in loop.body
+            if isinstance(s, Instruction) and s.buffer is not None and s.buffer.kind == "scratch"
+        }  # fmt: skip
+        least = 8 * phases._LEAST_BLOCK * len(kept)
+        assert 8 * block.step * len(kept) <= max(least, phases._BLOCK_BYTES)
+
+
+def test_what_cannot_be_cut_stays_whole() -> None:
+    """A loop that reads what it stores; one whose values vary over the copies around it."""
+    x, y = Buffer("x", f64["n"], "input"), Buffer("y", f64["n"], "output")
+    n = size("n")
+
+    def body(k: LoopBuilder, source: Buffer, copies: int) -> list[Statement]:
+        with k.loop(k.size(n), copies=copies) as row, k.loop(k.size(n), lanes=4) as i:
+            value = k.add(k.load(source, i, stable=False), k.load(x, row))
+            k.store(y, i, k.call("log", k.call("exp", value)), "add")
+        return in_phases(k.body, ALWAYS)
+
+    assert len(loops_of(body(LoopBuilder(), x, 1))) > 2
+    assert len(loops_of(body(LoopBuilder(), y, 1))) == 2
+    assert len(loops_of(body(LoopBuilder(), x, 2))) == 2
