@@ -182,7 +182,7 @@ def _count_step(count: _Count, step: Step, stored: Collection[Value]) -> None:
 def _demands(step: Step) -> Iterator[tuple[Shape, Value, Axes]]:
     """What a step computes or reads at the points of its space."""
     if isinstance(step, Nest):
-        for root in (*step.roots, *map(base_root, step.scattered)):
+        for root in (*step.written_roots, *map(base_root, step.scattered)):
             for operand, axes in zip(root.operands, root.reads, strict=True):
                 yield root.space, operand, axes
         for root in step.scattered:
@@ -195,7 +195,7 @@ def _demands(step: Step) -> Iterator[tuple[Shape, Value, Axes]]:
 def _own_operations(step: Step) -> Dim:
     """The additions of a step's reductions, and the products that they add."""
     if isinstance(step, Nest):
-        return _sum(_reduction_operations(root) for root in step.roots if root.kind is not None)
+        return _sum(map(_reduction_operations, step.written_roots))
     if isinstance(step, ProductStep):
         return _reduction_operations(root_of(step.equation))
     if isinstance(step, ExternalStep):
@@ -206,7 +206,7 @@ def _own_operations(step: Step) -> Dim:
 
 
 def _reduction_operations(root: Root) -> Dim:
-    return product(root.space) * len(root.operands)
+    return product(root.space) * len(root.operands) if root.kind is not None else 0
 
 
 def _follow(

@@ -16,6 +16,8 @@ _USUAL_BLOCK = 64  # rows
 _ACROSS_LANES = 10.0  # instructions of a sum over the lanes of a vector
 _ADDED = 3.0  # a store that adds: a load, an addition, a store
 _APART = 8.0  # of a vector whose entries lie apart in memory
+_FAR = 1.5  # of lines apart by a block of rows, of more than the first cache holds
+_FIRST_CACHE = 32 * 1024
 _FUNCTION = 20  # operations of `exp`
 _LONG_BODY = 64  # operations
 _WORK_OF_A_BYTE = 0.4  # operations of a vector, in the time in which memory moves a byte
@@ -82,6 +84,8 @@ def plan_loops(
         copies |= _side_by_side(nest, order, 1)
     elif innermost:
         copies[vector] = copies_of(nest, lanes)
+    elif _surround_sums(order, vector, in_block):
+        copies[0] = _rows_side_by_side(nest)
     return [
         Loop(
             (axis,),
@@ -106,6 +110,8 @@ def _choose(nest: Nest, lanes: int, columns: Collection[Value], in_block: bool) 
     ways = [(nest.order, vector) for vector in _vectors(nest, lanes)]
     if in_block and _can_end_with_rows(nest):
         ways.append(((*nest.order[1:], 0), 0))
+    elif in_block and _can_surround_sums(nest):
+        ways.append((_rows_around_sums(nest), 0))
     return min(
         (
             _Choice(order, vector, _cost(nest, order, vector, lanes, columns, in_block))
@@ -120,6 +126,24 @@ def _can_end_with_rows(nest: Nest) -> bool:
     """Whether the rows may be the innermost loop: no other axis is reduced."""
     inner = nest.order[1:]
     return bool(inner) and all(a in root.placement for root in nest.roots for a in inner)
+
+
+def _can_surround_sums(nest: Nest) -> bool:
+    """Whether the rows may be a loop around sums alone: all of them over the same axes."""
+    summed = {tuple(a for a in root.reduced if a in nest.order) for root in nest.roots}
+    return len(nest.order) > 1 and _is_short_sum(nest) and len(summed) == 1 and (0,) not in summed
+
+
+def _surround_sums(order: Sequence[int], vector: int, in_block: bool) -> bool:
+    """Whether vectors of rows, inside other loops, are around sums."""
+    return in_block and vector == 0 and 0 in order[1:-1]
+
+
+def _rows_around_sums(nest: Nest) -> tuple[int, ...]:
+    """The loops of a nest with its rows inside all axes but those that are reduced."""
+    reduced = nest.roots[0].reduced
+    inner = [axis for axis in nest.order[1:] if axis in reduced]
+    return (*(axis for axis in nest.order[1:] if axis not in reduced), 0, *inner)
 
 
 def _vectors(nest: Nest, lanes: int) -> list[int]:
@@ -150,6 +174,10 @@ def _cost(
         axes = in_layout(along, value in columns)
         load = 0.5 if vector not in axes else 1.0 if axes[-1] == vector else _APART
         load *= _entries(value, along)
+        if vector not in axes and _surround_sums(order, vector, in_block):
+            load /= _rows_side_by_side(nest)
+        if in_block and order[0] == 0 == vector != inner and value in columns and _is_far(value):
+            load *= _FAR
         total += load if inner in axes or None in axes else 0.1 * load
     for root in nest.roots:
         total += _cost_of_result(root, order, vector, lanes, columns, in_block)
@@ -182,6 +210,13 @@ def _cost_of_result(
     if in_block and vector == 0 and root.placement:
         return _ACROSS_LANES * lanes / _USUAL_BLOCK
     return 0.0
+
+
+def _is_far(value: Value) -> bool:
+    """Whether a block of rows of the value is more than the first cache holds."""
+    entries = product(d if isinstance(d, int) else _USUAL_BLOCK for d in value.shape[1:])
+    assert isinstance(entries, int)
+    return entries * _USUAL_BLOCK * value.dtype.itemsize > _FIRST_CACHE
 
 
 def accumulates_in_memory(root: Root, order: Sequence[int]) -> bool:
@@ -269,12 +304,18 @@ def _is_short_sum(nest: Nest) -> bool:
 
 def _side_by_side(nest: Nest, order: tuple[int, ...], loops: int) -> dict[int, int]:
     """How often the loops around the vector run side by side: a tile of sums in registers."""
-    most = _MOST_SUMS // 2
+    rest = max(1, _MOST_SUMS // nest.points)
+    most = min(rest, _MOST_SUMS // 2)
     found: dict[int, int] = {}
     for axis in order[-2 : -2 - loops : -1]:
         found[axis] = _divisor(nest.space[axis], most)
-        most = _MOST_SUMS // found[axis]
+        most = rest = rest // found[axis]
     return found
+
+
+def _rows_side_by_side(nest: Nest) -> int:
+    """Vectors of rows that share what does not vary over the rows."""
+    return max(1, min(4, _MOST_SUMS // nest.points))
 
 
 def _divisor(extent: Dim, most: int) -> int:
@@ -283,4 +324,4 @@ def _divisor(extent: Dim, most: int) -> int:
         for count in range(most, 1, -1):
             if extent % count == 0:
                 return count
-    return min(4, most)
+    return max(1, min(4, most))

@@ -116,7 +116,7 @@ def cut_into_kernels(
         value: Buffer(own, value.type, "output")
         for value, own in zip(fn.results, names, strict=True)
     }
-    steps = group_rows(cut, fn.results, choices)
+    steps = group_rows(cut, fn, choices)
     steps = finish_products(steps, cut.stored, fn.results, choices)
     bodies = _bodies(steps, choices)
     lives, homes = _lifetimes(steps, cut.stored, outputs)

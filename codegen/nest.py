@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import product as every
+from types import MappingProxyType
 from typing import TypeAlias
 
 from gradc.codegen.loop_plan import (
@@ -18,7 +19,7 @@ from gradc.codegen.loop_plan import (
 from gradc.codegen.reader import Reader
 from gradc.codegen.scatter import write_update
 from gradc.codegen.steps import Nest, Root, base_root
-from gradc.ir.dims import is_static
+from gradc.ir.dims import Dim, is_static, product
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Fill, Ref
@@ -59,8 +60,17 @@ def _streamed(reader: Reader, nest: Nest, last: Collection[Value]) -> tuple[Buff
 
 
 def accumulated(nest: Nest) -> list[Value]:
-    """The values that a nest adds to in memory, which start from zero."""
-    return [r.value for r in nest.roots if accumulates_in_memory(r, nest.order)]
+    """The values that start from zero: a nest adds to them, or leaves some of their entries out."""
+    added = {r.value for p in nest.written for r in p.roots if accumulates_in_memory(r, p.order)}
+    return [root.value for root in nest.roots if root.value in added or _leaves_out(nest, root)]
+
+
+def _leaves_out(nest: Nest, root: Root) -> bool:
+    """Whether the parts of a nest have no points for some entries of the value."""
+    entries: Dim = 0
+    for part in nest.parts:
+        entries = entries + product(part.space[axis] for axis in root.placement)
+    return bool(nest.parts) and entries != product(nest.space[axis] for axis in root.placement)
 
 
 def copy_bases(reader: Reader, nest: Nest, vector_bits: int) -> None:
@@ -91,17 +101,54 @@ def _reads_flat(reader: Reader, nest: Nest, loop: Loop) -> bool:
     return not trial.k.divided
 
 
+def write_parts(
+    reader: Reader, parts: Sequence[tuple[Nest, list[Loop]]], rows: tuple[Ref, Ref]
+) -> dict[Partial, Ref]:
+    """Write the parts of a nest, one after the other inside the loops that they begin with alike.
+
+    So what one point of these loops reads stays in the first cache. Only loops over axes of all
+    values, beside the rows, are shared: no sum leaves them.
+    """
+    k, partials, around = reader.k, dict[Partial, Ref](), dict[int, Ref]()
+    with ExitStack() as stack:
+        for loop in _shared_loops(parts):
+            variable = stack.enter_context(k.loop(k.size(loop.extent), copies=loop.copies))
+            around[loop.axes[0]] = variable
+        for nest, loops in parts:
+            partials |= write_nest(reader, nest, loops[len(around) :], rows, around)
+    return partials
+
+
+def _shared_loops(parts: Sequence[tuple[Nest, list[Loop]]]) -> Iterator[Loop]:
+    """The loops around all of several parts."""
+    if len(parts) < 2:
+        return
+    for loop, *others in zip(*(loops[:-1] for _, loops in parts), strict=False):
+        (axis,) = loop.axes
+        alike = all(other == loop for other in others) and loop.lanes == 1
+        whole = all(nest.begin(axis) == 0 for nest, _ in parts)
+        kept = all(axis in root.placement for nest, _ in parts for root in nest.roots)
+        if axis == 0 or not (alike and whole and kept):
+            return
+        yield loop
+
+
 def write_nest(
-    reader: Reader, nest: Nest, loops: list[Loop], rows: tuple[Ref, Ref] | None = None
+    reader: Reader,
+    nest: Nest,
+    loops: list[Loop],
+    rows: tuple[Ref, Ref] | None = None,
+    around: Mapping[int, Ref] = MappingProxyType({}),
 ) -> dict[Partial, Ref]:
     """Write the loops, outermost first; each root's partial result leaves them from the inside.
 
-    `rows` are the first row and the number of rows of a block. Gives the results that are left when
-    all loops are closed.
+    `rows` are the first row and the number of rows of a block, `around` the variables of loops over
+    axes of all values that are open already. Gives the results that are left when all loops are
+    closed.
     """
     k = reader.k
     reader.begin([r.value for r in nest.roots if r.kind is None and not r.starts])
-    coordinates: dict[int, Ref] = {}
+    coordinates = dict(around)
     open_loops: list[ExitStack] = []
     flat: Ref | None = None
     for loop in loops:
@@ -118,7 +165,7 @@ def write_nest(
             coordinates[0] = k.add(rows[0], variable)
             reader.block.rows[coordinates[0]] = variable
         else:
-            coordinates[loop.axes[0]] = variable
+            coordinates[loop.axes[0]] = k.add(variable, k.index(nest.begin(loop.axes[0])))
     with _apart(reader, nest, loops, coordinates, rows) as points:
         partials = _values(reader, nest, coordinates, flat)
     for loop, stack in zip(reversed(loops), reversed(open_loops), strict=True):
@@ -133,6 +180,10 @@ def write_nest(
         if points:
             _write_points(reader, nest, coordinates, loop.axes[0], points)
             points = []
+    if around:
+        for (root, point), partial in partials.items():
+            _store(reader, nest, root, partial, coordinates, point, flat)
+        return {}
     return partials
 
 
@@ -211,7 +262,9 @@ def _values(
         own = root.written_out(nest.order) if flat is None else ()
         extents = [root.space[axis] for axis in own]
         assert is_static(extents)
-        for point in every(*map(range, extents)):
+        begins = map(nest.begin, own)
+        spans = [range(b, b + extent) for b, extent in zip(begins, extents, strict=True)]
+        for point in every(*spans):
             at = {**coordinates, **{a: k.index(i) for a, i in zip(own, point, strict=True)}}
             value = value_at(reader, root, at, flat)
             if root.scatters:

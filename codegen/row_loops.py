@@ -9,7 +9,7 @@ from gradc.codegen.nest import (
     clear,
     copy_bases,
     store_rest,
-    write_nest,
+    write_parts,
 )
 from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader
@@ -72,8 +72,11 @@ def _write_step(
 ) -> dict[Partial, Ref]:
     """Write a step over the rows of a block; what is left to be summed over the blocks returns."""
     if isinstance(step, Nest):
-        loops = plan_loops(step, lanes_of(step, vector_bits), columns, in_block=True)
-        return write_nest(reader, step, loops, rows)
+        parts = [
+            (nest, plan_loops(nest, lanes_of(nest, vector_bits), columns, in_block=True))
+            for nest in step.written
+        ]
+        return write_parts(reader, parts, rows)
     label = row_label(step.equation)
     assert label is not None
     lower_product(reader, step.equation, ProductRows(label, *rows))

@@ -9,7 +9,8 @@ the rows are accumulated over the blocks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from typing import TypeAlias
 
 from gradc.codegen.choices import Choices
@@ -34,9 +35,12 @@ from gradc.codegen.steps import (
     written,
 )
 from gradc.codegen.straight import Run, Straight, can_write, is_short, is_small, rows_in_front
+from gradc.codegen.strips import may_have_strips, nest_in_strips
 from gradc.ir.dims import Dim, product
-from gradc.ir.function import Equation, Value
+from gradc.ir.function import Equation, Function, Value
+from gradc.ir.lowering import Contraction
 from gradc.ir.record import dataclass
+from gradc.ir.structure import Structure, structure_of
 from gradc.ir.types import ArrayType
 
 _BLOCK_BYTES = 32 * 1024
@@ -91,6 +95,7 @@ class _Cut:
     rows: Sequence[Dim | None]
     read_by: Mapping[Value, set[int]]
     finishes: Mapping[int, int]  # products of unknown size that a nest finishes, and that nest
+    structure: Callable[[], Structure]  # found when it is first asked for
 
     def stays_apart(self, number: int, members: Collection[int]) -> bool:
         """Whether a step is kept out of a group for the sake of a product that a nest finishes.
@@ -117,11 +122,9 @@ class _Cut:
         )
 
 
-def group_rows(
-    cut: Schedule, results: Collection[Value], choices: Choices
-) -> tuple[Scheduled, ...]:
+def group_rows(cut: Schedule, fn: Function, choices: Choices) -> tuple[Scheduled, ...]:
     """The steps with those over the same rows joined, in an order that is still right."""
-    known = _analyse(cut, results)
+    known = _analyse(cut, fn)
     taken: set[int] = set()
     placed: list[tuple[Sequence[int], Scheduled]] = []
     for first, step in enumerate(cut.steps):
@@ -142,7 +145,7 @@ def parts_of(step: Scheduled) -> Sequence[Step]:
     return step.steps if isinstance(step, RowGroup | Straight | FinishedProduct) else (step,)
 
 
-def _analyse(cut: Schedule, results: Collection[Value]) -> _Cut:
+def _analyse(cut: Schedule, fn: Function) -> _Cut:
     producer = {value: i for i, step in enumerate(cut.steps) for value in written(step)}
     needs: list[set[int]] = []
     behind: list[int] = []
@@ -155,7 +158,9 @@ def _analyse(cut: Schedule, results: Collection[Value]) -> _Cut:
             read_by.setdefault(value, set()).add(number)
     finishes = dict(_finished(cut, read_by))
     rows = [_rows(step) for step in cut.steps]
-    return _Cut(cut.steps, cut.stored, set(results), needs, behind, rows, read_by, finishes)
+    structure = cache(partial(structure_of, fn))
+    results = set(fn.results)
+    return _Cut(cut.steps, cut.stored, results, needs, behind, rows, read_by, finishes, structure)
 
 
 def _with_all_behind(numbers: Iterable[int], behind: Sequence[int]) -> int:
@@ -289,11 +294,26 @@ def _is_short_product(equation: Equation) -> bool:
     return summed and all(isinstance(side, int) and side <= _SHORT_SIDE for side in sides)
 
 
-def _in_loops(step: Step, stored: Collection[Value]) -> Step:
-    """A product as loops, where they do it well."""
+def _in_loops(known: _Cut, step: Step) -> Step:
+    """A product as loops, where they do it well: in strips, if many of its terms do not count."""
+    made = _product_of(step)
+    if made is not None and may_have_strips(made):
+        strips = nest_in_strips(made, known.structure(), known.stored)
+        if strips is not None:
+            return strips
     if isinstance(step, ProductStep) and _is_short_product(step.equation):
-        return nest_of(rows_in_front(root_of(step.equation), step.equation), stored)
+        return nest_of(rows_in_front(root_of(step.equation), step.equation), known.stored)
     return step
+
+
+def _product_of(step: Step) -> Equation | None:
+    """The product over rows that a step computes, if it does nothing else."""
+    if isinstance(step, Nest) and len(step.roots) == 1:
+        made = step.roots[0].value.owner
+        if made is None or not isinstance(made.op.lower, Contraction) or row_label(made) is None:
+            return None
+        return made
+    return step.equation if isinstance(step, ProductStep) else None
 
 
 def _is_small(value: Value, labels: Sequence[int], apart: Collection[int | None]) -> bool:
@@ -360,7 +380,7 @@ def _saves_memory(known: _Cut, steps: Sequence[Step]) -> bool:
 
 
 def _group(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup:
-    steps = tuple(_in_loops(known.steps[number], known.stored) for number in members)
+    steps = tuple(_in_loops(known, known.steps[number]) for number in members)
     kept = known.kept(members)
     rowwise = {value: rows for step in steps for value, rows in _keeps_rows(step).items()}
     local = frozenset(v for v, has_rows in rowwise.items() if has_rows and v not in kept)
@@ -390,7 +410,7 @@ def _layouts(
 
     Both by what the loops of a row cost then. A copy loads entries apart from their neighbours.
     """
-    nests = [step for step in steps if isinstance(step, Nest)]
+    nests = [nest for step in steps if isinstance(step, Nest) for nest in step.written]
 
     def cost(way: tuple[frozenset[Value], frozenset[Value]]) -> float:
         columns, tiles = way

@@ -349,10 +349,10 @@ def root_of(equation: Equation) -> Root:
         every = tuple(range(operand.type.rank))
         kept = tuple(a for a in every if a not in equation.attrs["axes"])
         return Root(value, operand.shape, kept, (operand,), (every,), LOOP_KINDS[rule.kind])
-    return _contraction_root(equation)
+    return contraction_root(equation)
 
 
-def _contraction_root(equation: Equation) -> Root:
+def contraction_root(equation: Equation) -> Root:
     """A contraction as a sum of products: looped in the order of the operand that has most axes."""
     (value,) = equation.outputs
     a, b = equation.inputs
@@ -373,11 +373,12 @@ def _contraction_root(equation: Equation) -> Root:
     )
 
 
-def nest_of(root: Root, stored: Collection[Value]) -> Nest:
-    """A nest with this root alone: a product as loops."""
+def nest_of(root: Root, stored: Collection[Value], order: tuple[int, ...] | None = None) -> Nest:
+    """A nest with this root alone: a product as loops, over the axes `order` if they are given."""
     widest = max(value.dtype.itemsize for value in (root.value, *root.operands))
+    loops = _loop_order(root) if order is None else order
     found = reads(root, stored)
-    return Nest(root.space, _loop_order(root), [root], size=3, cost=2, widest=widest, reads=found)
+    return Nest(root.space, loops, [root], size=3, cost=2, widest=widest, reads=found)
 
 
 def _unrolled(space: Shape) -> tuple[int, ...]:

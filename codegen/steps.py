@@ -62,7 +62,8 @@ class Nest:
     """Roots that share one loop nest over the axes `order` of their spaces, in this order.
 
     Short axes of known length beside long ones are not looped over: they are written out, each
-    root's its own. `space` is the largest of their spaces.
+    root's its own. `space` is the largest of their spaces. It may be a box of a larger space: then
+    `origin` is its first point. A nest that has `parts` is written as these, boxes of its space.
     """
 
     space: Shape
@@ -73,6 +74,22 @@ class Nest:
     widest: int = 8  # bytes of the widest element it touches
     hardest: int = 0  # operations of its costliest op of floats
     reads: set[Read] = field(default_factory=set)
+    origin: tuple[int, ...] = ()
+    parts: tuple[Nest, ...] = ()
+
+    @property
+    def written(self) -> tuple[Nest, ...]:
+        """The nests that are written for it."""
+        return self.parts or (self,)
+
+    @property
+    def written_roots(self) -> list[Root]:
+        """The roots of those nests."""
+        return [root for nest in self.written for root in nest.roots]
+
+    def begin(self, axis: int) -> int:
+        """The first coordinate along an axis."""
+        return self.origin[axis] if self.origin else 0
 
     @property
     def loops(self) -> Shape:
