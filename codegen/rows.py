@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import chain
 from typing import TypeAlias
 
 from gradc.codegen.choices import Choices
 from gradc.codegen.loop_plan import cost_in_block, lanes_of
 from gradc.codegen.product import can_finish
 from gradc.codegen.schedule import nest_of, root_of
+from gradc.codegen.split import split_sums
 from gradc.codegen.steps import (
     FinishedProduct,
     Nest,
@@ -397,6 +399,8 @@ def _group(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup:
     if any(map(_is_of_unknown_size, steps)):
         usual = _BLOCK_OF_PRODUCTS
     block = choices.block or usual
+    parts = (split_sums(s, known.stored, columns | tiles, choices.vector_bits) for s in steps)
+    steps = tuple(chain.from_iterable(parts))
     return RowGroup(steps, rows, block, local, columns, tiles)
 
 

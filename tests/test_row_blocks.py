@@ -11,9 +11,10 @@ import gradc.tensor as gt
 import numpy as np
 import pytest
 from gradc.codegen.choices import Choices
+from gradc.codegen.loop_plan import plan_loops
 from gradc.codegen.lower import cut_into_kernels, lower
 from gradc.codegen.rows import RowGroup
-from gradc.codegen.steps import FinishedProduct, ProductStep
+from gradc.codegen.steps import FinishedProduct, Nest, ProductStep
 from gradc.codegen.target import host
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
@@ -102,6 +103,31 @@ def test_no_array_of_rows_and_components_is_written(d: int) -> None:
     """What a mixture needs for a row lives for one block only: no buffer has n rows."""
     program = lower(mixture("f64", None, d), "f", USUAL)
     assert all("n" not in map(str, t.type.shape) for t in program.temporaries)
+
+
+def nests_of(fn: Function) -> tuple[RowGroup, list[Nest]]:
+    (group, *_) = (s for s in cut_into_kernels(fn, USUAL).steps if isinstance(s, RowGroup))
+    return group, [step for step in group.steps if isinstance(step, Nest)]
+
+
+def test_a_maximum_is_apart_from_entries_that_read_more() -> None:
+    """So what is computed entry by entry has its loops in the order in which arrays lie."""
+    group, nests = nests_of(mixture("f64", None, 10))
+    (maximum,) = (nest for nest in nests if any(root.kind == "max" for root in nest.roots))
+    (read,) = maximum.roots[0].operands
+    (entries,) = (nest for nest in nests if any(root.value is read for root in nest.roots))
+    assert entries is not maximum and maximum.order == entries.order == (0, 1)
+    loops = plan_loops(entries, 4, group.columns | group.tiles, in_block=True)
+    assert [loop.axes for loop in loops] == [(1,), (0,)]
+
+
+def test_rows_are_around_sums() -> None:
+    """Vectors of rows side by side inside the components, and inside them what is added up."""
+    group, nests = nests_of(mixture("f64", None, 32))
+    (squares,) = (n for n in nests if len(n.space) == 3 and n.roots[0].placement == (0, 1))
+    loops = plan_loops(squares, 4, group.columns | group.tiles, in_block=True)
+    assert [(loop.axes, loop.lanes) for loop in loops] == [((1,), 1), ((0,), 4), ((2,), 1)]
+    assert loops[1].copies > 1
 
 
 def test_products_of_unknown_size_share_their_rows() -> None:
