@@ -9,6 +9,7 @@ for fast mathematics.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from gradc.codegen.llvm_text import Module, Writer, literal, llvm_type, suffix
@@ -72,12 +73,21 @@ def select(w: Writer, dtype: DType, lanes: int, condition: str, args: Sequence[s
 
 
 def call(w: Writer, name: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
-    """A mathematical function, whose text joins the module."""
+    """A mathematical function, whose text joins the module: to be written out, or to be called."""
     function = _function(name, dtype, lanes, w.module.target)
+    if w.is_seldom:
+        function = _apart(function)
     _define(w.module, function)
     kind = llvm_type(dtype, lanes)
     given = ", ".join(f"{kind} {a}" for a in args)
     return w.let(f"call {kind} {function.symbol}({given})")
+
+
+def _apart(function: MathFunction) -> MathFunction:
+    """The function as one that is called where it is needed, under a name of its own."""
+    symbol = f"{function.symbol}.apart"
+    text = function.text.replace(function.symbol, symbol).replace(" alwaysinline ", " noinline ")
+    return replace(function, symbol=symbol, text=text)
 
 
 def call_packed(w: Writer, name: str, dtype: DType, rows: Sequence[Sequence[str]]) -> list[str]:

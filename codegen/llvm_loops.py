@@ -28,6 +28,8 @@ from gradc.codegen.llvm_text import is_number, literal, llvm_type
 from gradc.ir.loops import Accumulator, For, Instruction, Ref, Statement, Store
 from gradc.ir.record import dataclass
 
+SMALLEST_BLOCK = 16  # iterations of a loop over blocks
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -109,14 +111,20 @@ def write_loop(
         k.natural.add(statement.variable)
     loop = _Loop(statement, start, stop, k.depth + 1)
     k.depth += 1
+    in_blocks, is_seldom = k.in_blocks, k.w.is_seldom
+    is_inner = not any(isinstance(inner, For) for inner in statement.body)
+    k.in_blocks = in_blocks and statement.step >= SMALLEST_BLOCK
     totals = [_beginning(k, statement, a) for a in statement.accumulators]
     is_rest, segments, outer = k.is_rest, _segments(k, loop), k.stream
     loop = replace(loop, masks_all=segments == [Segment(loop.statement.lanes, 1, masked=True)])
     k.stream = begin_stream(k, statement, start, stop) if statement.streamed else None
     position = start
     if k.stream is not None:
+        k.w.is_seldom = True
         loop, position = _to_first_line(k, loop, block)
     for segment in segments:
+        # What is left after the first segment runs once, or once in the last block.
+        k.w.is_seldom = is_seldom or (in_blocks and is_inner and segment is not segments[0])
         end = _end(k, loop, segment, position)
         totals = _write_segment(k, loop, segment, (position, end), totals, block)
         position = end
@@ -124,6 +132,7 @@ def write_loop(
     if k.stream is not None:
         end_stream(k, k.stream)
     k.depth, k.is_rest, k.stream = k.depth - 1, is_rest, outer
+    k.in_blocks, k.w.is_seldom = in_blocks, is_seldom
     for accumulator, total in zip(statement.accumulators, totals, strict=True):
         k.values[accumulator.result] = _result(k, statement, accumulator, total)
 

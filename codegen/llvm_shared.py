@@ -11,12 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from gradc.codegen.llvm_loops import write_loop
+from gradc.codegen.llvm_loops import SMALLEST_BLOCK, write_loop
 from gradc.codegen.llvm_spread import KernelState, Spread
 from gradc.codegen.llvm_text import Writer, llvm_type
 from gradc.ir.loops import For, If, Instruction, Program, Ref, Statement, Store
 
-_SMALLEST_BLOCK = 16  # iterations of the loop around a shared loop
 _FEWEST = 5  # instructions of a shared loop
 _SLOT = re.compile(r"%slot\.\d+")
 
@@ -52,7 +51,7 @@ def _candidates(
         inner = [s for s in loop.body if isinstance(s, For)]
         if shape is not None and shape.count(";") >= _FEWEST:
             yield loop, f"{fast_math} {shape}", inner
-        if loop.lanes == loop.copies == 1 and loop.step >= _SMALLEST_BLOCK:
+        if loop.lanes == loop.copies == 1 and loop.step >= SMALLEST_BLOCK:
             yield from _candidates(loop.body, fast_math, outermost=False)
 
 

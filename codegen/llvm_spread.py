@@ -122,6 +122,7 @@ class KernelState:
     scalars: dict[str, Sequence[str]] = field(default_factory=dict)  # the lanes of i64 registers
     stream: Stream | None = None  # of the innermost loop that is open
     splats: Splats | None = None  # of the loop with lanes that is open
+    in_blocks: bool = True  # whether the loops that are open are over blocks of many iterations
     is_rest: bool = False  # what is written runs for the last iterations of a loop with copies
     _sink: str = ""
 

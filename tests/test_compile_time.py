@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -187,6 +188,17 @@ def test_a_function_that_stands_often_is_called(length: int, inlined: bool) -> N
     (head,) = [line for line in lines if re.match(r"define .* @gradc\.sin\.v8f64\(", line)]
     assert ("alwaysinline" in head) == inlined
     assert ("noinline" in head) != inlined
+
+
+def test_the_last_iterations_call_functions() -> None:
+    """They run once a call: functions that are written out there would be code for nothing."""
+    x = parameter(f64["n"], "x")
+    fn = optimize(function("f", [x], [elementwise.exp(x), elementwise.exp(x * 2.0)]))
+    text = emit_module([lower(fn, "f", Choices(AVX2.vector_bits))], "{}", AVX2)
+    calls = Counter(re.findall(r"call .*@(gradc\.exp\.v\df64[.a-z]*)\(", text))
+    assert calls["gradc.exp.v4f64.apart"] == 2 == calls.total() - calls["gradc.exp.v4f64.apart"]
+    (head,) = [line for line in text.split("\n") if ".apart(" in line and "define" in line]
+    assert "noinline" in head
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 16, 21])
