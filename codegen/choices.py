@@ -19,6 +19,7 @@ class Choices:
     block: the number of rows of a block; None: as many as the first cache holds.
     straight: whether small arrays of known shape are held in registers.
     turn: whether arrays with a short last axis that are read for every pair are turned.
+    select: whether sums whose terms are mostly known zeros compute the others only.
     finish: whether what follows a product entry by entry runs on the parts of it in the cache.
     phases: whether loops run in phases over blocks: "by cost", "always" that can, or "never".
     """
@@ -30,5 +31,6 @@ class Choices:
     block: int | None = None
     straight: bool = True
     turn: bool = True
+    select: bool = True
     finish: bool = True
     phases: str = "by cost"

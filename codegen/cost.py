@@ -184,7 +184,11 @@ def _demands(step: Step) -> Iterator[tuple[Shape, Value, Axes]]:
     if isinstance(step, Nest):
         for root in (*step.written_roots, *map(base_root, step.scattered)):
             for operand, axes in zip(root.operands, root.reads, strict=True):
-                yield root.space, operand, axes
+                yield _computed(root), operand, axes
+            if root.guard is not None:
+                lies = root.guard[1]
+                own = tuple(range(len(lies)))
+                yield tuple(root.space[axis] for axis in lies), root.guard[0], own
         for root in step.scattered:
             yield root.space, *indices_read(root)
         return
@@ -206,7 +210,12 @@ def _own_operations(step: Step) -> Dim:
 
 
 def _reduction_operations(root: Root) -> Dim:
-    return product(root.space) * len(root.operands) if root.kind is not None else 0
+    return product(_computed(root)) * len(root.operands) if root.kind is not None else 0
+
+
+def _computed(root: Root) -> Shape:
+    """The space of a root, of which one entry is computed along the axes where one is selected."""
+    return tuple(1 if axis in root.once else d for axis, d in enumerate(root.space))
 
 
 def _follow(

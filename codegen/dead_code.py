@@ -46,6 +46,7 @@ def _enter_uses(statement: Statement, needed: set[Ref], read: set[Buffer]) -> No
         needed.update(() if statement.mask is None else (statement.mask,))
     elif isinstance(statement, For):
         needed.update((statement.start, statement.stop))
+        needed.update(() if statement.bits is None else (statement.bits,))
         for inner in statement.body:
             _enter_uses(inner, needed, read)
     else:

@@ -41,7 +41,15 @@ from gradc.codegen.straight import Straight
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Function, Value
 from gradc.ir.loops import Kernel, Program, programs_run
-from gradc.ir.lowering import Blocks, Contraction, External, Reduction, Routine, Scatter
+from gradc.ir.lowering import (
+    Blocks,
+    Contraction,
+    External,
+    Reduction,
+    Routine,
+    Scatter,
+    SelectedSum,
+)
 
 _LISTED = 6  # names of operations that are computed again
 
@@ -203,7 +211,7 @@ def _why(it: _Explained, value: Value) -> str:
         return "an external function writes it"
     if isinstance(rule, Routine):
         return "its entries depend on one another"
-    if isinstance(rule, Contraction | Reduction) and root_of(owner).kind is not None:
+    if isinstance(rule, Contraction | Reduction | SelectedSum) and root_of(owner).kind is not None:
         if isinstance(rule, Contraction) and is_product(owner):
             return "a matrix product"
         return "complete only after its loop"

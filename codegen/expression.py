@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 import numpy as np
 from gradc.ir.function import Equation, Value
-from gradc.ir.lowering import Contraction, IndexMap, Literal, Reduction, Scatter
+from gradc.ir.lowering import Contraction, IndexMap, Literal, Reduction, Scatter, SelectedSum
 from gradc.ir.span import Span
 from gradc.ir.types import ConstantData
 
@@ -94,6 +94,10 @@ def _made(value: Value, names: Mapping[Value, str], depth: int) -> tuple[str, in
     if isinstance(rule, Reduction):
         dims = [str(made.inputs[0].shape[axis]) for axis in made.attrs["axes"]]
         return _summed(rule.kind, dims, operands[0][0])
+    if isinstance(rule, SelectedSum):
+        dims = [str(made.inputs[1].shape[axis]) for axis in made.attrs["axes"]]
+        condition, terms = operands
+        return _summed("sum", dims, f"{terms[0]} where {condition[0]}")
     if isinstance(rule, Scatter):
         base, indices, updates = (text for text, _ in operands)
         verb = "plus" if rule.kind == "add" else "with"

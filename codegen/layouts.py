@@ -56,7 +56,7 @@ def turn_arrays(
 
 def _strided(nest: Nest, root: Root, stored: Collection[Value]) -> Iterator[Value]:
     """What a root reads, or adds to, with a stride in its innermost loop, again and again."""
-    if not nest.order:
+    if not nest.order or nest.selects:
         return
     touched = set(reads(root, stored))
     if root.kind is not None:

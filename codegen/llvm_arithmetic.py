@@ -61,6 +61,8 @@ def arithmetic(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]
         return _logic(w, op, lanes, args)
     if dtype.is_float:
         return _float(w, op, dtype, lanes, args)
+    if op == "bits":
+        return w.let(f"or {llvm_type(dtype, lanes)} {args[0]}, {args[1]}")
     return _integer(w, op, dtype, lanes, args)
 
 
@@ -183,7 +185,7 @@ def identity(kind: str, dtype: DType) -> object:
     """The number that a reduction starts from."""
     if dtype.kind == "b":
         return kind in ("and", "min", "mul")
-    if kind in ("add", "mul"):
+    if kind in ("add", "mul", "bits"):
         return int(kind == "mul")
     largest = float("inf") if dtype.is_float else (1 << 8 * dtype.itemsize - 1) - 1
     return largest if kind == "min" else (-largest if dtype.is_float else -largest - 1)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, identity, select
+from gradc.codegen.llvm_bits import bits_of, write_bits_loop
 from gradc.codegen.llvm_spread import (
     Affine,
     Axes,
@@ -101,6 +102,9 @@ def write_loop(
     k: KernelState, statement: For, block: Callable[[KernelState, Sequence[Statement]], None]
 ) -> None:
     """Write the loop; afterwards the results of its accumulators have values."""
+    if statement.bits is not None:
+        write_bits_loop(k, statement, block)
+        return
     if statement.lanes > 1 and k.lanes > 1:
         raise ValueError("a loop with lanes stands inside another loop with lanes")
     if statement.lanes & (statement.lanes - 1):
@@ -256,7 +260,7 @@ def _beginning(k: KernelState, statement: For, accumulator: Accumulator) -> Spre
     """What is there before the first iteration; a plain loop begins with the initial value."""
     if accumulator.initial is not None and _is_plain(statement):
         return k.values[accumulator.initial]
-    dtype = accumulator.value.dtype
+    dtype = accumulator.result.dtype
     return Spread((), (literal(identity(accumulator.kind, dtype), dtype),))
 
 
@@ -267,7 +271,7 @@ def _plain(entry: Entry) -> str:
 
 def _result(k: KernelState, statement: For, accumulator: Accumulator, total: Spread) -> Spread:
     """The lanes combined, and then the initial value, if it is not in yet."""
-    kind, dtype = accumulator.kind, accumulator.value.dtype
+    kind, dtype = accumulator.kind, accumulator.result.dtype
     if statement.lanes > 1 and total.is_vector:
         entries = [_plain(entry) for entry in total.entries]
         folded = fold_lanes_of(k.w, kind, dtype, statement.lanes, entries)
@@ -313,7 +317,7 @@ class _Sum:
 
     @property
     def kind(self) -> str:
-        return llvm_type(self.accumulator.value.dtype, self.lanes)
+        return llvm_type(self.accumulator.result.dtype, self.lanes)
 
 
 def _write_segment(
@@ -343,7 +347,7 @@ def _write_segment(
     w.lines = body
     for found in sums:
         found.carried = [w.name() for _ in found.starts] if repeats else found.starts
-        found.finals = _accumulate(k, segment, found)
+        found.finals = _accumulate(k, loop, segment, found)
     w.lines = before
     if segment.lanes > 1 and k.splats is not None:
         w.lines += k.splats.lines
@@ -420,10 +424,11 @@ def _begin_sum(
     k: KernelState, loop: _Loop, segment: Segment, accumulator: Accumulator, total: Spread
 ) -> _Sum:
     """The accumulators at a segment's start: copy 0 goes on, the others start from the identity."""
-    value, dtype = k.values[accumulator.value], accumulator.value.dtype
+    value, dtype = k.values[accumulator.value], accumulator.result.dtype
     own: Axes = ((loop.depth, segment.copies),) if segment.copies > 1 else ()
     axes = union((value, total, Spread(own, ())))
     wide = segment.lanes > 1 or value.varies_over_lanes or total.varies_over_lanes
+    wide = wide and accumulator.kind != "bits"
     lanes = k.lanes if wide else 1
     zero = literal(identity(accumulator.kind, dtype), dtype, lanes)
     starts: list[str] = []
@@ -433,9 +438,17 @@ def _begin_sum(
     return _Sum(accumulator, axes, lanes, starts, [], [])
 
 
-def _accumulate(k: KernelState, segment: Segment, found: _Sum) -> list[str]:
+def _accumulate(k: KernelState, loop: _Loop, segment: Segment, found: _Sum) -> list[str]:
     """The accumulators after one trip; lanes that are masked keep what they had."""
     accumulator, lanes, value = found.accumulator, found.lanes, k.values[found.accumulator.value]
+    if accumulator.kind == "bits":
+        own = project(k.values[loop.statement.variable], found.axes)
+        places = zip(found.carried, project(value, found.axes), own, strict=True)
+        kind, is_wide = accumulator.result.dtype, value.is_vector
+        return [
+            arithmetic(k.w, "bits", kind, 1, (carry, bits_of(k, x, is_wide, at, loop.start)))
+            for carry, x, at in places
+        ]
     dtype, finals = accumulator.value.dtype, []
     terms = project(k.vectors(dtype, value) if lanes > 1 else value, found.axes)
     for carry, term in zip(found.carried, terms, strict=True):
@@ -453,7 +466,7 @@ def _combine_copies(
     wide, width = found.lanes > 1, segment.copies
     if width == 1:
         return Spread(found.axes, tuple(registers), wide)
-    kind, dtype = found.accumulator.kind, found.accumulator.value.dtype
+    kind, dtype = found.accumulator.kind, found.accumulator.result.dtype
     groups = [registers[i : i + width] for i in range(0, len(registers), width)]
     totals = tuple(fold_tree(k.w, kind, dtype, found.lanes, group) for group in groups)
     return Spread(found.axes[:-1], totals, wide)

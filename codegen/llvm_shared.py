@@ -173,6 +173,8 @@ def _free(loop: For) -> tuple[Ref, ...]:
             pending.extend(reversed(statement.body))
         elif isinstance(statement, For):
             used.update(dict.fromkeys((statement.start, statement.stop)))
+            if statement.bits is not None:
+                used[statement.bits] = None
             for accumulator in statement.accumulators:
                 used[accumulator.value] = None
                 if accumulator.initial is not None:

@@ -75,6 +75,8 @@ def _finish(finish: Finish, scope: _Scope, indent: str) -> Iterator[str]:
 
 def _loop(loop: For, scope: _Scope) -> str:
     text = scope.length(loop.stop)
+    if loop.bits is not None:
+        return f"those of {text} where the term is not zero"
     if loop.step != 1:
         text = f"{text} in blocks of {loop.step}"
     if loop.lanes > 1:

@@ -172,7 +172,7 @@ def _cost(
     total = nest.size * (2.0 if beside_short else 1.0)
     for value, along in nest.reads:
         axes = in_layout(along, value in columns)
-        load = 0.5 if vector not in axes else 1.0 if axes[-1] == vector else _APART
+        load = cost_of_load(vector, axes)
         load *= _entries(value, along)
         if vector not in axes and _surround_sums(order, vector, in_block):
             load /= _rows_side_by_side(nest)
@@ -219,10 +219,19 @@ def _is_far(value: Value) -> bool:
     return entries * _USUAL_BLOCK * value.dtype.itemsize > _FIRST_CACHE
 
 
+def cost_of_load(vector: int, axes: Axes) -> float:
+    """The instructions of a load, by where the vector lies among the axes in memory."""
+    if vector not in axes:
+        return 0.5
+    return 1.0 if axes[-1] == vector else _APART
+
+
 def accumulates_in_memory(root: Root, order: Sequence[int]) -> bool:
     """Whether a reduced axis is looped over outside an axis of the result."""
     if root.scatters:  # see `copy_bases`
         return False
+    if root.guard is not None:
+        return True
     reduced = [i for i, axis in enumerate(order) if axis in root.reduced]
     placed = [i for i, axis in enumerate(order) if axis in root.placement]
     return bool(reduced and placed) and reduced[0] < placed[-1]

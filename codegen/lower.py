@@ -22,6 +22,8 @@ from gradc.codegen.routine import lower_routine
 from gradc.codegen.row_loops import lower_rows
 from gradc.codegen.rows import RowGroup, Scheduled, group_rows, parts_of
 from gradc.codegen.schedule import schedule
+from gradc.codegen.selected import select_terms
+from gradc.codegen.selected_loops import lower_selected
 from gradc.codegen.steps import (
     BlockStep,
     ExternalStep,
@@ -99,6 +101,8 @@ def cut_into_kernels(
     fn = prepare(function)
     every = (*fn.sizes, *sorted(set(sizes).difference(fn.sizes)))
     _check_sizes(fn, every)
+    if choices.select:
+        fn = select_terms(fn)
     forced: frozenset[Value] = frozenset()
     if choices.turn:
         fn, forced = lay_side_by_side(fn)
@@ -167,7 +171,10 @@ def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
 
 def _lower_step(reader: Reader, step: Scheduled, vector_bits: int, last: Collection[Value]) -> None:
     """Write one kernel; `last` are the results that no kernel reads."""
-    if isinstance(step, Nest):
+    if isinstance(step, Nest) and step.selects:
+        reader.k.append(Fill(reader.buffers[step.roots[0].value]))
+        lower_selected(reader, step, vector_bits)
+    elif isinstance(step, Nest):
         lower_nest(reader, step, vector_bits, last)
     elif isinstance(step, RowGroup):
         lower_rows(reader, step, vector_bits)

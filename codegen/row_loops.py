@@ -14,6 +14,7 @@ from gradc.codegen.nest import (
 from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader
 from gradc.codegen.rows import RowGroup
+from gradc.codegen.selected_loops import lower_selected
 from gradc.codegen.steps import Nest, ProductStep, Step, row_label, written
 from gradc.ir.dims import product
 from gradc.ir.function import Value
@@ -71,6 +72,9 @@ def _write_step(
     vector_bits: int,
 ) -> dict[Partial, Ref]:
     """Write a step over the rows of a block; what is left to be summed over the blocks returns."""
+    if isinstance(step, Nest) and step.selects:
+        lower_selected(reader, step, vector_bits, columns, rows)
+        return {}
     if isinstance(step, Nest):
         parts = [
             (nest, plan_loops(nest, lanes_of(nest, vector_bits), columns, in_block=True))

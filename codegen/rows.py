@@ -18,6 +18,7 @@ from gradc.codegen.choices import Choices
 from gradc.codegen.loop_plan import cost_in_block, lanes_of
 from gradc.codegen.product import can_finish
 from gradc.codegen.schedule import nest_of, root_of
+from gradc.codegen.selected_loops import cost_of_tests
 from gradc.codegen.split import split_sums
 from gradc.codegen.steps import (
     FinishedProduct,
@@ -419,7 +420,7 @@ def _layouts(
     def cost(way: tuple[frozenset[Value], frozenset[Value]]) -> float:
         columns, tiles = way
         by_columns = columns | tiles
-        loops = sum(cost_in_block(n, lanes_of(n, vector_bits), by_columns) for n in nests)
+        loops = sum(_cost_of_row(n, lanes_of(n, vector_bits), by_columns) for n in nests)
         return loops + sum(_COPIED * _row_entries(value, 64) for value in tiles)
 
     wide = frozenset(value for value in local if value.type.rank > 1)
@@ -430,6 +431,12 @@ def _layouts(
         full = cost((columns, every))
         ways.append((columns, frozenset(v for v in every if full < cost((columns, every - {v})))))
     return min(ways, key=cost)
+
+
+def _cost_of_row(nest: Nest, lanes: int, columns: Collection[Value]) -> float:
+    """About the instructions a row takes; of a sum of selected terms those of the conditions."""
+    cost = cost_of_tests if nest.selects else cost_in_block
+    return cost(nest, lanes, columns)
 
 
 def _is_narrow(value: Value) -> bool:

@@ -48,6 +48,7 @@ from gradc.ir.lowering import (
     Reduction,
     Routine,
     Scatter,
+    SelectedSum,
 )
 from gradc.ir.record import dataclass
 
@@ -94,6 +95,9 @@ def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozense
     steps = _form_steps(fn, stored, cones, choices)
     shared = _shared_between_nests(steps, stored, cones) if choices.store == "by cost" else None
     if shared:
+        _, cones = _choose_stored(fn, shared | forced)
+        # Beside all that is stored by now, the last of a chain may cost little.
+        shared = frozenset(v for v in shared if cones[v].cost >= _SHARED_COST)
         stored, cones = _choose_stored(fn, shared | forced)
         steps = _form_steps(fn, stored, cones, choices)
     return _without_idle_stores(fn, steps, stored)
@@ -322,8 +326,11 @@ def _only_results(fn: Function) -> set[Value]:
 def _is_shared(root: Root) -> bool:
     """Whether a root may stand in one nest with others.
 
-    A scatter only if it is one of many rows: nests of few points may need no loops.
+    A scatter only if it is one of many rows: nests of few points may need no loops. A sum of
+    selected terms has loops of its own.
     """
+    if root.guard is not None:
+        return False
     if not root.scatters:
         return True
     rows = root.space[0] if scatters_rows(root) else 0
@@ -339,6 +346,12 @@ def root_of(equation: Equation) -> Root:
     if can_inline(equation):
         axes = tuple(range(value.type.rank))
         return Root(value, value.shape, axes, (value,), (axes,))
+    if isinstance(rule, SelectedSum):
+        condition, operand = equation.inputs
+        every, attrs = tuple(range(operand.type.rank)), equation.attrs
+        kept = tuple(a for a in every if a not in attrs["axes"])
+        guard, once = (condition, attrs["along"]), attrs["once"]
+        return Root(value, operand.shape, kept, (operand,), (every,), "add", guard=guard, once=once)
     if isinstance(rule, Placed):
         (operand,) = equation.inputs
         axes = tuple(range(operand.type.rank))

@@ -31,7 +31,9 @@ class Root:
     A pointwise root has one operand: the value itself, computed at the point. A root may also
     compute a part of the value only, the block that begins at `starts`: its operand is that part.
     A scatter's operand is its updates; its kind is "add" or "set", and its points are visited so
-    that each entry of the result takes its updates in their order.
+    that each entry of the result takes its updates in their order. Of a sum with a `guard`, a value
+    that is read along these space axes, points are added where that holds, which is about once
+    along the axes `once`.
     """
 
     value: Value
@@ -41,6 +43,8 @@ class Root:
     reads: tuple[tuple[int, ...], ...]
     kind: str | None = None
     starts: Shape = ()
+    guard: tuple[Value, tuple[int, ...]] | None = None
+    once: tuple[int, ...] = ()
 
     @property
     def reduced(self) -> tuple[int, ...]:
@@ -107,6 +111,11 @@ class Nest:
     def scattered(self) -> list[Root]:
         """The roots that update a copy of their base in place."""
         return [root for root in self.roots if root.scatters]
+
+    @property
+    def selects(self) -> bool:
+        """Whether the nest computes a sum of which few terms are computed."""
+        return any(root.guard is not None for root in self.roots)
 
     def add(self, root: Root) -> None:
         """Write a root in these loops, too."""
@@ -253,7 +262,7 @@ def first_operands(root: Root) -> Sequence[Value]:
     """What a root reads to start with: for a pointwise root the inputs of the value itself."""
     if (root.scatters or root.operands == (root.value,)) and root.value.owner is not None:
         return root.value.owner.inputs
-    return root.operands
+    return root.operands if root.guard is None else (root.guard[0], *root.operands)
 
 
 def scatter_root(equation: Equation) -> Root:
@@ -291,6 +300,8 @@ def reads(root: Root, stored: Collection[Value]) -> set[Read]:
     if root.scatters:  # the base is copied before the loops
         found |= {(value, (None,) * len(axes)) for value, axes in reads(base_root(root), stored)}
         stack.append(indices_read(root))
+    if root.guard is not None:
+        stack.append(root.guard)
     for operand, along in zip(root.operands, root.reads, strict=True):
         if operand is root.value and operand.owner is not None:
             stack.extend(operand_reads(operand.owner, along))

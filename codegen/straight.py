@@ -67,7 +67,9 @@ class Straight:
 
 def is_small(step: object) -> TypeGuard[Small]:
     """Whether a step may be straight-line code: what changes entries in place is not."""
-    return isinstance(step, ProductStep) or (isinstance(step, Nest) and not step.scattered)
+    if isinstance(step, Nest):
+        return not step.scattered and not step.selects
+    return isinstance(step, ProductStep)
 
 
 def is_short(steps: Sequence[Small], stored: Collection[Value]) -> bool:

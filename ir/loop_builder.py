@@ -358,12 +358,13 @@ class LoopBuilder:
         lanes: int = 1,
         copies: int = 1,
         streamed: tuple[Buffer, ...] = (),
+        bits: Ref | None = None,
     ) -> Iterator[Ref]:
         """Write the body of a loop; gives the loop variable (i64)."""
         variable = Ref(i64, self.depth + 1)
         self._variables.add(variable)
         start = self.index(0) if start is None else start
-        statement = For(variable, start, stop, [], [], step, lanes, copies, streamed)
+        statement = For(variable, start, stop, [], [], step, lanes, copies, streamed, bits)
         self._blocks[-1].statements.append(statement)
         self._blocks.append(_Block(statement.body, accumulators=statement.accumulators))
         try:
@@ -393,7 +394,7 @@ class LoopBuilder:
         accumulators = self._blocks[-1].accumulators
         if accumulators is None:
             raise ValueError("a reduction stands directly in a loop")
-        result = Ref(value.dtype, self.depth - 1)
+        result = Ref(i64 if kind == "bits" else value.dtype, self.depth - 1)
         accumulators.append(Accumulator(kind, value, result, initial))
         return result
 

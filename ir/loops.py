@@ -65,7 +65,7 @@ MATH_FUNCTIONS = {
     "sin": 1, "cos": 1, "erf": 1, "erf_from": 2, "atan2": 2, "pow": 2,
 }  # fmt: skip
 
-REDUCTIONS = ("add", "mul", "min", "max", "and", "or")
+REDUCTIONS = ("add", "mul", "min", "max", "and", "or", "bits")
 
 
 @dataclass(eq=False, slots=True)
@@ -135,7 +135,8 @@ class Accumulator:
     """A reduction over a loop: `result` is `kind` over all iterations of `value` (and `initial`).
 
     `initial` is a ref from outside the loop, or None for the identity (min, max: the largest,
-    smallest value of the dtype; infinities for floats).
+    smallest value of the dtype; infinities for floats). "bits", of at most 64 iterations of step 1:
+    an i64 whose bit j is the boolean of the iteration `start + j`.
     """
 
     kind: str
@@ -150,7 +151,9 @@ class For:
 
     `step` is positive; lanes and copies need step 1. Results of accumulators are defined after it.
     Of the buffers in `streamed` each iteration writes the element of its own number, once, and
-    nothing reads them soon: large ones may be written past the caches.
+    nothing reads them soon: large ones may be written past the caches. With `bits`, an i64, a loop
+    without lanes, copies and accumulators runs those iterations `start + j` whose bit j is set,
+    which lie before the stop.
     """
 
     variable: Ref
@@ -162,6 +165,7 @@ class For:
     lanes: int = 1
     copies: int = 1
     streamed: tuple[Buffer, ...] = ()
+    bits: Ref | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -224,6 +224,15 @@ class Blocks:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectedSum:
+    """The sum of operands[1] over `axes` where operands[0] holds; the other terms are not computed.
+
+    The condition's axis i is the second operand's axis `along[i]`; along the axes `once` of that it
+    holds about once. What it selects may be inf or nan anywhere else.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """The operand is the block of the result that begins at `starts`; the rest is left as it is."""
 
@@ -274,5 +283,5 @@ class Composite:
 
 Lowering: TypeAlias = (
     "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | External | Blocks"
-    " | Placed | Routine | Composite"
+    " | Placed | SelectedSum | Routine | Composite"
 )

@@ -23,7 +23,7 @@ from gradc.ir.loops import (
     Statement,
     Store,
 )
-from gradc.ir.types import DType
+from gradc.ir.types import DType, i64
 
 
 class Failed(Exception):
@@ -117,10 +117,16 @@ class _Run:
     def loop(self, s: For) -> None:
         totals = [self.initial(a) for a in s.accumulators]
         for i in range(self.values[s.start], self.values[s.stop], s.step):
+            if s.bits is not None and not int(self.values[s.bits]) >> i - self.values[s.start] & 1:
+                continue
             self.values[s.variable] = np.int64(i)
             self.block(s.body)
             for position, a in enumerate(s.accumulators):
                 value = self.values[a.value]
+                if a.kind == "bits":
+                    value = _wrap(i64, int(value) << int(i - self.values[s.start]))
+                    totals[position] |= value
+                    continue
                 totals[position] = compute(a.kind, a.value.dtype, [totals[position], value])
         for a, total in zip(s.accumulators, totals, strict=True):
             self.values[a.result] = total
@@ -158,6 +164,8 @@ class _Run:
 
 def identity(kind: str, dtype: DType) -> Any:
     """What a reduction of nothing gives."""
+    if kind == "bits":
+        return np.int64(0)
     if kind in ("add", "mul", "and", "or"):
         return dtype.numpy.type(kind in ("mul", "and"))
     if dtype.kind == "b":

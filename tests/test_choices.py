@@ -22,6 +22,7 @@ FORCED = {
     "products finished in passes of their own": replace(USUAL, finish=False),
     "loops in phases": replace(USUAL, phases="always"),
     "loops in one piece": replace(USUAL, phases="never"),
+    "all terms of sums": replace(USUAL, select=False),
     "loops only": replace(USUAL, straight=False),
     "scalars": replace(USUAL, vector_bits=64),
     "128 bits": replace(USUAL, vector_bits=128),

@@ -214,6 +214,30 @@ def _check_random(seed: int, target: str = "native") -> None:
         check(native, sizes, arrays)
 
 
+@pytest.mark.parametrize(("lanes", "copies"), SHAPES)
+@pytest.mark.parametrize("target", ["native", "x86-64"])
+def test_loops_over_bits(lanes: int, copies: int, target: str) -> None:
+    """Iterations that a mask selects, 64 at a time, run alone and in their order."""
+    x, y = Buffer("x", bool_["n"], "input"), Buffer("y", f64["n"], "output")
+    last = Buffer("last", i64[()], "output")
+    k = LoopBuilder()
+    with k.loop(k.size(N), step=64) as start:
+        stop = k.binary("min", k.size(N), k.add(start, k.index(64)))
+        with k.loop(stop, start, lanes=lanes, copies=copies) as i:
+            bits = k.reduce("bits", k.load(x, i))
+        with k.loop(stop, start, bits=bits) as i:
+            k.store(last, k.index(0), i)
+            with k.loop(k.index(3)) as j:
+                total = k.reduce("add", k.cast(k.add(i, j), f64))
+            k.store(y, i, total, "add")
+    program = kernel_program(k, ("n",), (x,), (y, last))
+    native = compile_program(program, parse_target(target))
+    for n in (0, 1, 3, 63, 64, 65, 129, 200):
+        for density in (0.0, 0.1, 1.0):
+            chosen = np.random.default_rng(n).random(n) < density
+            check(native, {"n": n}, {x: chosen})
+
+
 def test_the_sum_does_not_depend_on_alignment() -> None:
     x, y = Buffer("x", f64["n"], "input"), Buffer("y", f64[()], "output")
     k = LoopBuilder()

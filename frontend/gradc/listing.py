@@ -145,6 +145,9 @@ def _value(made: Instruction, names: dict[Ref, str]) -> str:
 
 
 def _head(loop: For, names: dict[Ref, str]) -> str:
+    if loop.bits is not None:
+        bits = f"bits of {names[loop.bits]} from {names[loop.start]}"
+        return f"for {names[loop.variable]} in the {bits}"
     step = f":{loop.step}" if loop.step != 1 else ""
     copies = f" x {loop.copies}" if loop.copies > 1 else ""
     lanes = f" ({loop.lanes} lanes{copies})" if loop.lanes > 1 or loop.copies > 1 else ""
