@@ -4,28 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from gradc.codegen.llvm_arithmetic import select
 from gradc.codegen.llvm_spread import Affine, Entry, KernelState, Spread
-from gradc.codegen.llvm_text import llvm_type
+from gradc.codegen.llvm_text import literal, llvm_type
 from gradc.ir.loops import For, Statement
-from gradc.ir.types import bool_
+from gradc.ir.types import bool_, i64
 
 
-def bits_of(k: KernelState, condition: Entry, is_vector: bool, at: Entry, start: str) -> str:
-    """An i64 with the bit of each iteration whose condition holds; `at` is the loop's variable."""
+def bits_of(
+    k: KernelState, conditions: Sequence[Entry], is_vector: bool, first: Entry, start: str
+) -> str:
+    """An i64 with the bit of each iteration whose condition holds, for copies side by side.
+
+    `first` is the loop's variable in the first copy, `start` where the loop starts.
+    """
+    w, total = k.w, ""
+    # Without lanes of its own, the loop may still stand in one that has them.
+    base, lanes = (first.base, k.lanes) if isinstance(first, Affine) else (first, 1)
+    for copy, condition in enumerate(conditions):
+        narrow = _bits_of_lanes(k, condition, is_vector) if lanes > 1 else condition
+        bits = w.let(f"zext i{lanes} {narrow} to i64")
+        bits = w.let(f"shl i64 {bits}, {copy * lanes}") if copy else bits
+        total = w.let(f"or i64 {total}, {bits}") if total else bits
+    place = w.sub(base, start)
+    return total if place == "0" else w.let(f"shl i64 {total}, {place}")
+
+
+def bits_in_lanes(
+    k: KernelState, conditions: Sequence[Entry], is_vector: bool, first: Entry, start: str
+) -> str:
+    """The same for each lane of a loop around: a vector of i64."""
+    w, total, vector = k.w, "", llvm_type(i64, k.lanes)
+    assert isinstance(first, str)
+    for copy, condition in enumerate(conditions):
+        place = w.sub(w.add(first, str(copy)), start)
+        bit = k.splat(i64, w.let(f"shl i64 1, {place}"))
+        mask = k.vector(bool_, condition, is_vector)
+        bits = select(w, i64, k.lanes, mask, (bit, literal(0, i64, k.lanes)))
+        total = w.let(f"or {vector} {total}, {bits}") if total else bits
+    return total
+
+
+def _bits_of_lanes(k: KernelState, condition: Entry, is_vector: bool) -> str:
+    """The conditions in the lanes of a vector as the bits of an integer."""
     w, lanes = k.w, k.lanes
-    if lanes == 1:
-        assert isinstance(condition, str)
-        bits = condition
-        kind = "i1"
-    else:
-        mask, vector = k.vector(bool_, condition, is_vector), llvm_type(bool_, lanes)
-        if k.mask is not None:
-            mask = w.let(f"and {vector} {mask}, {k.mask}")
-        kind = f"i{lanes}"
-        bits = w.let(f"bitcast {vector} {mask} to {kind}")
-    wide = w.let(f"zext {kind} {bits} to i64")
-    place = w.sub(at.base if isinstance(at, Affine) else at, start)
-    return wide if place == "0" else w.let(f"shl i64 {wide}, {place}")
+    mask, vector = k.vector(bool_, condition, is_vector), llvm_type(bool_, lanes)
+    if k.mask is not None:
+        mask = w.let(f"and {vector} {mask}, {k.mask}")
+    return w.let(f"bitcast {vector} {mask} to i{lanes}")
 
 
 def write_bits_loop(

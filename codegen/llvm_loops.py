@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, identity, select
-from gradc.codegen.llvm_bits import bits_of, write_bits_loop
+from gradc.codegen.llvm_bits import bits_in_lanes, bits_of, write_bits_loop
+from gradc.codegen.llvm_segments import Segment, plan
 from gradc.codegen.llvm_spread import (
     Affine,
     Axes,
@@ -30,60 +31,6 @@ from gradc.ir.loops import Accumulator, For, Instruction, Ref, Statement, Store
 from gradc.ir.record import dataclass
 
 SMALLEST_BLOCK = 16  # iterations of a loop over blocks
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Part of a loop's iterations: `lanes * copies` of them a trip.
-
-    `trips` is their number where it is known; `once`: at most one trip is left.
-    """
-
-    lanes: int
-    copies: int
-    masked: bool = False
-    trips: int | None = None
-    once: bool = False
-
-    @property
-    def width(self) -> int:
-        return self.lanes * self.copies
-
-
-def plan(
-    lanes: int,
-    copies: int,
-    count: int | None,
-    masks_all: bool = False,
-    masks_rest: bool = False,
-) -> list[Segment]:
-    """How to run `count` iterations (None: not known).
-
-    `masks_all`: the body is so long, or runs so rarely, that a mask in every trip costs less than
-    its code twice. `masks_rest`: so it is with what copies leave.
-    """
-    if count is not None:
-        return _static_plan(lanes, copies, max(count, 0), masks_rest)
-    if masks_all and copies == 1 and lanes > 1:
-        return [Segment(lanes, 1, masked=True)]
-    main = [Segment(lanes, copies)] if copies > 1 else []
-    if lanes == 1:
-        return [*main, Segment(1, 1)]
-    if copies > 1 and masks_rest:
-        return [*main, Segment(lanes, 1, masked=True)]
-    return [*main, Segment(lanes, 1), Segment(lanes, 1, masked=True, once=True)]
-
-
-def _static_plan(lanes: int, copies: int, count: int, masks_rest: bool) -> list[Segment]:
-    trips, rest = divmod(count, lanes * copies)
-    vectors, tail = divmod(rest, lanes)
-    main = [Segment(lanes, copies, trips=trips)] if trips else []
-    if not tail:
-        return [*main, Segment(lanes, vectors, trips=1)] if vectors else main
-    if vectors and main and masks_rest:
-        return [*main, Segment(lanes, 1, masked=True, trips=vectors + 1)]
-    full = [Segment(lanes, vectors, trips=1)] if vectors else []
-    return [*main, *full, Segment(lanes, 1, masked=True, trips=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +121,9 @@ def _segments(k: KernelState, loop: _Loop) -> list[Segment]:
         masks_all = masks_all or _is_in_order(statement)
     calls = any(isinstance(s, Instruction) and s.op == "call" for s in statement.body)
     masks_rest = calls or target.has_masked_memory
-    return plan(statement.lanes, statement.copies, count, masks_all, masks_rest)
+    is_plain = not statement.accumulators and not statement.streamed
+    narrows = is_plain and not target.has_masked_memory
+    return plan(statement.lanes, statement.copies, count, masks_all, masks_rest, narrows)
 
 
 # Instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed. On AVX2
@@ -300,11 +249,16 @@ def _result(k: KernelState, statement: For, accumulator: Accumulator, total: Spr
 # --- one segment ---------------------------------------------------------------------------------
 
 
+# Reductions whose copies are combined in each trip.
+_COMBINED = frozenset({"min", "max", "and", "or", "bits"})
+
+
 @dataclass(slots=True)
 class _Sum:
     """An accumulator in one segment: a register for each combination of copies of `axes`.
 
-    Its own copies are the last axis. `starts` is what the registers hold before the segment,
+    Its own copies are the last axis, unless they are combined in each trip: where the order does
+    not matter, that takes fewer registers. `starts` is what the registers hold before the segment,
     `carried` what they hold in a trip, `finals` what they hold after it.
     """
 
@@ -427,46 +381,57 @@ def _begin_sum(
     value, dtype = k.values[accumulator.value], accumulator.result.dtype
     own: Axes = ((loop.depth, segment.copies),) if segment.copies > 1 else ()
     axes = union((value, total, Spread(own, ())))
+    if accumulator.kind in _COMBINED and own:
+        axes, own = axes[:-1], ()
     wide = segment.lanes > 1 or value.varies_over_lanes or total.varies_over_lanes
-    wide = wide and accumulator.kind != "bits"
+    wide = wide and (accumulator.kind != "bits" or segment.lanes == 1)
     lanes = k.lanes if wide else 1
     zero = literal(identity(accumulator.kind, dtype), dtype, lanes)
     starts: list[str] = []
     for entry in project(total, axes[:-1] if own else axes):
         starts.append(k.vector(dtype, entry, total.is_vector) if wide else _plain(entry))
-        starts.extend([zero] * (segment.copies - 1))
+        starts.extend([zero] * (segment.copies - 1 if own else 0))
     return _Sum(accumulator, axes, lanes, starts, [], [])
 
 
 def _accumulate(k: KernelState, loop: _Loop, segment: Segment, found: _Sum) -> list[str]:
     """The accumulators after one trip; lanes that are masked keep what they had."""
-    accumulator, lanes, value = found.accumulator, found.lanes, k.values[found.accumulator.value]
-    if accumulator.kind == "bits":
-        own = project(k.values[loop.statement.variable], found.axes)
-        places = zip(found.carried, project(value, found.axes), own, strict=True)
-        kind, is_wide = accumulator.result.dtype, value.is_vector
-        return [
-            arithmetic(k.w, "bits", kind, 1, (carry, bits_of(k, x, is_wide, at, loop.start)))
-            for carry, x, at in places
-        ]
-    dtype, finals = accumulator.value.dtype, []
-    terms = project(k.vectors(dtype, value) if lanes > 1 else value, found.axes)
+    accumulator, lanes, finals = found.accumulator, found.lanes, []
+    dtype = accumulator.result.dtype
+    terms = _terms(k, loop, segment, found)
     for carry, term in zip(found.carried, terms, strict=True):
-        new = arithmetic(k.w, accumulator.kind, dtype, lanes, (carry, _plain(term)))
-        if segment.masked:
+        new = arithmetic(k.w, accumulator.kind, dtype, lanes, (carry, term))
+        if segment.masked and accumulator.kind != "bits":
             assert k.mask is not None
             new = select(k.w, dtype, lanes, k.mask, (new, carry))
         finals.append(new)
     return finals
 
 
+def _terms(k: KernelState, loop: _Loop, segment: Segment, found: _Sum) -> list[str]:
+    """What one trip adds to each register."""
+    kind, value = found.accumulator.kind, k.values[found.accumulator.value]
+    dtype, lanes, width = found.accumulator.value.dtype, found.lanes, segment.copies
+    own: Axes = ((loop.depth, width),) if width > 1 and kind in _COMBINED else ()
+    value = k.vectors(dtype, value) if lanes > 1 else value
+    entries = project(value, (*found.axes, *own))
+    if kind not in _COMBINED:
+        return [_plain(entry) for entry in entries]
+    groups = [entries[i : i + width] for i in range(0, len(entries), width)]
+    if kind == "bits":
+        first = k.values[loop.statement.variable].entries[0]
+        of = bits_in_lanes if lanes > 1 else bits_of
+        return [of(k, group, value.is_vector, first, loop.start) for group in groups]
+    return [fold_tree(k.w, kind, dtype, lanes, [_plain(x) for x in group]) for group in groups]
+
+
 def _combine_copies(
     k: KernelState, segment: Segment, found: _Sum, registers: Sequence[str]
 ) -> Spread:
-    wide, width = found.lanes > 1, segment.copies
+    kind, dtype = found.accumulator.kind, found.accumulator.result.dtype
+    wide, width = found.lanes > 1, 1 if kind in _COMBINED else segment.copies
     if width == 1:
         return Spread(found.axes, tuple(registers), wide)
-    kind, dtype = found.accumulator.kind, found.accumulator.result.dtype
     groups = [registers[i : i + width] for i in range(0, len(registers), width)]
     totals = tuple(fold_tree(k.w, kind, dtype, found.lanes, group) for group in groups)
     return Spread(found.axes[:-1], totals, wide)

@@ -21,7 +21,10 @@ _FIRST_CACHE = 32 * 1024
 _FUNCTION = 20  # operations of `exp`
 _LONG_BODY = 64  # operations
 _WORK_OF_A_BYTE = 0.4  # operations of a vector, in the time in which memory moves a byte
+_SHORT_BODY = 12  # operations of a point whose loop is mostly overhead
 _MOST_SUMS = 10  # vectors of sums side by side
+_LONGEST_TILE = 64  # instructions of a point
+_FEWEST_SHARED = 4  # loads that the points of a tile share
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,12 @@ def plan_loops(
         copies |= _side_by_side(nest, order, 1)
     elif innermost:
         copies[vector] = copies_of(nest, lanes)
+    elif _is_tile(nest, order, vector):
+        copies |= {order[-1]: 4, vector: 2}
     elif _surround_sums(order, vector, in_block):
         copies[0] = _rows_side_by_side(nest)
+    elif in_block and vector == 0 and nest.cost * nest.points <= _SHORT_BODY:
+        copies[vector] = 4
     return [
         Loop(
             (axis,),
@@ -285,6 +292,25 @@ def copies_of(nest: Nest, lanes: int) -> int:
         return 4
     waits = nest.hardest >= _FUNCTION and 8 * nest.widest * lanes <= 256
     return 2 if cost <= (_LONG_BODY if waits else 16) else 1
+
+
+def _is_tile(nest: Nest, order: Sequence[int], vector: int) -> bool:
+    """Whether points of the two innermost loops, side by side, share what they load.
+
+    A distance to each of several centres loads the point's entries and the centre's: of points in
+    a vector, and a loop over centres inside, a tile loads each once for all that need it.
+    """
+    inner = order[-1]
+    if order[-2:-1] != (vector,) or nest.size * nest.points > _LONGEST_TILE:
+        return False
+    if any(root.kind in ("add", "mul") or root.scatters for root in nest.roots):
+        return False  # a register of sums for each point
+    both = ((vector, inner), (inner, vector))
+    shared = (
+        sum(_entries(v, along) for v, along in nest.reads if a in along and b not in along)
+        for a, b in both
+    )
+    return all(count >= _FEWEST_SHARED for count in shared)
 
 
 def _shares_over_rows(nest: Nest) -> bool:

@@ -149,6 +149,10 @@ class Reader:
         """The value as an operand of an op's read rule."""
         return Operand(value.type, lambda index: self.at(value, index), self.k)
 
+    def _terms(self, value: Value) -> Operand:
+        """The value as the operand of a sum."""
+        return Operand(value.type, lambda index: self.term(value, index), self.k)
+
     def at(self, value: Value, index: Index) -> Ref:
         """The element at an index. Iterative over pointwise ops, recursive over index maps only."""
         stack = [value]
@@ -179,6 +183,17 @@ class Reader:
                 self._known[key] = self._read(equation, index)
             stack.pop()
         return self._known[value, place, where]
+
+    def term(self, value: Value, index: Index) -> Ref:
+        """The element at an index as a term of a sum: of a product that is computed here, so."""
+        owner = value.owner
+        if owner is None or not self._is_inlined(value) or self.elements is not None:
+            return self.at(value, index)
+        rule = owner.op.lower
+        if not isinstance(rule, Pointwise) or not rule.multiplies or not value.dtype.is_float:
+            return self.at(value, index)
+        a, b = (self.at(operand, index) for operand in owner.inputs)
+        return self.k.term(a, b)
 
     def _load(self, value: Value, index: Index) -> Ref:
         buffer, flat = self.place(value, index)
@@ -212,6 +227,8 @@ class Reader:
     def _read(self, equation: Equation, index: Index) -> Ref:
         rule = equation.op.lower
         operands = [self.operand(value) for value in equation.inputs]
+        if isinstance(rule, Reduction) and rule.kind == "sum":
+            operands = [self._terms(value) for value in equation.inputs]
         if isinstance(rule, IndexMap):
             return rule.read(self.k, index, operands, **equation.attrs)
         if isinstance(rule, Literal):

@@ -59,7 +59,7 @@ def _copy_tile(
     width, block = k.size(product(value.shape[1:])), k.size(tile.type.shape[-1])
     with k.loop(count, lanes=max(1, vector_bits // (8 * value.dtype.itemsize))) as row:
         first = k.mul(k.add(start, row), width)
-        with k.loop(width) as entry:
+        with k.loop(width, copies=4) as entry:
             loaded = k.load(reader.buffers[value], k.add(first, entry))
             k.store(tile, k.add(k.mul(entry, block), row), loaded)
 

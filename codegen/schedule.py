@@ -51,6 +51,7 @@ from gradc.ir.lowering import (
     SelectedSum,
 )
 from gradc.ir.record import dataclass
+from gradc.ir.types import bool_
 
 # What is a step by itself, whatever is around it.
 _ALONE: Mapping[type[Any], Callable[[Equation], Step]] = MappingProxyType(
@@ -95,10 +96,11 @@ def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozense
     steps = _form_steps(fn, stored, cones, choices)
     shared = _shared_between_nests(steps, stored, cones) if choices.store == "by cost" else None
     if shared:
-        _, cones = _choose_stored(fn, shared | forced)
-        # Beside all that is stored by now, the last of a chain may cost little.
-        shared = frozenset(v for v in shared if cones[v].cost >= _SHARED_COST)
         stored, cones = _choose_stored(fn, shared | forced)
+        # A condition is a byte in memory: beside all that is stored by now, to test it may be less.
+        cheap = {v for v in shared if v.dtype is bool_ and cones[v].cost < _SHARED_COST}
+        if cheap:
+            stored, cones = _choose_stored(fn, (shared - cheap) | forced)
         steps = _form_steps(fn, stored, cones, choices)
     return _without_idle_stores(fn, steps, stored)
 

@@ -15,6 +15,7 @@ from gradc.ir.dims import product
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import IndexMap, Pointwise, SelectedSum
 from gradc.ir.op import Op
+from gradc.ir.ops.indexing import take
 from gradc.ir.ops.logic import eq, isnan, logical_and, logical_or, where
 from gradc.ir.ops.reductions import max_, min_
 from gradc.ir.ops.structural import broadcast, other_axes, sum_
@@ -77,9 +78,23 @@ def _selection(made: Equation) -> _Selection | None:
     size = product(shape)
     if not once or others == 1 or (isinstance(few, int) and few < _FEWEST):
         return None
-    if isinstance(size, int) and size <= _SMALL:
+    if (isinstance(size, int) and size <= _SMALL) or _may_fail(parts[1]):
         return None
     return _Selection(condition, parts[1], along, once)
+
+
+def _may_fail(value: Value) -> bool:
+    """Whether an entry is looked up on the way, by an index that the call has to check."""
+    seen, stack = {value}, [value]
+    while stack:
+        made = stack.pop().owner
+        if made is None or not isinstance(made.op.lower, Pointwise | IndexMap):
+            continue
+        if made.op is take:
+            return True
+        stack += [x for x in made.inputs if x not in seen]
+        seen.update(made.inputs)
+    return False
 
 
 def _source(value: Value) -> tuple[Value, tuple[int, ...]]:

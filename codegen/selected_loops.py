@@ -1,8 +1,9 @@
 """The loops of a sum of selected terms: conditions as bits, then what is added where one is set.
 
-Conditions are tested in vectors, 64 at a time, and collected as the bits of an integer. The loop
-over the bits that are set is a scalar one; the axes along which the condition does not vary, which
-make the work of a term, are looped over inside, in vectors again.
+Conditions are tested in vectors, and collected, up to 64 of them, as the bits of an integer: along
+the axis where about one holds, if need be in the lanes of vectors along another axis. The loop over
+the bits that are set is a scalar one; the axes along which the condition does not vary, which make
+the work of a term, are looped over inside, in vectors again.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from gradc.codegen.reader import Reader
 from gradc.codegen.steps import Nest, Root, in_layout, is_short
 from gradc.ir.dims import is_static, product
 from gradc.ir.function import Value
-from gradc.ir.loops import Ref
+from gradc.ir.loops import Buffer, Ref
 from gradc.ir.lowering import Index
 from gradc.ir.record import dataclass
+from gradc.ir.types import i64
 
 _BITS = 64  # of an integer
 _TESTED = 4  # vectors of conditions side by side
@@ -28,12 +30,14 @@ _MOST_COPIES = 4  # vectors of a term
 
 @dataclass(frozen=True, slots=True)
 class SelectedPlan:
-    """The loops around the conditions, the one that tests them, and those of a term.
+    """The loops around the conditions, those that test them, and those of a term.
 
-    The axes `unrolled` of a term are short: they are written out.
+    The bits of an integer are conditions along the axis `chosen`, which are tested by vectors along
+    the axis of the loop `tested`. The axes `unrolled` of a term are short: they are written out.
     """
 
     around: tuple[int, ...]
+    chosen: int
     tested: Loop
     inner: tuple[Loop, ...]
     unrolled: tuple[int, ...]
@@ -45,7 +49,8 @@ def plan_selected(nest: Nest, lanes: int, columns: Collection[Value] = frozenset
     assert root.guard is not None
     along, space = root.guard[1], root.space
     tested = min(sorted(along), key=lambda axis: _cost_of_test(nest, axis, lanes, columns))
-    around = tuple(axis for axis in sorted(along) if axis != tested)
+    chosen = tested if tested in root.once else root.once[-1]
+    around = tuple(axis for axis in sorted(along) if axis not in (chosen, tested))
     rest = [axis for axis in range(len(space)) if axis not in along]
     unrolled = tuple(axis for axis in rest if is_short(space[axis]))
     inner = [Loop((axis,), space[axis]) for axis in rest if axis not in unrolled]
@@ -56,7 +61,7 @@ def plan_selected(nest: Nest, lanes: int, columns: Collection[Value] = frozenset
         copies = max(1, whole) if whole <= _MOST_COPIES else 1
         inner[-1] = Loop(inner[-1].axes, extent, own, copies)
     test = Loop((tested,), space[tested], fit(lanes, space[tested]), _TESTED)
-    return SelectedPlan(around, test, tuple(inner), unrolled)
+    return SelectedPlan(around, chosen, test, tuple(inner), unrolled)
 
 
 def cost_of_tests(nest: Nest, lanes: int, columns: Collection[Value]) -> float:
@@ -100,7 +105,10 @@ def lower_selected(
     with ExitStack() as stack:
         for axis in plan.around:
             stack.enter_context(writer.loop(Loop((axis,), root.space[axis])))
-        stack.enter_context(writer.selected(plan.tested))
+        if plan.tested.axes == (plan.chosen,):
+            stack.enter_context(writer.selected(plan.tested))
+        else:
+            stack.enter_context(writer.selected_in_lanes(plan.tested, plan.chosen))
         for loop in plan.inner:
             stack.enter_context(writer.loop(loop))
         writer.add(plan.unrolled)
@@ -127,17 +135,50 @@ class _Writer:
     def selected(self, loop: Loop) -> Iterator[None]:
         """The loop over those points of an axis where the condition holds."""
         k, (axis,) = self.reader.k, loop.axes
-        extent = self._extent(axis)
-        with k.loop(extent, step=_BITS) as first:
-            last = k.binary("min", extent, k.add(first, k.index(_BITS)))
-            with k.loop(last, first, lanes=loop.lanes, copies=loop.copies) as i:
-                self._enter(axis, i)
-                if axis == 0 and self.rows is not None and self.reader.block is not None:
-                    self.reader.block.rows[self.at[axis]] = i
+        with self._parts(axis) as (first, last):
+            with self._tests(loop, first, last):
                 bits = k.reduce("bits", self._condition())
             with k.loop(last, first, bits=bits) as i:
                 self._enter(axis, i)
                 yield
+
+    @contextmanager
+    def selected_in_lanes(self, loop: Loop, chosen: int) -> Iterator[None]:
+        """The loops over two axes, for those points of the second where the condition holds.
+
+        About one for each point of the first: so the loop over bits nearly always ends after that.
+        """
+        k, (axis,) = self.reader.k, loop.axes
+        words = Buffer("words", i64[_BITS], "scratch")
+        with self._parts(axis) as (first, last), self._parts(chosen) as (low, high):
+            with self._tests(loop, first, last) as i:
+                with k.loop(high, low) as j:
+                    self._enter(chosen, j)
+                    bits = k.reduce("bits", self._condition())
+                k.store(words, k.sub(i, first), bits)
+            with k.loop(last, first) as i:
+                self._enter(axis, i)
+                bits = k.load(words, k.sub(i, first), stable=False)
+                with k.loop(high, low, bits=bits) as j:
+                    self._enter(chosen, j)
+                    yield
+
+    @contextmanager
+    def _parts(self, axis: int) -> Iterator[tuple[Ref, Ref]]:
+        """A loop over parts of an axis, each as long as an integer has bits, or shorter."""
+        k, extent = self.reader.k, self._extent(axis)
+        with k.loop(extent, step=_BITS) as first:
+            yield first, k.binary("min", extent, k.add(first, k.index(_BITS)))
+
+    @contextmanager
+    def _tests(self, loop: Loop, first: Ref, last: Ref) -> Iterator[Ref]:
+        """The vector loop in which conditions are tested."""
+        k, (axis,) = self.reader.k, loop.axes
+        with k.loop(last, first, lanes=loop.lanes, copies=loop.copies) as i:
+            self._enter(axis, i)
+            if axis == 0 and self.rows is not None and self.reader.block is not None:
+                self.reader.block.rows[self.at[axis]] = i
+            yield i
 
     def add(self, unrolled: Sequence[int]) -> None:
         """Add the terms of a point, one for each entry of the axes that are written out."""

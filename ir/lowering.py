@@ -135,10 +135,12 @@ class Pointwise:
     `cost` is about the number of floating-point operations an element takes (an exp: 20). With
     `prepared`, all entries are stored before a loop reads the first of them; then
     `prepared(k, entry, **attrs)` tells the builder what is known of an entry that was loaded.
+    One that `multiplies` gives the product of its operands, which a sum may absorb.
     """
 
     scalar: Callable[..., Ref]
     cost: int = 1
+    multiplies: bool = False
     prepared: Callable[..., None] | None = None
 
 

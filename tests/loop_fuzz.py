@@ -40,7 +40,6 @@ class _Fuzz:
         random, k = self.random, self.k
         extent = random.choice([*map(size, SIZES), size("n") + 1, 1, 2, 3, 7, 8, 21])
         lanes = 1 if self.lanes_used else random.choice([1, 2, 4, 8])
-        has_bits = isinstance(extent, int) and (lanes > 1 or not self.lanes_used)
         self.lanes_used = self.lanes_used or lanes > 1
         start = k.index(random.choice([0, 0, 0, 2])) if extent not in (1, 2) else k.index(0)
         copies = random.choice([1, 1, 2, 3, 4])
@@ -55,7 +54,9 @@ class _Fuzz:
                 if random.random() < 0.6:
                     self.put(inside, value)
                 kinds = ("and", "or") if value.dtype is bool_ else ("add", "min", "max")
-                kind = random.choice((*kinds, "bits") if has_bits and "or" in kinds else kinds)
+                kind = random.choice(
+                    (*kinds, "bits") if value.dtype is bool_ and isinstance(extent, int) else kinds
+                )
                 first = self.value(around) if random.random() < 0.3 else None
                 if first is not None:
                     first = k.cast(first, i64 if kind == "bits" else value.dtype)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from gradc.codegen.choices import Choices
 from gradc.codegen.llvm import emit_module
-from gradc.codegen.llvm_loops import Segment, plan
+from gradc.codegen.llvm_segments import Segment, plan
 from gradc.codegen.lower import lower
 from gradc.codegen.target import Target
 from gradc.ir import dims

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gradc.codegen.llvm import emit_module
-from gradc.codegen.llvm_loops import plan
+from gradc.codegen.llvm_segments import plan
 from gradc.codegen.target import compile_to_assembly, host, parse_target
 from gradc.ir.dims import evaluate_dim, size
 from gradc.ir.loop_builder import LoopBuilder
@@ -238,6 +238,23 @@ def test_loops_over_bits(lanes: int, copies: int, target: str) -> None:
             check(native, {"n": n}, {x: chosen})
 
 
+@pytest.mark.parametrize(("lanes", "copies"), SHAPES)
+@pytest.mark.parametrize("target", ["native", "x86-64"])
+def test_bits_in_lanes(lanes: int, copies: int, target: str) -> None:
+    """Each lane of a loop collects bits of its own."""
+    x, y = Buffer("x", bool_["m", "n"], "input"), Buffer("y", i64["n"], "output")
+    k = LoopBuilder()
+    with k.loop(k.size(N), lanes=lanes, copies=copies) as i:
+        with k.loop(k.size(size("m")), copies=copies) as j:
+            bits = k.reduce("bits", k.load(x, k.add(k.mul(j, k.size(N)), i)))
+        k.store(y, i, bits)
+    program = kernel_program(k, ("m", "n"), (x,), (y,))
+    native = compile_program(program, parse_target(target))
+    for m, n in ((0, 3), (1, 1), (5, 9), (64, 67)):
+        chosen = np.random.default_rng(n).random(m * n) < 0.3
+        check(native, {"m": m, "n": n}, {x: chosen})
+
+
 def test_the_sum_does_not_depend_on_alignment() -> None:
     x, y = Buffer("x", f64["n"], "input"), Buffer("y", f64[()], "output")
     k = LoopBuilder()
@@ -291,16 +308,21 @@ def test_matrix_products(dtype: DType, accumulate: bool, shared: bool) -> None:
 
 @pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("masks_rest", [False, True])
-def test_a_plan_runs_each_iteration_once(lanes: int, masks_rest: bool) -> None:
+@pytest.mark.parametrize("narrows", [False, True])
+def test_a_plan_runs_each_iteration_once(lanes: int, masks_rest: bool, narrows: bool) -> None:
     for copies, count in product((1, 2, 3, 4), range(150)):
         left = count
-        for segment in plan(lanes, copies, count, masks_rest=masks_rest):
+        planned = plan(lanes, copies, count, masks_rest=masks_rest, narrows=narrows)
+        for segment in planned:
             assert segment.trips is not None
             done = segment.trips * segment.width
             assert segment.masked or done <= left
             assert segment.masked is (done > left) or not segment.masked
             left = max(0, left - done)
         assert left == 0
+        rest = count % lanes
+        if narrows and not masks_rest and rest & (rest - 1) == 0:
+            assert not any(segment.masked for segment in planned)
 
 
 def test_vector_code_is_as_intended() -> None:

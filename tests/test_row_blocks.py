@@ -18,6 +18,7 @@ from gradc.codegen.steps import FinishedProduct, Nest, ProductStep
 from gradc.codegen.target import host
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
+from gradc.ir.loops import For, Instruction
 from native import native
 
 Make: TypeAlias = Callable[[str, "int | None", int], Function]
@@ -128,6 +129,17 @@ def test_rows_are_around_sums() -> None:
     loops = plan_loops(squares, 4, group.columns | group.tiles, in_block=True)
     assert [(loop.axes, loop.lanes) for loop in loops] == [((1,), 1), ((0,), 4), ((2,), 1)]
     assert loops[1].copies > 1
+
+
+def test_points_that_share_loads_run_side_by_side() -> None:
+    """Distances of two vectors of points to four centres, and squares rounded with their sum."""
+    program = lower(nearest_centres("f64", None, 10), "f", Choices(256))
+    (outer,) = (s for s in program.kernels[0].body if isinstance(s, For))
+    loops = [s for s in outer.body if isinstance(s, For)]
+    (tile,) = (s for s in loops if (s.lanes, s.copies) == (4, 2))
+    (inner,) = (s for s in tile.body if isinstance(s, For))
+    assert (inner.lanes, inner.copies) == (1, 4)
+    assert sum(isinstance(s, Instruction) and s.op == "term" for s in inner.body) == 10
 
 
 def test_products_of_unknown_size_share_their_rows() -> None:

@@ -157,6 +157,18 @@ def test_second_order() -> None:
     assert_equal(made, fn, given, USUAL)
 
 
+def test_every_index_is_checked() -> None:
+    """Also one that only terms read which are not selected: such sums compute all of them."""
+    x, y = gt.matrix("x", shape=("n", 5)), gt.matrix("y", shape=("k", 5))
+    table, index = gt.vector("t", shape=("m",)), gt.tensor("i", "i64", ("k",))
+    squares = gt.sum((x[:, None, :] - y) ** 2, axis=2)
+    least = (squares == gt.min(squares, axis=1)[:, None])[:, :, None]
+    terms = x[:, None, :] - y
+    for factor, count in ((y[:, :1], 1), (table[index][:, None], 0)):
+        total = gt.sum(gt.where(least, terms * factor, 0.0), axis=0)
+        assert len(selecting(gradc.function([x, y, table, index], total).optimized)) == count
+
+
 def test_small_sums_are_written_as_they_stand() -> None:
     @gradc.function
     def cost(x: f64[4, 3], y: f64[9, 3]) -> Any:

@@ -51,6 +51,7 @@ mul = elementwise(
     evaluate=np.multiply,
     partials=(lambda y, a, b: b, lambda y, a, b: a),
     scalar=lambda k, a, b: k.mul(a, b),
+    multiplies=True,
 )
 
 div = elementwise(

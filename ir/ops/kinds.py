@@ -56,13 +56,15 @@ def elementwise(
     scalar: Callable[..., Ref],
     cost: int = 1,
     infer: Callable[..., ArrayType] | None = None,
+    multiplies: bool = False,
 ) -> Op:
     """An op applied entry by entry to operands of one shape.
 
     `partials[i](y, *xs)` is dy/dx_i, built only when it is needed: a value, a number, a `Quotient`,
     a `Cut`, or None (zero for all arguments). Integers and booleans have no derivative.
     `scalar(k, *xs)` writes the loop code of one entry and `cost` counts its operations. `infer` is
-    by default `same_type(name)`. A Python number may stand for an operand.
+    by default `same_type(name)`. A Python number may stand for an operand. `multiplies` as for
+    `Pointwise`.
     """
 
     def jvp(primals: Sequence[Value], result: Value, tangents: Sequence[Value | None]) -> Any:
@@ -89,7 +91,7 @@ def elementwise(
         jvp=jvp,
         vjp=vjp,
         batch=lambda *arguments, **attrs: batch_in_front(op, *arguments, **attrs),
-        lower=Pointwise(scalar, cost),
+        lower=Pointwise(scalar, cost, multiplies),
         lift=lift_numbers,
     )
     return op
