@@ -114,6 +114,7 @@ class _Body:
         stores = [s for s in loop.body if isinstance(s, Store)]
         calls = any(instruction.op == "call" for instruction in made.values())
         is_plain = len(made) + len(stores) == len(loop.body)
+        is_plain = is_plain and all(a.kind != "bits" for a in loop.accumulators)
         read = {_memory(i.buffer) for i in made.values() if i.buffer is not None}
         if not (calls and is_plain and read.isdisjoint(_memory(s.buffer) for s in stores)):
             return None

@@ -140,3 +140,17 @@ def test_what_cannot_be_cut_stays_whole() -> None:
     assert len(loops_of(body(LoopBuilder(), x, 1))) > 2
     assert len(loops_of(body(LoopBuilder(), y, 1))) == 2
     assert len(loops_of(body(LoopBuilder(), x, 2))) == 2
+
+
+def test_bits_are_collected_in_one_piece() -> None:
+    """They are numbered from where the loop starts: a loop for each block would start anew."""
+    x, y = Buffer("x", f64["n"], "input"), Buffer("y", f64["n"], "output")
+    for kind in ("or", "bits"):
+        k = LoopBuilder()
+        with k.loop(k.size(size("n")), lanes=4) as i:
+            value = k.call("exp", k.call("log", k.load(x, i)))
+            k.store(y, i, value)
+            k.reduce(kind, k.compare("lt", value, k.const(1.0, f64)))
+        before = [s for s in k.body if isinstance(s, For)]
+        after = [s for s in in_phases(k.body, ALWAYS) if isinstance(s, For)]
+        assert (before == after) is (kind == "bits")
