@@ -1,10 +1,7 @@
 """Loops with lanes and copies: whole groups of iterations first, then what is left.
 
-A loop is written as one to three segments, each a loop (or nothing but its body, where it runs
-once). On machines with masked memory instructions, what is left after the unrolled main loop runs
-in one masked loop; elsewhere in a loop of full vectors and one masked vector. So the code of a nest
-grows by a factor of two for each level with copies, and not at all where the trip count is known
-to fit. A long body is written once, with a mask in every trip.
+A loop is written as one to three segments (`llvm_segments.py`), each a loop, or nothing but its
+body where it runs once.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from dataclasses import replace
 
 from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, identity, select
 from gradc.codegen.llvm_bits import bits_in_lanes, bits_of, write_bits_loop
-from gradc.codegen.llvm_segments import Segment, plan
+from gradc.codegen.llvm_segments import Segment, segments_of
 from gradc.codegen.llvm_spread import (
     Affine,
     Axes,
@@ -27,7 +24,7 @@ from gradc.codegen.llvm_spread import (
 )
 from gradc.codegen.llvm_streams import begin_stream, end_stream
 from gradc.codegen.llvm_text import is_number, literal, llvm_type
-from gradc.ir.loops import Accumulator, For, Instruction, Ref, Statement, Store
+from gradc.ir.loops import Accumulator, For, Statement
 from gradc.ir.record import dataclass
 
 SMALLEST_BLOCK = 16  # iterations of a loop over blocks
@@ -61,12 +58,18 @@ def write_loop(
     if statement.start in k.natural:
         k.natural.add(statement.variable)
     loop = _Loop(statement, start, stop, k.depth + 1)
-    k.depth += 1
+    outside = (k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom)
     in_blocks, is_seldom = k.in_blocks, k.w.is_seldom
     is_inner = not any(isinstance(inner, For) for inner in statement.body)
+    k.depth += 1
     k.in_blocks = in_blocks and statement.step >= SMALLEST_BLOCK
+    if statement.lanes > 1:
+        k.splats = Splats(k.w.names)
     totals = [_beginning(k, statement, a) for a in statement.accumulators]
-    is_rest, segments, outer = k.is_rest, _segments(k, loop), k.stream
+    count = None
+    if is_number(start) and is_number(stop):
+        count = -((int(start) - int(stop)) // statement.step)
+    is_rest, segments = k.is_rest, segments_of(statement, count, k.module.target, k.is_rest)
     loop = replace(loop, masks_all=segments == [Segment(loop.statement.lanes, 1, masked=True)])
     k.stream = begin_stream(k, statement, start, stop) if statement.streamed else None
     position = start
@@ -82,8 +85,7 @@ def write_loop(
         k.is_rest = is_rest or segment.copies > 1  # fewer iterations than copies are left
     if k.stream is not None:
         end_stream(k, k.stream)
-    k.depth, k.is_rest, k.stream = k.depth - 1, is_rest, outer
-    k.in_blocks, k.w.is_seldom = in_blocks, is_seldom
+    k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom = outside
     for accumulator, total in zip(statement.accumulators, totals, strict=True):
         k.values[accumulator.result] = _result(k, statement, accumulator, total)
 
@@ -109,76 +111,6 @@ def _to_first_line(
     _write_segment(k, replace(loop, stop=first), head, (loop.start, first), [], block)
     k.stream = stream
     return loop, first
-
-
-def _segments(k: KernelState, loop: _Loop) -> list[Segment]:
-    statement, count = loop.statement, None
-    if is_number(loop.start) and is_number(loop.stop):
-        count = -((int(loop.start) - int(loop.stop)) // statement.step)
-    target, length = k.module.target, _length(statement)
-    masks_all = target.has_masked_memory and (k.is_rest or length >= _LONG)
-    if target.has_masked_loads and length >= _LONG + _PREFETCHED * _accesses(statement):
-        masks_all = masks_all or _is_in_order(statement)
-    calls = any(isinstance(s, Instruction) and s.op == "call" for s in statement.body)
-    masks_rest = calls or target.has_masked_memory
-    is_plain = not statement.accumulators and not statement.streamed
-    narrows = is_plain and not target.has_masked_memory
-    return plan(statement.lanes, statement.copies, count, masks_all, masks_rest, narrows)
-
-
-# Instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed. On AVX2
-# masked loads cost more, as if they started no prefetching: the Greeks of options, 290 instructions
-# with 11 loads and stores, took 1.2 to 1.4 times as long from the third cache and memory.
-_LONG = 160
-_PREFETCHED = 80
-
-
-def _length(statement: For) -> int:
-    """How many instructions the loop's body has; 0 if another loop stands in it."""
-    length = 0
-    for inner in statement.body:
-        if isinstance(inner, For):
-            return 0
-        is_call = isinstance(inner, Instruction) and inner.op == "call"
-        length += 40 if is_call else 1
-    return length
-
-
-def _accesses(statement: For) -> int:
-    """How many loads and stores stand in the loop's body."""
-    return sum(isinstance(s, Instruction | Store) and s.buffer is not None for s in statement.body)
-
-
-def _is_in_order(statement: For) -> bool:
-    """Whether the lanes read and write neighbours, of four bytes and more, or all one element."""
-    strides: dict[Ref, int | None] = {statement.variable: 1}
-    for inner in statement.body:
-        if isinstance(inner, Store):
-            place, buffer = inner.index, inner.buffer
-        elif isinstance(inner, Instruction) and inner.buffer is not None:
-            place, buffer = inner.operands[0], inner.buffer
-        elif isinstance(inner, Instruction):
-            strides[inner.result] = _stride(inner, [strides.get(x, 0) for x in inner.operands])
-            continue
-        else:
-            return False
-        if strides.get(place, 0) not in ((0, 1) if buffer.type.dtype.itemsize >= 4 else (0,)):
-            return False
-        if isinstance(inner, Instruction):
-            strides[inner.result] = None if strides.get(place, 0) else 0
-    return True
-
-
-def _stride(instruction: Instruction, operands: Sequence[int | None]) -> int | None:
-    """By how much a result grows from one iteration to the next; None: not evenly, or unknown."""
-    strides = [stride for stride in operands if stride is not None]
-    if len(strides) < len(operands):
-        return None
-    if instruction.op == "add":
-        return sum(strides)
-    if instruction.op == "sub":
-        return strides[0] - strides[1]
-    return None if any(strides) else 0
 
 
 def _end(k: KernelState, loop: _Loop, segment: Segment, position: str) -> str:
@@ -283,10 +215,8 @@ def _write_segment(
     block: Callable[[KernelState, Sequence[Statement]], None],
 ) -> list[Spread]:
     """Write one segment; gives what is accumulated after it, the copies combined."""
-    w, outside = k.w, (k.axes, k.lanes, k.mask, k.is_whole, k.splats)
+    w, outside = k.w, (k.axes, k.lanes, k.mask, k.is_whole)
     before, w.lines = w.lines, []
-    if segment.lanes > 1:
-        k.splats = Splats(w.names)
     repeats = not segment.once and segment.trips != 1
     variable = w.name() if repeats else bounds[0]
     control = _Control(bounds, variable, w.block, w.label("loop"), loop.statement.step, segment)
@@ -305,12 +235,13 @@ def _write_segment(
     w.lines = before
     if segment.lanes > 1 and k.splats is not None:
         w.lines += k.splats.lines
+        k.splats.lines.clear()
     results = _close(k, control, sums, body)
     ended = [
         _combine_copies(k, segment, found, registers)
         for found, registers in zip(sums, results, strict=True)
     ]
-    k.axes, k.lanes, k.mask, k.is_whole, k.splats = outside
+    k.axes, k.lanes, k.mask, k.is_whole = outside
     return ended
 
 

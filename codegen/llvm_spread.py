@@ -92,7 +92,7 @@ class Splats:
 
     names: int
     lines: list[str] = field(default_factory=list)
-    vectors: dict[tuple[DType, str], str] = field(default_factory=dict)
+    vectors: dict[tuple[DType, int, str], str] = field(default_factory=dict)
 
     def has_from_outside(self, scalar: str) -> bool:
         return not scalar.startswith("%t") or int(scalar[2:]) <= self.names
@@ -222,11 +222,12 @@ class KernelState:
         before = self.splats
         if before is None or not before.has_from_outside(scalar):
             return self._splat(dtype, scalar)
-        if (dtype, scalar) not in before.vectors:
+        key = (dtype, self.lanes, scalar)
+        if key not in before.vectors:
             inside, self.w.lines = self.w.lines, before.lines
-            before.vectors[dtype, scalar] = self._splat(dtype, scalar)
+            before.vectors[key] = self._splat(dtype, scalar)
             self.w.lines = inside
-        return before.vectors[dtype, scalar]
+        return before.vectors[key]
 
     def _splat(self, dtype: DType, scalar: str) -> str:
         kind, vector = llvm_type(dtype), llvm_type(dtype, self.lanes)

@@ -96,6 +96,22 @@ def test_functions(dtype: DType, lanes: int, copies: int) -> None:
         check(native, {"n": n}, arrays, 1e-14 if dtype is f64 else 1e-6)
 
 
+def test_numbers_from_outside_are_spread_over_the_lanes_before_the_loop() -> None:
+    """Once, for its whole vectors and for what is left."""
+    x, y, s = Buffer("x", f64["n"], "input"), Buffer("y", f64["n"], "output"), f64[()]
+    numbers = [Buffer(name, s, "input") for name in "ab"]
+    k = LoopBuilder()
+    with k.loop(k.size(N), lanes=4, copies=2) as i:
+        a, b = (k.load(buffer, k.index(0)) for buffer in numbers)
+        k.store(y, i, k.add(k.mul(k.load(x, i), a), b))
+    program = kernel_program(k, ("n",), (x, *numbers), (y,))
+    text = emit_module([program], "{}", host())
+    lines = text[text.index("define internal void @gradc.") :].split("\n")
+    (first, *_) = [number for number, line in enumerate(lines) if line.startswith("loop")]
+    spread = [number for number, line in enumerate(lines) if "insertelement <4 x double>" in line]
+    assert len(spread) == 2 and max(spread) < first
+
+
 @pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)
 def test_fma_rounds_once(dtype: DType, lanes: int) -> None:
