@@ -25,7 +25,7 @@ from gradc.codegen.cost import (
 from gradc.codegen.expression import expression_of, lines_of
 from gradc.codegen.loop_outline import outline
 from gradc.codegen.lower import Cut, cut_into_kernels, lower_cut
-from gradc.codegen.rows import RowGroup, Scheduled, parts_of
+from gradc.codegen.rows import FEWER_ROWS, RowGroup, Scheduled, parts_of
 from gradc.codegen.schedule import root_of
 from gradc.codegen.steps import (
     BlockStep,
@@ -143,7 +143,8 @@ def _title(program: Program) -> str:
 
 def _kind(step: Scheduled) -> str:
     if isinstance(step, RowGroup):
-        return f"{len(step.steps)} steps over the {step.extent} rows, {step.block} rows at a time"
+        at_a_time = f"{FEWER_ROWS} or {step.block}" if step.matrices else str(step.block)
+        return f"{len(step.steps)} steps over the {step.extent} rows, {at_a_time} rows at a time"
     if isinstance(step, Straight):
         rows = "" if step.rows is None else f", a row a lane over the {step.rows} rows"
         return f"straight-line code{rows}, small arrays in registers"

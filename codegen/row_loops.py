@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import reduce
+
 from gradc.codegen.loop_plan import lanes_of, plan_loops
 from gradc.codegen.nest import (
     Partial,
@@ -13,7 +17,7 @@ from gradc.codegen.nest import (
 )
 from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader
-from gradc.codegen.rows import RowGroup
+from gradc.codegen.rows import FEWER_ROWS, SMALL_MATRIX, RowGroup
 from gradc.codegen.selected_loops import lower_selected
 from gradc.codegen.steps import Nest, ProductStep, Step, row_label, written
 from gradc.ir.dims import product
@@ -31,8 +35,7 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     changing = frozenset(value for step in group.steps for value in written(step))
     by_columns = group.columns | group.tiles
     sums: dict[Partial, Ref] = {}
-    with k.loop(k.size(group.extent), step=group.block) as start:
-        count = k.binary("min", k.index(group.block), k.sub(k.size(group.extent), start))
+    with _blocks(reader, group) as (start, count):
         tiles = {
             value: Buffer(f"tile{number}", group.block_type(value), "scratch")
             for number, value in enumerate(
@@ -49,6 +52,24 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
             for (root, point), partial in partials.items():
                 sums[root, point] = k.reduce(str(root.kind), partial)
     store_rest(reader, sums)
+
+
+@contextmanager
+def _blocks(reader: Reader, group: RowGroup) -> Iterator[tuple[Ref, Ref]]:
+    """The loop over the blocks: the first row of each, and the number of its rows."""
+    k, extent, most = reader.k, reader.k.size(group.extent), reader.k.index(group.block)
+    if not group.matrices:
+        with k.loop(extent, step=group.block) as start:
+            yield start, k.binary("min", most, k.sub(extent, start))
+        return
+    small = [k.compare("le", k.size(dim), k.index(SMALL_MATRIX)) for dim in group.matrices]
+    all_small = reduce(lambda a, b: k.binary("and", a, b), small)
+    rows = k.select(all_small, k.index(FEWER_ROWS), most)
+    blocks = k.floordiv(k.add(extent, k.sub(rows, k.index(1))), rows)
+    # Counted in blocks of the most rows: whoever sees the loop sees that it is one over blocks.
+    with k.loop(k.mul(blocks, most), step=group.block) as position:
+        start = k.mul(k.floordiv(position, most), rows)
+        yield start, k.binary("min", rows, k.sub(extent, start))
 
 
 def _copy_tile(

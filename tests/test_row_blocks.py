@@ -11,6 +11,7 @@ import gradc.tensor as gt
 import numpy as np
 import pytest
 from gradc.codegen.choices import Choices
+from gradc.codegen.explain import explain_kernels
 from gradc.codegen.loop_plan import plan_loops
 from gradc.codegen.lower import cut_into_kernels, lower
 from gradc.codegen.rows import RowGroup
@@ -32,7 +33,7 @@ CHOICES = {
     "256 bits": replace(USUAL, vector_bits=256),
     "scalars": replace(USUAL, vector_bits=64),
 }
-ROWS = (0, 1, 7, 8, 63, 64, 65, 130, 300)
+ROWS = (0, 1, 7, 8, 63, 64, 65, 130, 300, 513)
 
 
 def nearest_centres(dtype: str, k: int | None, d: int) -> Function:
@@ -97,6 +98,18 @@ def test_choices(made: Make, name: str) -> None:
 @pytest.mark.parametrize("made", [nearest_centres, mixture, classes])
 def test_widths(made: Make, k: int | None, d: int, dtype: str) -> None:
     check(made(dtype, k, d), USUAL, k or 6)
+
+
+@pytest.mark.parametrize(("d", "k"), [(40, 30), (300, 120), (0, 5), (5, 0)])
+def test_rows_of_a_block_by_the_matrices_that_a_call_has(d: int, k: int) -> None:
+    """Few rows beside small matrices, more beside large ones: 300 x 120 doubles are 288 kB."""
+    fn = classes("f64", None, d)
+    assert "64 or 256 rows at a time" in explain_kernels(fn, "f", USUAL)
+    compiled, rng = native(fn), np.random.default_rng(d)
+    for n in ROWS:
+        given = [rng.normal(size=(d, k)), rng.normal(size=(n, d))]
+        for found, wanted in zip(compiled(*given), evaluate(fn, *given), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("d", [10, 32])
