@@ -167,12 +167,19 @@ def starts_table(rows: Sequence[Row]) -> str:
                 *(show(gradc.get(key)) for key in ("language_start", "start", "cached_start")),
                 *(show(jax.get(key)) for key in ("start", "cached_start")),
                 show(library),
-                show(max(0.0, library - base)) if library and base else "",
+                beyond(library, base),
                 show(in_c.get("start")),
             ]
         )
     header = ["", "`.grad` file, cold", "Python model, cold", "again", "JAX, cold", "again"]
     return table([*header, "built library", "of it beyond NumPy", "library, from C"], lines)
+
+
+def beyond(time: float | None, base: float | None) -> str:
+    """What a start takes beyond another one; nothing where that is not measured."""
+    if not (time and base):
+        return ""
+    return show(time - base) if time > base else "none"
 
 
 def other_table(rows: Sequence[Row]) -> str:
