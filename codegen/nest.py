@@ -149,23 +149,7 @@ def write_nest(
     k = reader.k
     reader.begin([r.value for r in nest.roots if r.kind is None and not r.starts])
     coordinates = dict(around)
-    open_loops: list[ExitStack] = []
-    flat: Ref | None = None
-    for loop in loops:
-        stack = ExitStack()
-        in_block = rows is not None and loop.axes == (0,)
-        extent = rows[1] if rows is not None and in_block else k.size(loop.extent)
-        variable = stack.enter_context(
-            k.loop(extent, lanes=loop.lanes, copies=loop.copies, streamed=loop.streamed)
-        )
-        open_loops.append(stack)
-        if len(loop.axes) > 1:
-            flat = variable
-        elif rows is not None and reader.block is not None and in_block:
-            coordinates[0] = k.add(rows[0], variable)
-            reader.block.rows[coordinates[0]] = variable
-        else:
-            coordinates[loop.axes[0]] = k.add(variable, k.index(nest.begin(loop.axes[0])))
+    open_loops, flat = _opened(reader, nest, loops, rows, coordinates)
     with _apart(reader, nest, loops, coordinates, rows) as points:
         partials = _values(reader, nest, coordinates, flat)
     for loop, stack in zip(reversed(loops), reversed(open_loops), strict=True):
@@ -185,6 +169,38 @@ def write_nest(
             _store(reader, nest, root, partial, coordinates, point, flat)
         return {}
     return partials
+
+
+def _opened(
+    reader: Reader,
+    nest: Nest,
+    loops: Sequence[Loop],
+    rows: tuple[Ref, Ref] | None,
+    coordinates: dict[int, Ref],
+) -> tuple[list[ExitStack], Ref | None]:
+    """Open the loops: what closes each, and the variable of a flat one.
+
+    The coordinates along the axes of the others are added to `coordinates`.
+    """
+    k = reader.k
+    open_loops: list[ExitStack] = []
+    flat: Ref | None = None
+    for loop in loops:
+        stack = ExitStack()
+        in_block = rows is not None and loop.axes == (0,)
+        extent = rows[1] if rows is not None and in_block else k.size(loop.extent)
+        variable = stack.enter_context(
+            k.loop(extent, lanes=loop.lanes, copies=loop.copies, streamed=loop.streamed)
+        )
+        open_loops.append(stack)
+        if len(loop.axes) > 1:
+            flat = variable
+        elif rows is not None and reader.block is not None and in_block:
+            coordinates[0] = k.add(rows[0], variable)
+            reader.block.rows[coordinates[0]] = variable
+        else:
+            coordinates[loop.axes[0]] = k.add(variable, k.index(nest.begin(loop.axes[0])))
+    return open_loops, flat
 
 
 @contextmanager
