@@ -144,7 +144,14 @@ def _pack(w: Writer, dtype: DType, scalars: Sequence[str]) -> str:
 
 @cache
 def _function(name: str, dtype: DType, lanes: int, target: Target) -> MathFunction:
-    return math_function(name, dtype, lanes, fma=target.has_fma, table=not target.repeats_numbers)
+    return math_function(
+        name,
+        dtype,
+        lanes,
+        fma=target.has_fma,
+        table=not target.repeats_numbers,
+        wide=target.has_wide_products,
+    )
 
 
 def _define(module: Module, function: MathFunction) -> None:

@@ -106,8 +106,8 @@ class Code:
 
     lanes: int
     fma_is_fast: bool
-    reads_constants: bool = False  # from the table, which `%table` points to
-    table: list[str] = field(default_factory=list)  # vectors, with their types
+    table: str = ""  # the symbol of the table from which constants are read; empty: there is none
+    rows: list[str] = field(default_factory=list)  # of the table: vectors, with their types
     lines: list[str] = field(default_factory=list)
     declarations: set[str] = field(default_factory=set)
     dependencies: list[tuple[str, DType, int]] = field(default_factory=list)
@@ -133,16 +133,15 @@ class Code:
         text = float_text(value) if element in ("double", "float") else str(int(value))
         if self.lanes == 1:
             return Term(self, text, element)
-        if self.reads_constants and element in ("double", "i64"):
+        if self.table and element in ("double", "i64"):
             return self.read(text, element)
         return Term(self, f"splat ({element} {text})", element)
 
     def read(self, number: str, element: str) -> Term:
         """A constant from the table; uses do not share a place: they would need a register."""
         kind, width = self.type_of(element), 8 * self.lanes
-        place = f"ptr %table, i64 {width * len(self.table)}"
-        self.table.append(f"{kind} splat ({element} {number})")
-        address = self.emit(f"getelementptr i8, {place}", "ptr").text
+        address = f"getelementptr (i8, ptr {self.table}, i64 {width * len(self.rows)})"
+        self.rows.append(f"{kind} splat ({element} {number})")
         return self.emit(f"load {kind}, ptr {address}, align {width}", element)
 
     def term(self, value: Term | float, element: str) -> Term:

@@ -72,34 +72,26 @@ reduce:
   %w1 = call i64 @llvm.fshl.i64(i64 %l1, i64 %l2, i64 %shift)
   %w2 = call i64 @llvm.fshl.i64(i64 %l2, i64 %l3, i64 %shift)
 """
-# The second part: from x 2/pi modulo 4 in units of 2^-190, 128 bits in %upper and 64 in %lower,
-# to %n and a signed fraction of size %a + %a.low.
+# The second part: from x 2/pi modulo 4 in units of 2^-190, in %high, %middle and %lower, to %n and
+# a signed fraction of size %a + %a.low. A negative one is complemented: it is off by 2^-128.
 REDUCE_FRACTION = """\
-  %turns.wide = lshr i128 %upper, 126
-  %turns = trunc i128 %turns.wide to i64
-  %lower.top = lshr i64 %lower, 62
-  %lower.wide = zext i64 %lower.top to i128
-  %upper.shifted = shl i128 %upper, 2
-  %part = or i128 %upper.shifted, %lower.wide
-  %negative = icmp slt i128 %part, 0
-  %up = zext i1 %negative to i64
-  %n = add i64 %turns, %up
-  %minus = sub i128 0, %part
-  %size = select i1 %negative, i128 %minus, i128 %part
-  %size.top.wide = lshr i128 %size, 64
-  %size.top = trunc i128 %size.top.wide to i64
-  %zeros = call i64 @llvm.ctlz.i64(i64 %size.top, i1 false)
-  %zeros.bounded = and i64 %zeros, 63
-  %zeros.wide = zext i64 %zeros.bounded to i128
-  %normal = shl i128 %size, %zeros.wide
-  %head.wide = lshr i128 %normal, 75
-  %head = trunc i128 %head.wide to i64
-  %rest.wide = lshr i128 %normal, 22
-  %rest.all = trunc i128 %rest.wide to i64
+  %turns = lshr i64 %high, 62
+  %part = call i64 @llvm.fshl.i64(i64 %high, i64 %middle, i64 2)
+  %part.low = call i64 @llvm.fshl.i64(i64 %middle, i64 %lower, i64 2)
+  %sign = ashr i64 %part, 63
+  %negative = icmp slt i64 %part, 0
+  %n = sub i64 %turns, %sign
+  %size = xor i64 %part, %sign
+  %size.low = xor i64 %part.low, %sign
+  %zeros = call i64 @llvm.ctlz.i64(i64 %size, i1 true)
+  %normal = call i64 @llvm.fshl.i64(i64 %size, i64 %size.low, i64 %zeros)
+  %normal.low = shl i64 %size.low, %zeros
+  %head = lshr i64 %normal, 11
+  %rest.all = call i64 @llvm.fshl.i64(i64 %normal, i64 %normal.low, i64 42)
   %rest = and i64 %rest.all, 9007199254740991
   %head.float = sitofp i64 %head to double
   %rest.float = sitofp i64 %rest to double
-  %scale.exponent = sub i64 970, %zeros.bounded
+  %scale.exponent = sub i64 970, %zeros
   %scale.bits = shl i64 %scale.exponent, 52
   %scale = bitcast i64 %scale.bits to double
   %rest.scaled = fmul double %rest.float, 0x3CA0000000000000
@@ -123,14 +115,15 @@ done:
 """
 
 
-def reduce_large(fma_is_fast: bool) -> MathFunction:
+def reduce_large(fma_is_fast: bool, wide: bool) -> MathFunction:
     """reduce_large(parts, lanes), in memory, for any number of lanes, with its table of 2/pi.
 
     `parts` are x of all lanes, then r, r_low and n: replaced in the lanes with |x| >= 2^28, by the
-    fraction of x 2/pi, times pi/2, with its sign. r is NaN for an infinity.
+    fraction of x 2/pi, times pi/2, with its sign. r is NaN for an infinity. `wide`: products of
+    128 bits are instructions; elsewhere they would be calls.
     """
     code = Code(1, fma_is_fast, lines=REDUCE_BITS.splitlines())
-    multiply_bits(code)
+    multiply_bits(code, wide)
     code.lines += REDUCE_FRACTION.splitlines()
     a, a_low = Term(code, "%a", "double"), Term(code, "%a.low", "double")
     half_pi = code.constant(PI_2_PARTS[0], "double")
@@ -156,30 +149,34 @@ def reduce_large(fma_is_fast: bool) -> MathFunction:
     return MathFunction(symbol, text, (), declarations)
 
 
-def multiply_bits(code: Code) -> None:
-    """%upper, %lower: %m (%w0, %w1, %w2) modulo 2^192."""
+def multiply_bits(code: Code, wide: bool) -> None:
+    """%high, %middle, %lower: %m (%w0, %w1, %w2) modulo 2^192, for %m < 2^53."""
     m, w0, w1, w2 = (Term(code, name, "i64") for name in ("%m", "%w0", "%w1", "%w2"))
-    low_high, low_left, low_right = wide_product(code, m, w2)
-    high, left, right = wide_product(code, m, w1)
-    upper = (code.cast("zext", high + m * w0, "i128") << 64) | code.cast(
-        "zext", left | right, "i128"
-    )
-    carry = code.cast("zext", low_high, "i128")
+    product = wide_product if wide else product_of_halves
+    carried, lower = product(code, m, w2)
+    high, low = product(code, m, w1)
+    middle = low + carried
+    carry = code.cast("zext", code.compare("ult", middle, carried), "i64")
+    high = high + m * w0
     code.lines += [
-        f"  %upper = add i128 {upper.text}, {carry.text}",
-        f"  %lower = or i64 {low_left.text}, {low_right.text}",
+        f"  %lower = add i64 {lower.text}, 0",
+        f"  %middle = add i64 {middle.text}, 0",
+        f"  %high = add i64 {high.text}, {carry.text}",
     ]
 
 
-def wide_product(code: Code, a: Term, b: Term) -> tuple[Term, Term, Term]:
-    """(high, left, right): a b = high 2^64 + (left | right) for a < 2^53, from 32-bit factors.
+def wide_product(code: Code, a: Term, b: Term) -> tuple[Term, Term]:
+    """(high, low): a b = high 2^64 + low, from one product of 128 bits."""
+    product = code.cast("zext", a, "i128") * code.cast("zext", b, "i128")
+    return code.cast("trunc", product >> 64, "i64"), code.cast("trunc", product, "i64")
 
-    An i128 product would be a call where registers have 32 bits.
-    """
+
+def product_of_halves(code: Code, a: Term, b: Term) -> tuple[Term, Term]:
+    """(high, low): a b = high 2^64 + low for a < 2^53, from 32-bit factors."""
     mask = (1 << 32) - 1
     (a_high, a_low), (b_high, b_low) = ((t >> 32, t & mask) for t in (a, b))
     lowest = a_low * b_low
     middle = a_high * b_low + (lowest >> 32)
     other = a_low * b_high + (middle & mask)
     high = a_high * b_high + (middle >> 32) + (other >> 32)
-    return high, other << 32, lowest & mask
+    return high, other << 32 | lowest & mask

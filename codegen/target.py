@@ -48,6 +48,11 @@ class Target:
         return not (self.triple.startswith(("x86_64", "amd64")) and self.vector_bits == 256)
 
     @property
+    def has_wide_products(self) -> bool:
+        """Whether a product of 128 bits is instructions, and no call."""
+        return self.triple.startswith(("x86_64", "amd64", "aarch64", "arm64"))
+
+    @property
     def pointer_bits(self) -> int:
         """The width of `size_t`."""
         narrow = ("wasm32", "i386", "i486", "i586", "i686", "arm-", "armv", "thumb", "riscv32")

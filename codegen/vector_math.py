@@ -57,48 +57,54 @@ LANES = (1, 2, 4, 8, 16)
 
 
 def math_function(
-    name: str, dtype: DType, lanes: int, *, fma: bool = True, table: bool = False
+    name: str,
+    dtype: DType,
+    lanes: int,
+    *,
+    fma: bool = True,
+    table: bool = False,
+    wide: bool = False,
 ) -> MathFunction:
     """The function `name` of `lanes` elements, internal and alwaysinline.
 
     `fma` says that the machine has a fused multiply-add instruction: where it has not, `llvm.fma`
-    would be a call of libm. `table`: constants are read from memory, see `math_ir`. ValueError for
-    a name, an element type or a number of lanes there is none for.
+    would be a call of libm. `table`: constants are read from memory, see `math_ir`. `wide`: it has
+    products of 128 bits, see `reduce_large`. ValueError for a name, an element type or a number of
+    lanes there is none for.
     """
     if lanes not in LANES or not dtype.is_float:
         raise ValueError(
             f"math function {name}: {lanes} x {dtype}; have f64, f32 and {LANES} lanes"
         )
     if name == "reduce_large":
-        return reduce_large(fma)
+        return reduce_large(fma, wide)
     if name == "exact_quotient":
         return exact_quotient(dtype, lanes)
     arity = 2 if name in BINARY else 1
-    code = Code(lanes, fma, table)
+    symbol = symbol_of(name, dtype, lanes)
+    code = Code(lanes, fma, f"{symbol}.table" if table else "")
     element = "double" if dtype == f64 else "float"
     terms = [Term(code, f"%x{i}", element) for i in range(arity)]
     result = body(code, name, terms)
     kind = code.type_of(element)
     parameters = ", ".join(f"{kind} {term.text}" for term in terms)
-    symbol = symbol_of(name, dtype, lanes)
     head = f"define internal {kind} {symbol}({parameters}) alwaysinline nounwind {{"
-    lines = "\n".join([*_table_address(code, symbol), *code.lines])
-    text = f"{_table(code, symbol)}{head}\nentry:\n{lines}\n  ret {kind} {result.text}\n}}\n"
+    lines = "\n".join(code.lines)
+    text = f"{_table(code)}{head}\nentry:\n{lines}\n  ret {kind} {result.text}\n}}\n"
     return MathFunction(symbol, text, tuple(code.dependencies), tuple(sorted(code.declarations)))
 
 
-def _table(code: Code, symbol: str) -> str:
-    """The constants that a function reads, as a global of its own."""
-    if not code.table:
+def _table(code: Code) -> str:
+    """The constants that a function reads, as a global of its own.
+
+    As "externally initialized": LLVM would put its numbers in place of what is read.
+    """
+    if not code.rows:
         return ""
-    types = ", ".join(row.partition(" splat")[0] for row in code.table)
-    rows, align = ", ".join(code.table), 8 * code.lanes
-    return f"{symbol}.table = internal constant {{{types}}} {{{rows}}}, align {align}\n"
-
-
-def _table_address(code: Code, symbol: str) -> list[str]:
-    """Where the table is, kept from LLVM: it would put its numbers in place of what is read."""
-    return [f'  %table = call ptr asm "", "=r,0"(ptr {symbol}.table)'] if code.table else []
+    types = ", ".join(row.partition(" splat")[0] for row in code.rows)
+    rows, align = ", ".join(code.rows), 8 * code.lanes
+    kind = "internal externally_initialized constant"
+    return f"{code.table} = {kind} {{{types}}} {{{rows}}}, align {align}\n"
 
 
 def body(code: Code, name: str, terms: list[Term]) -> Term:
@@ -112,7 +118,11 @@ def body(code: Code, name: str, terms: list[Term]) -> Term:
 
 
 def math_text(
-    wanted: Iterable[tuple[str, DType, int]], *, fma: bool = True, table: bool = False
+    wanted: Iterable[tuple[str, DType, int]],
+    *,
+    fma: bool = True,
+    table: bool = False,
+    wide: bool = False,
 ) -> str:
     """The text of the wanted functions (name, dtype, lanes) and of all they call, each once."""
     functions: dict[tuple[str, DType, int], MathFunction] = {}
@@ -121,7 +131,7 @@ def math_text(
         key = pending.pop()
         if key in functions:
             continue
-        functions[key] = math_function(*key, fma=fma, table=table)
+        functions[key] = math_function(*key, fma=fma, table=table, wide=wide)
         pending += functions[key].dependencies
     declarations = sorted({line for fn in functions.values() for line in fn.declarations})
     texts = [fn.text for _, fn in sorted(functions.items(), key=lambda item: item[1].symbol)]

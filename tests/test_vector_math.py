@@ -13,11 +13,18 @@ import re
 import numpy as np
 import pytest
 from accuracy.reference import measure, points_of
+from gradc.codegen.jit import load_object
 from gradc.codegen.math_ir import MathFunction
-from gradc.codegen.target import Target, compile_to_assembly, host, parse_target
+from gradc.codegen.target import (
+    Target,
+    compile_to_assembly,
+    compile_to_object,
+    host,
+    parse_target,
+)
 from gradc.codegen.vector_math import LANES, MATH_NAMES, math_function, math_text
 from gradc.ir.types import DType, f32, f64, i64
-from vector_loops import WITHOUT_FMA, X86, loop_text, native_function
+from vector_loops import WITHOUT_FMA, X86, NativeFunction, loop_text, native_function
 
 INF, NAN = math.inf, math.nan
 TINY = 5e-324
@@ -212,6 +219,23 @@ def test_large_arguments_have_one_function_for_all_widths() -> None:
     assert len(re.findall(r"^define .*reduce_large", text, re.MULTILINE)) == 1
 
 
+@pytest.mark.skipif(not X86, reason="the multiplication is looked for by its name")
+def test_large_arguments_take_wide_products_where_there_are_some() -> None:
+    """Three products reduce an argument, elsewhere nine; the bits are the same."""
+    x = np.ldexp(np.random.default_rng(1).uniform(1, 2, 400), np.arange(28, 428))
+    found = {}
+    for wide in (False, True):
+        text = math_text([("sin", f64, 4)], fma=host().has_fma, wide=wide)
+        text += loop_text("sin", f64, 4)
+        assembly = compile_to_assembly(text, host())
+        products = re.findall(r"^\ti?mulx?q", assembly, re.M)
+        library = load_object(compile_to_object(text, host()), ["run"])
+        found[wide] = len(products), NativeFunction(library.addresses["run"], f64, 4, library)(x)
+    assert found[True][0] == 3 < found[False][0]
+    np.testing.assert_array_equal(found[False][1], found[True][1])
+    np.testing.assert_allclose(found[True][1], np.sin(x), rtol=4e-16)
+
+
 @pytest.mark.parametrize(
     "target",
     [
@@ -239,7 +263,8 @@ def test_a_fused_multiply_add_that_the_machine_lacks_is_a_call() -> None:
 
 def called_outside(name: str, dtype: DType, target: Target, *, fma: bool) -> set[str]:
     """The symbols that the compiled function calls, those of gradc aside."""
-    text = math_text([(name, dtype, 4)], fma=fma) + loop_text(name, dtype, 4)
+    wide = target.has_wide_products
+    text = math_text([(name, dtype, 4)], fma=fma, wide=wide) + loop_text(name, dtype, 4)
     assembly = compile_to_assembly(text, target)
     called = set(
         re.findall(r"^\s+(?:callq?|jmpq?|bl|b|tail)\s+([A-Za-z_][\w.@$]*)", assembly, re.M)

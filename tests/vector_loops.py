@@ -47,7 +47,12 @@ def native_function(
     """The function compiled for `target`, or for this machine."""
     target = target or host()
     constants = not target.repeats_numbers
-    text = math_text([(name, dtype, lanes)], fma=target.has_fma, table=constants)
+    text = math_text(
+        [(name, dtype, lanes)],
+        fma=target.has_fma,
+        table=constants,
+        wide=target.has_wide_products,
+    )
     text += loop_text(name, dtype, lanes)
     library = load_object(compile_to_object(text, target), ["run"])
     return NativeFunction(library.addresses["run"], dtype, lanes, library)
