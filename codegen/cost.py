@@ -28,10 +28,12 @@ from gradc.codegen.steps import (
     indices_read,
     is_product,
     operand_reads,
+    row_label,
     terms_of,
     written,
 )
 from gradc.codegen.straight import Straight
+from gradc.codegen.symmetric import computes_half
 from gradc.ir.dims import Dim, Shape, is_nonnegative, product, substitute
 from gradc.ir.function import Equation, Value
 from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction
@@ -95,6 +97,8 @@ def cost_of(cut: Cut, step: Scheduled) -> Cost:
     for part in parts_of(step):
         own = _Count()
         _count_step(own, part, cut.stored)
+        if isinstance(part, ProductStep) and _is_half(step, part):
+            own.operations = own.operations - product(root_of(part.equation).space)
         for value, number in own.reads.items():
             count.reads[value] = _larger(count.reads.get(value, 0), number)
         count.operations = count.operations + own.operations
@@ -149,6 +153,12 @@ def _operations_of_blocks(cut: Cut, step: BlockStep) -> Dim:
     body = cut.bodies[made].cut
     _, operations = total_of([cost_of(body, inner) for inner in body.steps])
     return substitute(operations, {rows_of(made.attrs["body"]): product(made.attrs["lead"])})
+
+
+def _is_half(step: Scheduled, part: ProductStep) -> bool:
+    """Whether only half of a product is computed."""
+    rows = row_label(part.equation) if isinstance(step, RowGroup) else None
+    return computes_half(part.equation, rows)
 
 
 def _held(step: Scheduled, made: Collection[Value]) -> frozenset[Value]:

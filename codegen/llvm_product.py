@@ -8,6 +8,7 @@ from gradc.codegen.llvm_shared import argument, symbol_of
 from gradc.codegen.llvm_spread import KernelState, Spread
 from gradc.codegen.llvm_text import Module, Writer, memory_type
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
+from gradc.codegen.matmul_half import half_function, half_symbol
 from gradc.codegen.product_names import product_symbol
 from gradc.codegen.target import Target
 from gradc.ir.loops import (
@@ -99,6 +100,10 @@ def write_product(
         given.extend(f"i64 {k.scalar(stride, 'the stride of a matrix')}" for stride in strides)
     accumulate = str(statement.accumulate).lower()
     given.extend((f"i1 {accumulate}", f"ptr {k.slot(k.product_slot)}"))
+    if statement.half:
+        symbol = half_symbol(dtype)
+        if symbol not in k.module.definitions:
+            k.module.define_text(symbol, half_function(dtype, k.module.target.vector_bits))
     if statement.finish is None:
         k.w.do(f"call void @{symbol}({', '.join(given)}, ptr null, ptr null)")
         return

@@ -90,4 +90,5 @@ def _product(product: MatMul, scope: _Scope) -> str:
     m, n, k = (scope.length(ref) for ref in (product.m, product.n, product.k))
     batch = scope.length(product.batch)
     many = "" if batch == "1" else f"{batch} times "
-    return f"{many}matrix product of {m} x {k} by {k} x {n}"
+    half = ", of which one half is computed" if product.half else ""
+    return f"{many}matrix product of {m} x {k} by {k} x {n}{half}"

@@ -9,6 +9,7 @@ from math import prod
 
 from gradc.codegen.reader import Reader
 from gradc.codegen.steps import Nest, ProductStep, extents_of, in_layout, reads
+from gradc.codegen.symmetric import computes_half, mirror
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loops import Buffer, Finish, MatMul, Ref
@@ -35,6 +36,8 @@ def lower_product(
     finish: Finish | None = None,
 ) -> None:
     """Write out[...] = sum over k of lhs * rhs; of a block of rows only, where `rows` are given.
+
+    Of a symmetric result, summed over all blocks, `rows` leave the upper half to `mirror`.
 
     The labels are sorted into batch, row (lhs and out), column (rhs and out) and sum labels. Of
     each a run that is contiguous in all operands becomes one dimension of the kernel (see `runs`);
@@ -72,8 +75,12 @@ def lower_product(
             reduce(k.mul, (extents[x] for x in part[1]), k.index(1))
             for part in (first, second, sums, batch)
         )
-        adds = accumulates(equation, None if rows is None else rows.label)
-        k.append(MatMul(count, m, n, depth, a, b, c, adds, finish))
+        label = None if rows is None else rows.label
+        adds = accumulates(equation, label)
+        half = finish is None and computes_half(equation, label)
+        k.append(MatMul(count, m, n, depth, a, b, c, adds, finish, half))
+    if half and rows is None:
+        mirror(reader, equation)
 
 
 def runs(labels: tuple[Labels, Labels, Labels], lengths: Mapping[int, int]) -> Runs:
@@ -128,7 +135,12 @@ def accumulates(equation: Equation, row_label: int | None = None) -> bool:
 
 
 def can_finish(step: ProductStep, nest: Nest, stored: Collection[Value]) -> bool:
-    """Whether the nest needs only the entry of the product that stands at its own point."""
+    """Whether the nest needs only the entry of the product that stands at its own point.
+
+    Half of a product is worth more than a pass over its result.
+    """
+    if computes_half(step.equation):
+        return False
     (value,) = step.equation.outputs
     axes = tuple(range(value.type.rank))
     if nest.space != value.shape or nest.points > 1 or accumulates(step.equation):

@@ -20,6 +20,7 @@ from gradc.codegen.reader import Block, Reader
 from gradc.codegen.rows import FEWER_ROWS, SMALL_MATRIX, RowGroup
 from gradc.codegen.selected_loops import lower_selected
 from gradc.codegen.steps import Nest, ProductStep, Step, row_label, written
+from gradc.codegen.symmetric import computes_half, mirror
 from gradc.ir.dims import product
 from gradc.ir.function import Value
 from gradc.ir.loops import Buffer, Ref
@@ -52,6 +53,9 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
             for (root, point), partial in partials.items():
                 sums[root, point] = k.reduce(str(root.kind), partial)
     store_rest(reader, sums)
+    for step in group.steps:
+        if isinstance(step, ProductStep) and computes_half(step.equation, row_label(step.equation)):
+            mirror(reader, step.equation)
 
 
 @contextmanager

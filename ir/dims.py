@@ -248,13 +248,23 @@ def parse_dim(text: str) -> Dim:
     while position < len(text.rstrip()):
         match = _TOKEN.match(text, position)
         if match is None:
-            raise ValueError(f"cannot read the dimension {text!r} at {text[position:]!r}")
+            rest = text[position:]
+            raise ValueError(f"cannot read the dimension {text!r} at {rest!r}{_hint(text)}")
         tokens.append(match.group().strip())
         position = match.end()
     dim = _parse_sum(tokens, text, depth=0)
     if tokens:
-        raise ValueError(f"cannot read the dimension {text!r} at {tokens[0]!r}")
+        raise ValueError(f"cannot read the dimension {text!r} at {tokens[0]!r}{_hint(text)}")
     return dim
+
+
+def _hint(text: str) -> str:
+    """What to write instead of several dimensions in one text."""
+    parts = re.split(r"[\s,]+", text.strip())
+    if len(parts) < 2 or not all(part.isidentifier() or part.isdigit() for part in parts):
+        return ""
+    separate = ", ".join(part if part.isdigit() else f'"{part}"' for part in parts)
+    return f"; several dimensions are several texts, as in f64[{separate}]"
 
 
 def _parse_sum(tokens: list[str], text: str, depth: int) -> Dim:

@@ -216,7 +216,8 @@ class MatMul:
     """C[b,i,j] = sum_k A[b,i,k] * B[b,k,j] (`accumulate`: +=) on the packed, register-tiled kernel.
 
     Each operand is a buffer, the flat index of its first element, and its element strides:
-    (batch, row, column) as i64 refs. `finish` runs for each part of C that is complete.
+    (batch, row, column) as i64 refs. `finish` runs for each part of C that is complete. Of a
+    product that is computed by `half`, m = n, the entries of C above the diagonal stay undefined.
     """
 
     batch: Ref
@@ -228,6 +229,7 @@ class MatMul:
     c: tuple[Buffer, Ref, tuple[Ref, Ref, Ref]]
     accumulate: bool = False
     finish: Finish | None = None
+    half: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -140,6 +140,8 @@ class _Run:
         b = self.view(s.b, (batch, k, n))
         c = self.view(s.c, (batch, m, n))
         product = np.einsum("bik,bkj->bij", a, b)
+        if s.half:
+            product = np.where(np.tri(m, dtype=bool), product, np.nan)
         c[...] = c + product if s.accumulate else product
         if s.finish is not None:
             self.finish(s.finish, (batch, m, n))

@@ -495,3 +495,9 @@ def test_a_missing_input_is_shown_without_inner_names() -> None:
     x = gt.vector("x")
     with pytest.raises(gradc.MissingInputError, match=r"x: f64\[\?\] "):
         gradc.function([], gt.sum(x))
+
+
+@pytest.mark.parametrize("text", ["n 3", "n, 3"])
+def test_several_dimensions_in_one_text(text: str) -> None:
+    with pytest.raises(ValueError, match=r'several texts, as in f64\["n", 3\]'):
+        gradc.f64[text]

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Equation, Value
-from gradc.ir.lowering import Pointwise
-from gradc.ir.ops.arithmetic import add, mul
+from gradc.ir.ops.arithmetic import mul
 from gradc.ir.ops.cast import cast, converted
 from gradc.ir.ops.constants import filled, full, iota, size_value, zeros_like
 from gradc.ir.ops.contract import contract
@@ -20,11 +19,10 @@ from gradc.ir.ops.logic import eq, ge, logical_and, lt, where
 from gradc.ir.ops.slicing import pad, slice_, span
 from gradc.ir.ops.structural import broadcast, sum_, transpose
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, is_number, repeated
+from gradc.ir.symmetry import is_symmetric
 from gradc.ir.types import i64
 
 Labels = tuple[int, ...]
-
-_DEPTH = 4  # pointwise ops that the test for symmetry looks through
 
 
 def product_without_sum(made: Equation) -> Value | None:
@@ -244,10 +242,10 @@ def summed_axis_first(made: Equation) -> Value | None:
     """
     lhs, rhs, out = _labels(made)
     a, b = made.inputs
-    if _is_to_be_turned(lhs, rhs) and _is_symmetric(a, _DEPTH):
+    if _is_to_be_turned(lhs, rhs) and is_symmetric(a):
         result: Value = contract(a, b, lhs=lhs[::-1], rhs=rhs, out=out)
         return result
-    if _is_to_be_turned(rhs, lhs) and _is_symmetric(b, _DEPTH):
+    if _is_to_be_turned(rhs, lhs) and is_symmetric(b):
         turned: Value = contract(a, b, lhs=lhs, rhs=rhs[::-1], out=out)
         return turned
     return None
@@ -255,37 +253,6 @@ def summed_axis_first(made: Equation) -> Value | None:
 
 def _is_to_be_turned(own: Labels, other: Labels) -> bool:
     return len(own) == 2 and own[0] not in other and own[1] in other
-
-
-def _is_symmetric(x: Value, depth: int) -> bool:
-    """Whether a matrix is certainly its own transpose."""
-    if x.type.rank != 2 or x.shape[0] != x.shape[1] or x.owner is None:
-        return False
-    made = x.owner
-    if made.op is broadcast:
-        return not made.inputs[0].shape
-    if made.op is contract:
-        return _is_product_with_own_transpose(made)
-    if made.op is add and _are_transposes(*made.inputs):
-        return True
-    if made.op is eq or made.op is mul:
-        first, second = (input_of(side, broadcast) for side in made.inputs)
-        if first is not None and first is second and first.type.rank == 1:
-            return True
-    if not isinstance(made.op.lower, Pointwise) or not depth:
-        return False
-    return all(_is_symmetric(value, depth - 1) for value in made.inputs)
-
-
-def _is_product_with_own_transpose(made: Equation) -> bool:
-    lhs, rhs, out = _labels(made)
-    swapped = {out[0]: out[1], out[1]: out[0]}
-    exchanged = tuple(swapped.get(label, label) for label in lhs)
-    return made.inputs[0] is made.inputs[1] and exchanged == rhs
-
-
-def _are_transposes(x: Value, y: Value) -> bool:
-    return input_of(x, transpose) is y or input_of(y, transpose) is x
 
 
 def _orders(pair: Inputs | None) -> tuple[Inputs, ...]:
