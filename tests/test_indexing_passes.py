@@ -90,6 +90,33 @@ def test_without_a_gradient_an_entry_is_gathered() -> None:
     assert "sum" not in op_names(made)
 
 
+def cross_entropy(label: object) -> Function:
+    scores = gt.tensor("scores", "f64", (20, 5))
+    cost = -gt.sum(gt.log_softmax(scores, axis=1)[np.arange(20), label])
+    return function([scores], [cost, grad(cost, scores)]).ir
+
+
+def test_constant_columns_are_selections() -> None:
+    """And the sum over a row of which one entry is chosen is that entry."""
+    label = np.arange(20) * 3 % 5
+    fn = cross_entropy(label)
+    made = optimize(fn, check=True)
+    assert not {"take", "scatter_add"} & op_names(made)
+    sums = [found.inputs[0] for found in made.equations if found.op.name == "sum"]
+    assert sum(x.owner is not None and x.owner.op.name == "where" for x in sums) == 1  # the value
+    scores = np.random.default_rng(0).normal(size=(20, 5))
+    chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    for run in (lambda *a: evaluate(made, *a), native(made)):
+        cost, found = run(scores)
+        np.testing.assert_allclose(cost, -np.log(chances[range(20), label]).sum(), rtol=1e-13)
+        np.testing.assert_allclose(found, chances - np.eye(5)[label], rtol=1e-12, atol=1e-15)
+
+
+def test_a_constant_column_beyond_its_row_is_an_error() -> None:
+    with pytest.raises(IndexError):
+        native(optimize(cross_entropy(np.arange(20) % 6)))(np.ones((20, 5)))
+
+
 def test_columns_that_are_not_checked_stay_a_scatter() -> None:
     """i * k + c reaches into the next row where c is k or more."""
     scores = gt.matrix("scores")

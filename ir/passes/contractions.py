@@ -12,6 +12,7 @@ from gradc.ir.ops.arithmetic import div, mul, neg
 from gradc.ir.ops.constants import filled
 from gradc.ir.ops.contract import contract
 from gradc.ir.ops.structural import broadcast, other_axes, sum_, transpose
+from gradc.ir.passes.indexing import sum_of_chosen
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, repeated
 from gradc.ir.passes.rewrite import Rules, rewrite
 from gradc.ir.passes.structured import (
@@ -236,6 +237,7 @@ _RULES: Rules = {
         _pull_divisor_out_of_sum,
         _sum_of_contraction,
         sum_of_diagonal,
+        sum_of_chosen,
     ),
     transpose: (_transpose_of_contraction,),
     contract: (

@@ -13,11 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.ops.arithmetic import add, mul
 from gradc.ir.ops.cast import converted
-from gradc.ir.ops.constants import constant, constant_number, iota, scalar, size_value, zeros_like
+from gradc.ir.ops.constants import (
+    array,
+    constant,
+    constant_number,
+    iota,
+    scalar,
+    size_value,
+    zeros_like,
+)
 from gradc.ir.ops.indexing import scatter_add, take
 from gradc.ir.ops.logic import eq, lt, where
 from gradc.ir.ops.slicing import concat, pad, slice_
@@ -57,8 +66,16 @@ def _take_from_count(made: Equation) -> Value | None:
     x, indices = made.inputs
     if x.owner is None or x.owner.op is not iota:
         return None
-    counter = _counter(indices)
-    return converted(indices, x.dtype) if counter is not None and counter == x.shape[0] else None
+    return converted(indices, x.dtype) if _is_within(indices, x.shape[0]) else None
+
+
+def _is_within(x: Value, length: Dim) -> bool:
+    """Whether all entries of x certainly are among 0, 1, ..., length - 1."""
+    if x.owner is not None and x.owner.op is constant:
+        places = x.owner.attrs["value"].array
+        return isinstance(length, int) and bool(((places >= 0) & (places < length)).all())
+    counter = _counter(x)
+    return counter is not None and counter == length
 
 
 def _counter(x: Value) -> Dim | None:
@@ -202,6 +219,21 @@ def _sum_of_selection(made: Equation) -> Value | None:
     return result
 
 
+def sum_of_chosen(made: Equation) -> Value | None:
+    """sum_j where(j == column[i], x[i], 0) -> x[i]."""
+    operands = inputs_of(made.inputs[0], where)
+    if operands is None or made.attrs["axes"] != (1,) or not is_number(operands[2], 0):
+        return None
+    sides = inputs_of(operands[0], eq)
+    count, columns = (input_of(side, broadcast) for side in sides or (made.inputs[0],) * 2)
+    if count is None or columns is None or not _counts_along(count, made.inputs[0].shape[1]):
+        return None
+    source, axes = input_of(operands[1], broadcast), attrs_of(operands[1]).get("axes", ())
+    if source is None or 1 in axes or not _is_within(columns, made.inputs[0].shape[1]):
+        return None
+    return repeated(source, made.outputs[0].shape, axes)
+
+
 def _is_chosen(columns: Value, shape: Shape) -> Value:
     """Whether an entry is the one of its row that `columns` names."""
     count = iota(size=shape[1], dtype=columns.dtype)
@@ -217,11 +249,22 @@ def _columns(indices: Value, shape: Shape) -> Value | None:
     """
     if [dim for dim in indices.shape if dim != 1] != [shape[0]]:
         return None
+    if indices.owner is not None and indices.owner.op is constant:
+        return _constant_columns(indices, shape[1])
     for start, columns in _orders(inputs_of(indices, add)):
         for rows, width in _orders(inputs_of(_without_units(start), mul)):
             if _is_size(width, shape[1]) and _counts_along(rows, shape[0]):
-                return columns if _counter(columns) == shape[1] else None
+                return columns if _is_within(columns, shape[1]) else None
     return None
+
+
+def _constant_columns(indices: Value, width: Dim) -> Value | None:
+    """The columns of constant indices, if they are one of each row in order."""
+    if not isinstance(width, int) or not width or indices.owner is None:
+        return None
+    rows, columns = np.divmod(indices.owner.attrs["value"].array.ravel(), width)
+    in_order = (rows == np.arange(rows.size)).all()
+    return array(columns, indices.dtype) if in_order else None
 
 
 def _counts_along(rows: Value, length: Dim) -> bool:
