@@ -7,6 +7,7 @@ terms are added changes, so the last bits may, and where infinities meet zeros, 
 
 from __future__ import annotations
 
+from gradc.ir.dims import product
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.ops.arithmetic import div, mul, neg
 from gradc.ir.ops.constants import filled
@@ -185,18 +186,28 @@ def _unbroadcast(x: Value, labels: Labels) -> tuple[Value, Labels]:
 def _pull_factor_out(made: Equation) -> Value | None:
     """contract(a * s, b) -> s * contract(a, b) for a broadcast scalar s.
 
-    Only where the result has no more axes than the operand, so that no more products are made.
+    Only where the result has no more entries than the operand, so that no more products are made.
     """
     for (x, side), position in zip(_sides(made), (0, 1), strict=True):
         factors = inputs_of(x, mul)
         found = None if factors is None else _scalar_factor(factors)
-        if found is None or not set(made.attrs["out"]) <= set(made.attrs[side]):
+        if found is None or not _is_no_larger(made, x, made.attrs[side]):
             continue
         rest, factor = found
         operands = [rest if i == position else value for i, value in enumerate(made.inputs)]
         product: Value = contract(*operands, **made.attrs)
         return product * filled(product.shape, factor)
     return None
+
+
+def _is_no_larger(made: Equation, x: Value, labels: tuple[int, ...]) -> bool:
+    """Whether a result has no more entries than an operand with these labels; unknown is many."""
+    out = made.attrs["out"]
+    more = product(
+        dim for label, dim in zip(out, made.outputs[0].shape, strict=True) if label not in labels
+    )
+    fewer = product(dim for label, dim in zip(labels, x.shape, strict=True) if label not in out)
+    return isinstance(more, int) and (not isinstance(fewer, int) or more <= fewer)
 
 
 def _pull_negative_out(made: Equation) -> Value | None:
