@@ -87,6 +87,8 @@ def plan_loops(
         copies |= _side_by_side(nest, order, 1)
     elif innermost:
         copies[vector] = copies_of(nest, lanes)
+    elif _shares_over_sums(nest, order, vector):
+        copies |= _sums_side_by_side(nest, order, vector)
     elif _is_tile(nest, order, vector):
         copies |= {order[-1]: 4, vector: 2}
     elif _surround_sums(order, vector, in_block):
@@ -320,6 +322,26 @@ def _shares_over_rows(nest: Nest) -> bool:
         and _is_short_sum(nest)
         and all(len(root.operands) == 2 for root in nest.roots)
     )
+
+
+def _shares_over_sums(nest: Nest, order: Sequence[int], vector: int) -> bool:
+    """Whether vectors of sums, an entry for each of a batch of products, share what they load."""
+    place, (root, *others) = order.index(vector), nest.roots
+    inside = order[place + 1 :]
+    summed = {axis for axis in order if axis in root.reduced}
+    sums_alone = bool(inside) and set(inside) == summed
+    return place > 0 and sums_alone and not others and _shares_over_rows(nest)
+
+
+def _sums_side_by_side(nest: Nest, order: tuple[int, ...], vector: int) -> dict[int, int]:
+    """A tile of such sums: two vectors, of two rows and two columns, or of four rows alone."""
+    rest = max(1, _MOST_SUMS // nest.points)
+    around = order[: order.index(vector)][-2:]
+    found: dict[int, int] = {}
+    for axis, most in ((vector, 2), *((axis, 4 // len(around)) for axis in around)):
+        found[axis] = _divisor(nest.space[axis], min(most, rest))
+        rest //= found[axis]
+    return found
 
 
 def _adds_in_memory(nest: Nest, order: Sequence[int]) -> bool:

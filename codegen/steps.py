@@ -12,6 +12,7 @@ from gradc.ir.lowering import Contraction, IndexMap, Literal, Pointwise, Reducti
 from gradc.ir.record import dataclass
 
 _MOST_TERMS = 16  # of a sum that is inlined
+_FEWEST_ALONG = 8  # entries of a batch along which vectors run
 
 # The space axis along which each axis of a value is read; None: at some other coordinate.
 Axes: TypeAlias = "tuple[int | None, ...]"
@@ -185,8 +186,11 @@ class Schedule:
 
 
 def is_product(equation: Equation) -> bool:
-    """Whether a contraction is a product for the packed kernel: both sides have free axes."""
-    if terms_of(equation):
+    """Whether a contraction is a product for the packed kernel: both sides have free axes.
+
+    A batch whose products lie entry beside entry is none: loops with vectors along it do it.
+    """
+    if terms_of(equation) or _lies_entry_by_entry(equation):
         return False
     extents = extents_of(equation)
     rows, columns = free_sides(equation)
@@ -218,9 +222,19 @@ def terms_of(equation: Equation) -> int:
     most = _MOST_TERMS
     if isinstance(equation.op.lower, Contraction) and count > 1:
         sides = [product(side) for side in free_sides(equation)]
-        if not any(isinstance(side, int) and side <= _MOST_TERMS for side in sides):
-            most = 4  # both sides are long: the packed kernel is better
+        short = 4 if _lies_entry_by_entry(equation) else _MOST_TERMS
+        if not any(isinstance(side, int) and side <= short for side in sides):
+            most = 4  # both sides are long: the packed kernel, or a tile of sums, is better
     return count if count <= most else 0
+
+
+def _lies_entry_by_entry(equation: Equation) -> bool:
+    """Whether the last axis of all three arrays is one batch axis, and not known to be short."""
+    lhs, rhs, out = (equation.attrs[name][-1:] for name in ("lhs", "rhs", "out"))
+    if not out or not lhs == rhs == out:
+        return False
+    extent = equation.outputs[0].shape[-1]
+    return not isinstance(extent, int) or extent >= _FEWEST_ALONG
 
 
 def extents_of(equation: Equation) -> dict[int, Dim]:

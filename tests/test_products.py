@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 from gradc.codegen.choices import Choices
 from gradc.codegen.lower import lower
 from gradc.codegen.target import Target, host
-from gradc.ir.loops import Program
+from gradc.ir.function import Function
+from gradc.ir.loops import For, MatMul, Statement
 from gradc.ir.text import parse_function
 from gradc.ir.types import DType, f32, f64
 from loop_native import compile_shared, output_arrays
+from native import native
 from test_matmul_kernel import TARGETS, Array, check, matrix, product
 
 FORMS = (("rows", "rows"), ("rows", "columns"), ("columns", "rows"), ("columns", "columns"))
@@ -49,20 +53,34 @@ def random_labels(rng: random.Random) -> Labels:
     return Labels(*found)
 
 
-def program_of(labels: Labels) -> Program:
-    shapes = [", ".join(NAMES[x] for x in own) for own in (labels.lhs, labels.rhs)]
-    text = (
+def labels_of(equation: str) -> Labels:
+    lhs, rhs, out = ([NAMES.index(x) for x in own] for own in re.findall(r"\w+", equation))
+    return Labels(lhs, rhs, out)
+
+
+def function_of(labels: Labels, lengths: Mapping[str, int] = MappingProxyType({})) -> Function:
+    """The contraction of two arrays; a label without a length is a size."""
+    shapes = [
+        ", ".join(str(lengths.get(x, x)) for x in labels.spelled(own))
+        for own in (labels.lhs, labels.rhs)
+    ]
+    return parse_function(
         f"fn f(x: f64[{shapes[0]}], y: f64[{shapes[1]}]) {{\n"
         f"  %0 = contract(x, y, lhs={labels.lhs}, rhs={labels.rhs}, out={labels.out})\n"
         "  return %0\n}"
     )
-    return lower(parse_function(text), "f", Choices(host().vector_bits))
+
+
+def operands_of(labels: Labels, lengths: Mapping[str, int]) -> list[Array]:
+    rng = np.random.default_rng(0)
+    shapes = ([lengths[x] for x in labels.spelled(own)] for own in (labels.lhs, labels.rhs))
+    return [rng.normal(size=shape) for shape in shapes]
 
 
 def agrees(seed: int) -> None:
     rng = random.Random(seed)
     labels = random_labels(rng)
-    program = program_of(labels)
+    program = lower(function_of(labels), "f", Choices(host().vector_bits))
     run = compile_shared(program)
     numbers = np.random.default_rng(seed)
     for _ in range(4):
@@ -90,6 +108,45 @@ def test_any_labels(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(25, 400))
 def test_many_labels(seed: int) -> None:
     agrees(seed)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.vector_bits}")
+@pytest.mark.parametrize("equation", ["abd,bcd->acd", "abd,acd->bcd", "abed,bced->aced"])
+def test_a_batch_in_the_last_axis(equation: str, target: Target) -> None:
+    """Vectors run along it, two for each of several sums: any length, a NaN where it belongs."""
+    labels = labels_of(equation)
+    fn = function_of(labels)
+    (kernel,) = lower(fn, "f", Choices(target.vector_bits)).kernels
+    (vector,) = (loop for loop in loops_of(kernel.body) if loop.lanes > 1)
+    assert vector.copies == 2 and [loop.lanes for loop in loops_of(vector.body)] == [1]
+    run = native(fn, target)
+    for length in (0, 1, 2, 3, 5, 17):
+        for batch in (0, 1, 7, 16, 37):
+            x, y = operands_of(
+                labels, dict.fromkeys(NAMES, length) | {"b": length // 2, "d": batch}
+            )
+            if x.size:
+                x.flat[0], y.flat[-1] = np.inf, np.nan
+            (found,) = run(x, y)
+            np.testing.assert_allclose(found, np.einsum(equation, x, y), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("batch", "is_packed"), [(7, True), (8, False), (100, False)])
+def test_a_short_batch_in_the_last_axis_is_packed(batch: int, is_packed: bool) -> None:
+    labels, lengths = labels_of("abd,bcd->acd"), {"a": 20, "b": 30, "c": 20, "d": batch}
+    fn = function_of(labels, lengths)
+    (kernel,) = lower(fn, "f", Choices(host().vector_bits)).kernels
+    assert is_packed == any(isinstance(statement, MatMul) for statement in kernel.body)
+    x, y = operands_of(labels, lengths)
+    np.testing.assert_allclose(native(fn)(x, y)[0], np.einsum(labels.equation, x, y), rtol=1e-10)
+
+
+def loops_of(body: Sequence[Statement]) -> Iterator[For]:
+    """The loops of a body, inner ones, too."""
+    for statement in body:
+        if isinstance(statement, For):
+            yield statement
+            yield from loops_of(statement.body)
 
 
 # --- every size ----------------------------------------------------------------------------------
