@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gradc.codegen.loop_text import Carried, LoopText
-from gradc.codegen.matmul_pack import PACK_B_PARAMETERS, copy_line, shuffled
+from gradc.codegen.matmul_pack import PACK_B_PARAMETERS, copy_line
 from gradc.codegen.matmul_tile import (
     Tile,
     column_mask,
@@ -14,6 +14,7 @@ from gradc.codegen.matmul_tile import (
     internal,
     load,
     neighbours,
+    shuffled,
     splat,
     store,
     store_sum,

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from gradc.codegen.loop_text import LoopText
-from gradc.codegen.matmul_tile import Tile, column_mask, internal, load, neighbours, store
+from gradc.codegen.matmul_tile import (
+    Tile,
+    column_mask,
+    fetch,
+    internal,
+    load,
+    neighbours,
+    shuffled,
+    store,
+)
 
 PACK_A_PARAMETERS = (
     "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %to, i64 %to_row, i64 %to_col, "
@@ -81,18 +90,36 @@ def pack_b_function(tile: Tile) -> str:
 
 
 def pack_transposed(body: LoopText, square: Tile) -> None:
-    """The panel from columns of B that are contiguous, by squares that are turned in registers."""
+    """The panel from columns of B that are contiguous, by squares that are turned in registers.
+
+    Meanwhile the next panel is fetched: the machine does not guess it behind short columns.
+    """
     e, side = square.element, square.lanes
+    whole = body.emit(f"and i64 %depth, {-side}")
     with body.loop(0, "%columns", side) as j:
         start, there = body.address(e, "%b", body.mul(j, "%b_col")), body.sub("%columns", j)
         lines = neighbours(body, square, start, side, "%b_col", there)
-        with body.loop(0, "%depth", side) as k:
-            mask = column_mask(body, square, body.sub("%depth", k))
-            rows = [load(body, square, body.address(e, line, k), mask) for line in lines]
-            start = body.address(e, "%to", body.mul(k, "%width"), j)
-            places = neighbours(body, square, start, side, "%width")
-            for place, row in zip(places, transposed(body, square, rows), strict=True):
-                store(body, square, place, row)
+
+        with body.loop(0, whole, side) as k:
+            pack_square(body, square, lines, (k, j))
+            ahead = body.add(k, body.mul("%width", "%b_col"))
+            for line in lines:
+                fetch(body, body.address(e, line, ahead), for_store=False)
+        with body.when(body.is_less(whole, "%depth")):
+            rest = column_mask(body, square, body.sub("%depth", whole))
+            pack_square(body, square, lines, (whole, j), rest)
+
+
+def pack_square(
+    body: LoopText, square: Tile, lines: list[str], at: tuple[str, str], mask: str | None = None
+) -> None:
+    """Rows from k on of columns of B, to column j of the panel on; zeros without the mask."""
+    k, j = at
+    rows = [load(body, square, body.address(square.element, line, k), mask) for line in lines]
+    start = body.address(square.element, "%to", body.mul(k, "%width"), j)
+    places = neighbours(body, square, start, square.lanes, "%width")
+    for place, row in zip(places, transposed(body, square, rows), strict=True):
+        store(body, square, place, row)
 
 
 def transposed(body: LoopText, square: Tile, rows: list[str]) -> list[str]:
@@ -110,9 +137,3 @@ def transposed(body: LoopText, square: Tile, rows: list[str]) -> list[str]:
                 found[i + distance] = shuffled(body, pair, lower)
         rows, distance = found, distance // 2
     return rows
-
-
-def shuffled(body: LoopText, pair: str, order: list[int]) -> str:
-    """The lanes of two vectors in this order."""
-    lanes = ", ".join(f"i32 {lane}" for lane in order)
-    return body.emit(f"shufflevector {pair}, <{len(order)} x i32> <{lanes}>")

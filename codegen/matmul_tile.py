@@ -23,7 +23,7 @@ KERNEL_PARAMETERS = (
 )
 
 
-LastMask: TypeAlias = "Callable[[], str | None]"  # of the last vector of a row; None: it is full
+Piece: TypeAlias = "tuple[int, str, str]"  # lanes, whether they are there, the place of the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,18 @@ def tile_for(dtype: DType, vector_bits: int) -> Tile:
     return Tile(dtype, lanes, rows, vectors, depth, 1024, None, panels)
 
 
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last vector of a row: its mask, None if it is full, and how it is stored if not under it.
+
+    A store under a mask that is no register of its own takes ten times as long as an ordinary one:
+    what is there is stored in pieces of half a vector, a quarter, and so on.
+    """
+
+    mask: Callable[[], str | None] = lambda: None
+    pieces: tuple[Piece, ...] = ()
+
+
 def declarations(tile: Tile) -> str:
     """The intrinsics of the kernels. `fmuladd` is a product and a sum where there is no fma."""
     v, e = tile.vector, tile.element
@@ -153,17 +165,18 @@ def kernel_function(tile: Tile, vectors: int) -> str:
     takes a vector register, full vectors have code of their own: the sums need all registers.
     """
     body = LoopText()
-    last = body.sub("%columns", (vectors - 1) * tile.lanes)
-    mask = column_mask(body, tile, last)
+    count = body.sub("%columns", (vectors - 1) * tile.lanes)
+    mask = column_mask(body, tile, count)
     if tile.has_mask_registers:
-        write_rows(body, tile, vectors, lambda: mask)
+        write_rows(body, tile, vectors, Last(lambda: mask))
     else:
         kept = kept_in_memory(body, tile, mask)
-        full = body.is_equal(last, tile.lanes)
+        full = body.is_equal(count, tile.lanes)
         with body.when(full):
-            write_rows(body, tile, vectors, lambda: None)
+            write_rows(body, tile, vectors, Last())
         with body.unless(full):
-            write_rows(body, tile, vectors, lambda: from_memory(body, tile, kept))
+            last = Last(lambda: from_memory(body, tile, kept), pieces_of(body, tile, count))
+            write_rows(body, tile, vectors, last)
     return body.function(internal(tile, f"kernel{vectors}", KERNEL_PARAMETERS))
 
 
@@ -183,23 +196,31 @@ def from_memory(body: LoopText, tile: Tile, place: str) -> str:
     return body.emit(f"icmp slt {kind} {signs}, zeroinitializer")
 
 
-def write_rows(body: LoopText, tile: Tile, vectors: int, mask: LastMask) -> None:
+def pieces_of(body: LoopText, tile: Tile, count: str) -> tuple[Piece, ...]:
+    """`count` lanes, fewer than all, as pieces whose sizes are powers of two, the largest first."""
+    found, lanes = [], tile.lanes // 2
+    while lanes:
+        there = body.negation(body.is_equal(body.emit(f"and i64 {count}, {lanes}"), 0))
+        found.append((lanes, there, body.emit(f"and i64 {count}, {-2 * lanes}")))
+        lanes //= 2
+    return tuple(found)
+
+
+def write_rows(body: LoopText, tile: Tile, vectors: int, last: Last) -> None:
     """All rows of C; those behind the last whole tile are a tile of half its height, and so on."""
     whole = body.emit(f"and i64 %rows, {-tile.rows}")
     with body.loop(0, whole, tile.rows) as i:
-        write_tile(body, tile, (tile.rows, vectors), i, mask)
+        write_tile(body, tile, (tile.rows, vectors), i, last)
     height = tile.rows // 2
     while height:
         there = body.emit(f"and i64 %rows, {height}")
         with body.unless(body.is_equal(there, 0)):
             done = body.emit(f"and i64 %rows, {-2 * height}")
-            write_tile(body, tile, (height, vectors), done, mask)
+            write_tile(body, tile, (height, vectors), done, last)
         height //= 2
 
 
-def write_tile(
-    body: LoopText, tile: Tile, shape: tuple[int, int], first: str, mask: LastMask
-) -> None:
+def write_tile(body: LoopText, tile: Tile, shape: tuple[int, int], first: str, last: Last) -> None:
     """rows x vectors of C from row `first` on, held in registers over the whole depth."""
     rows, vectors = shape
     of_a, of_c = (
@@ -214,10 +235,10 @@ def write_tile(
     sums = Carried(["zeroinitializer"] * (rows * vectors))
     with body.when("%accumulate"):
         for place in places:
-            body.do(f"call void @llvm.prefetch.p0(ptr {place}, i32 1, i32 3, i32 1)")
+            fetch(body, place, for_store=True)
     with body.repeat("%depth", tile.vector, sums) as k:
-        multiply_add(body, tile, sums, of_a, (k, mask))
-    masks = [None, mask()]
+        multiply_add(body, tile, sums, of_a, (k, last))
+    masks = [None, last.mask()]
     ends = [masks[v == vectors - 1] for v in range(vectors)] * rows
     with body.when("%accumulate", tile.vector, sums):
         sums.values = [
@@ -225,7 +246,10 @@ def write_tile(
             for place, end, total in zip(places, ends, sums.values, strict=True)
         ]
     for place, end, total in zip(places, ends, sums.values, strict=True):
-        store(body, tile, place, total, end)
+        if end is not None and last.pieces:
+            store_pieces(body, tile, place, total, last.pieces)
+        else:
+            store(body, tile, place, total, end)
 
 
 def neighbours(
@@ -242,15 +266,15 @@ def neighbours(
 
 
 def multiply_add(
-    body: LoopText, tile: Tile, sums: Carried, of_a: list[str], at: tuple[str, LastMask]
+    body: LoopText, tile: Tile, sums: Carried, of_a: list[str], at: tuple[str, Last]
 ) -> None:
     """Row k of B times column k of A, added to the sums."""
-    k, mask = at
+    k, last = at
     vectors = len(sums.values) // len(of_a)
     row = body.address(tile.element, "%b", body.mul(k, "%b_row"))
     offset = body.mul(k, "%a_col")
     places = [body.address(tile.element, row, v * tile.lanes) for v in range(vectors)]
-    masks = [*[None] * (vectors - 1), mask() if tile.masks_loads else None]
+    masks = [*[None] * (vectors - 1), last.mask() if tile.masks_loads else None]
     of_b = [load(body, tile, place, own) for place, own in zip(places, masks, strict=True)]
     for r, pointer in enumerate(of_a):
         place = body.address(tile.element, pointer, offset)
@@ -306,6 +330,11 @@ def load(body: LoopText, tile: Tile, place: str, mask: str | None = None) -> str
     )
 
 
+def fetch(body: LoopText, place: str, for_store: bool) -> None:
+    """Ask for a line of memory that is needed soon; it need not exist."""
+    body.do(f"call void @llvm.prefetch.p0(ptr {place}, i32 {int(for_store)}, i32 3, i32 1)")
+
+
 def store(body: LoopText, tile: Tile, place: str, value: str, mask: str | None = None) -> None:
     """The lanes of the mask; all of them without one."""
     align = tile.dtype.itemsize
@@ -316,6 +345,26 @@ def store(body: LoopText, tile: Tile, place: str, value: str, mask: str | None =
         f"call void @llvm.masked.store.{tile.suffix}.p0({tile.vector} {value}, ptr {place}, "
         f"i32 {align}, {tile.mask} {mask})"
     )
+
+
+def store_pieces(
+    body: LoopText, tile: Tile, place: str, value: str, pieces: tuple[Piece, ...]
+) -> None:
+    """The first lanes of a vector: whatever pieces are there, one behind the other."""
+    rest = Carried([value])
+    for lanes, there, first in pieces:
+        with body.when(there, tile.vector, rest):
+            pair = f"{tile.vector} {rest.values[0]}, {tile.vector} poison"
+            part = shuffled(body, pair, list(range(lanes)))
+            own = replace(tile, lanes=lanes)
+            store(body, own, body.address(tile.element, place, first), part)
+            rest.values = [shuffled(body, pair, list(range(lanes, lanes + tile.lanes)))]
+
+
+def shuffled(body: LoopText, pair: str, order: list[int]) -> str:
+    """The lanes of two vectors in this order."""
+    lanes = ", ".join(f"i32 {lane}" for lane in order)
+    return body.emit(f"shufflevector {pair}, <{len(order)} x i32> <{lanes}>")
 
 
 def store_sum(body: LoopText, tile: Tile, place: str, value: str, accumulate: str) -> None:

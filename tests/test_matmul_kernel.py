@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from gradc.codegen.jit import Library, load_object
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
-from gradc.codegen.matmul_tile import tile_for
+from gradc.codegen.matmul_pack import pack_functions
+from gradc.codegen.matmul_tile import kernel_functions, tile_for
 from gradc.codegen.target import Target, compile_to_assembly, compile_to_object, host
 from gradc.ir.types import DType, f32, f64, i64
 
@@ -232,6 +233,18 @@ def test_the_sums_of_a_tile_stay_in_registers(dtype: DType, bits: int, cpu: str)
     assert loops
     for loop in loops:
         assert not re.search(r"mov\w+\s+%[xyz]mm\d+, .*\(%r[sb]p", loop)
+
+
+@pytest.mark.parametrize("bits", OF_WIDTH)
+def test_ends_of_rows_are_stored_under_a_mask_only_where_it_is_a_register(bits: int) -> None:
+    tile = tile_for(f64, bits)
+    assert ("call void @llvm.masked.store" in kernel_functions(tile)) == tile.has_mask_registers
+
+
+def test_the_next_panel_is_fetched_while_one_is_turned() -> None:
+    for bits in OF_WIDTH:
+        tile = tile_for(f64, bits)
+        assert pack_functions(tile).count("call void @llvm.prefetch") >= tile.square.lanes
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [(i64, 512), (f64, 64)])
