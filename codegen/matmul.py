@@ -53,6 +53,8 @@ from gradc.ir.types import DType
 BLOCKED_ROWS = 257  # rows of C from which A is cut into blocks, and B's panels packed
 REUSED_ROWS = 32  # from which that pays where a panel stays in the first cache, for a large B
 SMALL_B = 131_072  # bytes
+PACKED_ROWS, LARGE_B = 12, 1_048_576  # from which, and bytes above which, each panel is packed
+FEWEST_DEEP, COLUMNS_BYTES = 64, 16_384  # of a block of columns of A that stays in the first cache
 MANY_LINES = 16  # rows of C beyond which packing B is better than dot products
 SHORT_SUM = 4  # vectors up to which it never does
 SHORT_COMBINATION = 64  # rows of B whose combination stays in registers
@@ -215,7 +217,7 @@ def product_function(tile: Tile) -> str:
     apart = body.negation(body.is_equal("%b_col", 1))
     enough = REUSED_ROWS if tile.keeps_panels else BLOCKED_ROWS
     pack_b = body.either(apart, body.is_less(enough - 1, "%m"))
-    step = depth_of_blocks(body, tile)
+    step = depth_of_blocks(body, tile.depth_block)
     length = body.add(step, ROW_PADDING)
     height = body.add(body.minimum("%m", tile.row_block), tile.rows)
     to_row = body.select("i64", by_rows, 1, length)
@@ -250,11 +252,11 @@ def product_function(tile: Tile) -> str:
     return body.function(internal(tile, "product", PRODUCT_PARAMETERS))
 
 
-def depth_of_blocks(body: LoopText, tile: Tile) -> str:
+def depth_of_blocks(body: LoopText, most: str | int) -> str:
     """k, or where it is more than a block holds, k over the number of blocks, rounded up."""
     depth = Carried(["%k"])
-    with body.when(body.is_less(tile.depth_block, "%k"), "i64", depth):
-        blocks = body.emit(f"udiv i64 {body.add('%k', tile.depth_block - 1)}, {tile.depth_block}")
+    with body.when(body.is_less(most, "%k"), "i64", depth):
+        blocks = body.emit(f"udiv i64 {body.sub(body.add('%k', most), 1)}, {most}")
         raised = body.sub(body.add("%k", blocks), 1)
         depth.values = [body.emit(f"udiv i64 {raised}, {blocks}")]
     return depth.values[0]
@@ -411,11 +413,15 @@ def multiply_directly(
     e = tile.element
     a, b, c = places
     pack = body.negation(body.is_equal(given.b[1], 1))
+    if tile.keeps_panels:
+        large = body.is_less(LARGE_B // tile.dtype.itemsize, body.mul(given.n, "%k"))
+        pack = body.either(pack, body.both(large, body.is_less(PACKED_ROWS - 1, given.m)))
     step = panel_step(body, tile, given.n)
     entries = body.mul(body.add(given.m, 1), step)  # of a panel and more: m may be 0
     panels = body.emit(f"udiv i64 {FINISHED_AT_ONCE}, {entries}")
     group = body.mul(step, body.add(panels, 1))
-    depth_step = depth_of_blocks(body, tile)
+    most = depth_of_columns(body, tile, given)
+    depth_step = depth_of_blocks(body, most)
     with body.loop(0, "%k", depth_step) as pc, body.loop(0, given.n, group) as jc:
         depth = body.minimum(body.sub("%k", pc), depth_step)
         left = body.address(e, a, body.mul(pc, given.a[1]))
@@ -440,6 +446,20 @@ def multiply_directly(
         with body.when(body.both(is_given(body), last)):
             part = (0, given.m, jc, body.sub(end, jc))
             call_finish(body, part, index, given.turned)
+
+
+def depth_of_columns(body: LoopText, tile: Tile, given: Given) -> str:
+    """The depth of a block: of few rows of A that lie by columns what the first cache holds.
+
+    Every tile of rows reads a part of each of these columns.
+    """
+    column = body.mul(body.add(given.m, 1), tile.dtype.itemsize)
+    held = body.emit(f"udiv i64 {COLUMNS_BYTES}, {column}")
+    by_columns = body.both(
+        body.is_equal(given.a[0], 1), body.negation(body.is_equal(given.a[1], 1))
+    )
+    short = body.both(by_columns, body.is_less(FEWEST_DEEP, held))
+    return body.select("i64", short, body.minimum(held, tile.depth_block), tile.depth_block)
 
 
 def half_empty(body: LoopText, tile: Tile, n: str) -> str:

@@ -72,6 +72,8 @@ def pack_b_function(tile: Tile) -> str:
         for first in range(0, tile.width, tile.lanes):
             value = load(body, tile, body.address(tile.element, source, first))
             store(body, tile, body.address(tile.element, target, first), value)
+        for first in (tile.width, 2 * tile.width - 1):
+            fetch(body, body.address(tile.element, source, first), for_store=False)
     partly = body.both(contiguous, body.negation(whole))
     with body.when(partly), body.loop(0, "%columns", tile.lanes) as j:
         mask = column_mask(body, tile, body.sub("%columns", j))

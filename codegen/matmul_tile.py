@@ -15,6 +15,7 @@ PANEL_BYTES = 24_576  # of a panel of B that stays in the first cache, of 32 kB
 BLOCK_BYTES = 262_144  # of a block of A that stays in the second cache, of 512 kB
 WIDE_BLOCK_BYTES = 393_216  # of a block of B there: machines of wide vectors have 1 MB
 FAR_BYTES = 2_097_152  # of a block of B that stays in the third cache
+IN_FLIGHT = 8  # sums that do not wait for one another: two units, four cycles each
 FINISHED_AT_ONCE = 16384  # entries of C, a part of what the second cache holds
 
 KERNEL_PARAMETERS = (
@@ -90,6 +91,13 @@ class Tile:
     def square(self) -> Tile:
         """Vectors of at most eight lanes, of which as many as lanes fit the registers."""
         return replace(self, lanes=min(self.lanes, 8))
+
+    def height(self, vectors: int) -> int:
+        """Rows of the tile beside so many vectors: as many as keep the units busy."""
+        rows = self.rows
+        while rows * vectors < IN_FLIGHT:
+            rows *= 2
+        return rows
 
     def symbol(self, part: str = "") -> str:
         """@gradc.matmul.<part>.<dtype>"""
@@ -208,10 +216,11 @@ def pieces_of(body: LoopText, tile: Tile, count: str) -> tuple[Piece, ...]:
 
 def write_rows(body: LoopText, tile: Tile, vectors: int, last: Last) -> None:
     """All rows of C; those behind the last whole tile are a tile of half its height, and so on."""
-    whole = body.emit(f"and i64 %rows, {-tile.rows}")
-    with body.loop(0, whole, tile.rows) as i:
-        write_tile(body, tile, (tile.rows, vectors), i, last)
-    height = tile.rows // 2
+    height = tile.height(vectors)
+    whole = body.emit(f"and i64 %rows, {-height}")
+    with body.loop(0, whole, height) as i:
+        write_tile(body, tile, (height, vectors), i, last)
+    height //= 2
     while height:
         there = body.emit(f"and i64 %rows, {height}")
         with body.unless(body.is_equal(there, 0)):

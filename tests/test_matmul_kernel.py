@@ -201,6 +201,17 @@ def test_the_same_sum_every_time() -> None:
         assert (first == second).all()
 
 
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.vector_bits}")
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_few_rows_of_long_sums(dtype: DType, target: Target) -> None:
+    """Panels of a large B are packed one by one, columns of A cut where they fill a cache."""
+    run, rng = product(dtype, target), np.random.default_rng(9)
+    for m, n, k in ((12, 301, 700), (13, 45, 6000), (31, 20, 1100), (11, 301, 700)):
+        for left in ("rows", "columns"):
+            a, b = matrix(rng, (1, m, k), left, dtype), matrix(rng, (1, k, n), "rows", dtype)
+            check(run, a, b, matrix(rng, (1, m, n), "rows", dtype), m == 12)
+
+
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)
 def test_blocks_fit_the_caches(dtype: DType) -> None:
     for bits in OF_WIDTH:
@@ -239,6 +250,16 @@ def test_the_sums_of_a_tile_stay_in_registers(dtype: DType, bits: int, cpu: str)
 def test_ends_of_rows_are_stored_under_a_mask_only_where_it_is_a_register(bits: int) -> None:
     tile = tile_for(f64, bits)
     assert ("call void @llvm.masked.store" in kernel_functions(tile)) == tile.has_mask_registers
+
+
+def test_sums_of_a_tile_keep_the_units_busy() -> None:
+    for bits in OF_WIDTH:
+        for dtype in (f64, f32):
+            tile = tile_for(dtype, bits)
+            shapes = [(tile.height(v), v) for v in range(1, tile.vectors + 1)]
+            assert all(
+                8 <= rows * vectors <= (24 if bits == 512 else 12) for rows, vectors in shapes
+            )
 
 
 def test_the_next_panel_is_fetched_while_one_is_turned() -> None:
