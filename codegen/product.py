@@ -145,7 +145,7 @@ def can_finish(step: ProductStep, nest: Nest, stored: Collection[Value]) -> bool
     axes = tuple(range(value.type.rank))
     if nest.space != value.shape or nest.points > 1 or accumulates(step.equation):
         return False
-    if nest.scattered or nest.selects or any(root.kind not in (None, "add") for root in nest.roots):
+    if nest.scattered or nest.selects or not all(r.kind is None or r.adds_up for r in nest.roots):
         return False
     read = {read for root in nest.roots for read in reads(root, stored) if read[0] is value}
     return read == {(value, axes)} and _is_one_call(step.equation)

@@ -294,7 +294,7 @@ def _can_be_cut(root: Root) -> bool:
     """Whether the rows of a block are a part of a root's work."""
     if root.scatters:
         return scatters_rows(root)
-    return root.kind in (None, "add") or 0 in root.placement
+    return root.kind is None or root.adds_up or 0 in root.placement
 
 
 def _is_short_product(equation: Equation) -> bool:

@@ -406,12 +406,12 @@ def _unrolled(space: Shape) -> tuple[int, ...]:
 
 
 def _loop_order(root: Root) -> tuple[int, ...]:
-    """The axes in loop order: as in memory, but reduced axes innermost unless it is a sum."""
+    """The axes in loop order: as in memory, but reduced axes innermost unless it adds up."""
     unrolled = _unrolled(root.space)
     axes = tuple(a for a in range(len(root.space)) if a not in unrolled)
     if root.scatters:  # updates of one entry keep their order
         return axes if unrolled[:1] > root.reduced[-1:] else tuple(range(len(root.space)))
-    if root.kind in (None, "add") and not _has_short_result(root):
+    if (root.kind is None or root.adds_up) and not _has_short_result(root):
         return axes
     placed = [a for a in axes if a in root.placement]
     return (*placed, *(a for a in axes if a not in root.placement))

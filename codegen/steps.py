@@ -53,6 +53,11 @@ class Root:
         return tuple(a for a in range(len(self.space)) if a not in self.placement)
 
     @property
+    def adds_up(self) -> bool:
+        """Whether its reduction may go on from what is in memory, where it begins with zeros."""
+        return self.kind in ("add", "or")
+
+    @property
     def scatters(self) -> bool:
         """Whether indices say where in the value a point is stored or added."""
         return ANYWHERE in self.placement

@@ -117,9 +117,9 @@ class Instruction:
 class Store:
     """`buffer[index] = value`, or `+= value` for mode "add"; where `mask` is false, nothing.
 
-    "add" with an index that does not vary over a loop's copies or lanes adds all of them. Where
-    indices vary, they are distinct over the lanes and copies that run together; if they may
-    `repeat`, the iterations take effect one after the other, in their order.
+    "add" of booleans is "or". With an index that does not vary over a loop's copies or lanes it
+    adds all of them. Where indices vary, they are distinct over the lanes and copies that run
+    together; if they may `repeat`, the iterations take effect one after the other, in their order.
     """
 
     buffer: Buffer

@@ -250,6 +250,7 @@ _NUMBERS: Mapping[str, Any] = {
 _LOGIC: Mapping[str, Any] = {
     "and": lambda a, b: a and b,
     "or": lambda a, b: a or b,
+    "add": lambda a, b: a or b,
     "xor": lambda a, b: a != b,
     "not": lambda a: not a,
     "min": lambda a, b: a and b,

@@ -29,8 +29,14 @@ fn f(a: REAL[n, k], b: REAL[k, m], c: REAL[m], d: REAL[n, m]) {
   %5 = sum(%4, axes=[0])
   %6 = sum(%4, axes=[1])
   %7 = sum(%4, axes=[0, 1])
+  %8 = constant(value=REAL 2.2)
+  %9 = broadcast(%8, shape=[n, m], axes=[])
+  %10 = gt(%4, %9)
+  %11 = any(%10, axes=[0])
+  %12 = any(%10, axes=[1])
+  %13 = any(%10, axes=[0, 1])
 """
-RESULTS = ("%3", "%4, %5", "%6", "%7", "%0, %3", "%5, %6, %7, %4")
+RESULTS = ("%3", "%4, %5", "%6", "%7", "%0, %3", "%11, %12, %13", "%5, %6, %7, %11, %4")
 SHAPES = ((1, 1, 1), (3, 5, 2), (17, 40, 33), (130, 70, 300), (300, 65, 200), (40, 0, 7), (0, 3, 9))
 LONG = (270, 300, 1100)  # several blocks of rows, sums and columns
 

@@ -67,6 +67,14 @@ def classes(dtype: str, k: int | None, d: int) -> Function:
     return gradc.function([weights, x], [cost, gradc.grad(cost, weights)]).optimized
 
 
+def flags(dtype: str, k: int | None, d: int) -> Function:
+    """Which columns have an entry far above the mean of its row, and which rows."""
+    x = gt.tensor("x", dtype, ("n", k or "k"))
+    far = x > gt.mean(x, axis=1)[:, None] + d
+    results = [gt.any(far, axis=0), gt.any(far, axis=1), gt.any(far), gt.sum(x * x, axis=0)]
+    return gradc.function([x], results).optimized
+
+
 def arguments(fn: Function, n: int, k: int) -> list[np.ndarray]:
     rng, sizes = np.random.default_rng(n), {"n": n, "k": k, "d": 7}
     shapes = [[sizes.get(str(d), d) for d in value.shape] for value in fn.parameters]
@@ -82,13 +90,16 @@ def check(fn: Function, choices: Choices, k: int) -> None:
         given = arguments(fn, n, k)
         for found, wanted in zip(compiled(*given), evaluate(fn, *given), strict=True):
             assert found.dtype == wanted.dtype
+            if found.dtype == bool:
+                np.testing.assert_array_equal(found, wanted)
+                continue
             scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
             tolerance = 1e-11 if found.dtype == np.float64 else 2e-4
             np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * scale)
 
 
 @pytest.mark.parametrize("name", CHOICES)
-@pytest.mark.parametrize("made", [nearest_centres, mixture, pairs, classes])
+@pytest.mark.parametrize("made", [nearest_centres, mixture, pairs, classes, flags])
 def test_choices(made: Make, name: str) -> None:
     check(made("f64", None, 3), CHOICES[name], 5)
 
@@ -133,6 +144,13 @@ def test_a_maximum_is_apart_from_entries_that_read_more() -> None:
     assert entries is not maximum and maximum.order == entries.order == (0, 1)
     loops = plan_loops(entries, 4, group.columns | group.tiles, in_block=True)
     assert [loop.axes for loop in loops] == [(1,), (0,)]
+
+
+def test_whether_any_row_has_it_is_found_block_by_block() -> None:
+    steps = cut_into_kernels(flags("f64", None, 2), USUAL).steps
+    group = next(step for step in steps if isinstance(step, RowGroup))
+    kinds = [root.kind for s in group.steps if isinstance(s, Nest) for root in s.roots]
+    assert kinds.count("or") == 3
 
 
 def test_rows_are_around_sums() -> None:
