@@ -296,8 +296,9 @@ def _values(
 
 def value_at(reader: Reader, root: Root, coordinates: Mapping[int, Ref], flat: Ref | None) -> Ref:
     """The operand, or the product of the operands, at a point of the space."""
+    read = reader.term if root.kind == "add" and len(root.operands) == 1 else reader.at
     found = [
-        reader.at(
+        read(
             operand,
             Index(reader.k, operand.shape, flat=flat)
             if flat is not None

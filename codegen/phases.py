@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 from gradc.codegen.choices import Choices
+from gradc.codegen.machine import RATE, USUAL, costs_of
 from gradc.ir.loops import Accumulator, Buffer, For, Instruction, Ref, Statement, Store
 from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType, i64
@@ -27,25 +27,7 @@ _LEAST_BLOCK, _MOST_BLOCK = 64, 512  # iterations
 _CHEAP = 3  # instructions: computed again rather than kept
 _MOST_CUTS = 8  # of a loop
 _PAYS = 0.9  # of the time without phases
-
-# Of a machine that has vectors of this width: instructions in flight, and done in a cycle.
-_WINDOW = 256
-_RATE = 2.5
-# Instructions and cycles of latency of functions (a vector of f64), and of instructions.
-_FUNCTIONS = MappingProxyType(
-    {
-        "exp": (38, 55), "expm1": (50, 75), "log": (50, 70), "log1p": (60, 85), "tanh": (55, 95),
-        "sigmoid": (55, 95), "softplus": (100, 150), "sin": (50, 70), "cos": (50, 70),
-        "erf": (78, 75), "erf_from": (40, 50), "atan2": (90, 120), "pow": (190, 220),
-    }
-)  # fmt: skip
-_SLOW = MappingProxyType(
-    {
-        "div": (12, 13), "exact_quotient": (7, 16), "sqrt": (22, 20),
-        "mod": (30, 40), "floordiv": (30, 40),
-    }
-)  # fmt: skip
-_USUAL = (1, 4)
+_WINDOW = 256  # instructions in flight
 _BEGINS = 1 / 64  # of the chain of a phase, an iteration: what passes until the units are busy
 _NARROW = 256  # bits of the vectors of which functions are computed two by two
 
@@ -118,7 +100,7 @@ class _Body:
         read = {_memory(i.buffer) for i in made.values() if i.buffer is not None}
         if not (calls and is_plain and read.isdisjoint(_memory(s.buffer) for s in stores)):
             return None
-        costs = {ref: _costs(instruction) for ref, instruction in made.items()}
+        costs = {ref: costs_of(instruction) for ref, instruction in made.items()}
         level: dict[Ref, int] = {}
         again: dict[Ref, int] = {}  # instructions that compute a ref once more
         kept: set[Ref] = set()
@@ -139,15 +121,6 @@ class _Body:
 def _memory(buffer: Buffer) -> object:
     """What is read and written by whoever uses a buffer."""
     return buffer.slot if buffer.kind == "temporary" else buffer
-
-
-def _costs(instruction: Instruction) -> tuple[int, int]:
-    """About the instructions (as many as take its time) and the latency."""
-    if instruction.op == "call":
-        return _FUNCTIONS[str(instruction.value)]
-    if instruction.result.dtype is i64 and instruction.op != "load":
-        return (0, 1)
-    return _SLOW.get(instruction.op, _USUAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +175,14 @@ def _times(body: _Body, plan: _Plan, phase: int) -> tuple[float, float, float]:
             continue
         own, latency = body.costs[ref]
         if plan.home.get(ref, phase) < phase:  # a load
-            own, latency, start = *_USUAL, 0
+            own, latency, start = *USUAL, 0
         else:
             start = max((chain.get(x, 0) for x in instruction.operands), default=0)
             own += plan.passes(ref)
         length += own
         chain[ref] = start + latency
         longest = max(longest, chain[ref])
-    return length / _RATE, longest * min(1.0, length / _WINDOW), longest
+    return length / RATE, longest * min(1.0, length / _WINDOW), longest
 
 
 def _write(loop: For, body: _Body, plan: _Plan) -> For:

@@ -2,21 +2,24 @@
 
 These are quotients by numbers, by what a loop is given from outside, and beside a 1 / d in the same
 loop. `exact_quotient` rounds as the division does (`math_quotient.py`): what is done here changes
-no result.
+no result. It is seven instructions in place of one: where a loop is so long that the unit which
+divides is done before the others are, its quotients stay divisions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 import numpy as np
-from gradc.ir.loops import Finish, For, If, Instruction, MatMul, Ref, Statement
+from gradc.codegen.machine import RATE, costs_of, divider_cycles
+from gradc.ir.loops import Finish, For, If, Instruction, MatMul, Ref, Statement, Store
 from gradc.ir.types import DType
 
 _FEW = 8  # quotients that stay divisions: the one for the reciprocal would not pay
+_LONGER = 6  # instructions more than a division
 
 
 def divide_by_reciprocals(statements: Iterable[Statement]) -> list[Statement]:
@@ -30,6 +33,7 @@ class _Rewriter:
     def __init__(self) -> None:
         self.blocks: list[list[Statement]] = []
         self.trips: list[float] = []  # of the loop whose body a block is; infinite where unknown
+        self.divides: list[bool] = []  # whether the quotients of a block stay divisions
         self.numbers: dict[Ref, float] = {}
         self.reciprocals: dict[Ref, Ref] = {}
 
@@ -37,11 +41,13 @@ class _Rewriter:
         self.blocks.append([])
         self.trips.append(trips)
         given = list(statements)
+        self.divides.append(self.hides_divisions(given))
         if math.prod(self.trips) >= _FEW:
             given = _reciprocals_first(given, self.numbers)
         for statement in given:
             self.blocks[-1].append(self.statement(statement))
         self.trips.pop()
+        self.divides.pop()
         return self.blocks.pop()
 
     def statement(self, statement: Statement) -> Statement:
@@ -68,10 +74,21 @@ class _Rewriter:
         if self.numbers.get(x) == 1:
             self.reciprocals[d] = division.result
             return division
-        reciprocal = self.reciprocal(d)
+        reciprocal = None if self.divides[-1] else self.reciprocal(d)
         if reciprocal is None:
             return division
         return Instruction(division.result, "exact_quotient", (x, d, reciprocal))
+
+    def hides_divisions(self, body: Iterable[Statement]) -> bool:
+        """Whether divisions take no longer than what is computed beside them, if all stay so."""
+        inside = list(_inside(body))
+        made = [i for i in inside if isinstance(i, Instruction)]
+        quotients = [i for i in made if i.op == "div" and self.numbers.get(i.operands[0]) != 1]
+        busy = sum(map(divider_cycles, made))
+        others = len(inside) - len(made)
+        others += sum(1 if divider_cycles(i) else costs_of(i)[0] for i in made)
+        left = busy - sum(map(divider_cycles, quotients))
+        return max(busy, others / RATE) <= max(left, (others + _LONGER * len(quotients)) / RATE)
 
     def reciprocal(self, d: Ref) -> Ref | None:
         """1 / d, if it is known, or a number, or serves enough quotients."""
@@ -91,6 +108,15 @@ class _Rewriter:
         made = Instruction(Ref(dtype), "const", value=number)
         self.blocks[0].append(made)
         return made.result
+
+
+def _inside(statements: Iterable[Statement]) -> Iterator[Instruction | Store]:
+    """The instructions and stores of a block, those of the loops in it once."""
+    for statement in statements:
+        if isinstance(statement, Instruction | Store):
+            yield statement
+        elif isinstance(statement, For | If):
+            yield from _inside(statement.body)
 
 
 def _reciprocal_of(number: float, dtype: DType) -> float | None:

@@ -48,6 +48,8 @@ from gradc.ir.types import ArrayType
 
 _BLOCK_BYTES = 32 * 1024
 _BLOCK_BYTES_BY_COLUMNS = 1024 * 1024
+_NARROW_BYTES = 16 * 1024  # of a block of vectors
+_MOST_ROWS = 512  # in it
 _SHORT_SIDE = 16  # rows and columns of a product that loops do well
 _WIDEST_TILE = 64  # entries of a row
 _COPIED = 8.0  # instructions
@@ -466,19 +468,22 @@ def _is_small_tile(value: Value) -> bool:
 
 
 def _block_for(local: Collection[Value], arrays: Collection[Value], by_columns: bool) -> int:
-    """How many rows, from 16 to 64.
+    """How many rows, from 16 to 64; up to 512 of vectors alone.
 
     As many as the first cache holds of the widest array; if vectors run over the rows, as many as
     the second cache holds of what lives for a block, so that sums over a block are long.
     """
-    row_bytes = max((_row_entries(v, 64) * v.dtype.itemsize for v in {*local, *arrays}), default=8)
-    limit = _BLOCK_BYTES
+    every = [_row_entries(v, 64) * v.dtype.itemsize for v in {*local, *arrays}]
+    row_bytes, limit = max(every, default=8), _BLOCK_BYTES
     if by_columns:
         row_bytes = sum(_row_entries(v, 32) * v.dtype.itemsize for v in local)
         limit = _BLOCK_BYTES_BY_COLUMNS
     block = 64
     while block > 16 and block * row_bytes > limit:
         block //= 2
+    if all(v.type.rank == 1 for v in {*local, *arrays}):
+        while block < _MOST_ROWS and 2 * block * sum(every) <= _NARROW_BYTES:
+            block *= 2
     return block
 
 

@@ -120,13 +120,25 @@ def test_few_quotients_are_divided() -> None:
 
 def test_while_a_product_is_in_the_cache() -> None:
     a, b, d = gt.matrix("a"), gt.matrix("b"), gt.scalar("d")
-    f = function([a, b, d], gt.tanh((a @ b) / d))
+    f = function([a, b, d], (a @ b) / d + 1)
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(70, 50)), rng.normal(size=(50, 90))
     product = function([a, b], a @ b)(x, y)
-    tanh = function([a], gt.tanh(a))
-    np.testing.assert_array_equal(f(x, y, 7.0), tanh(product / 7.0))
+    np.testing.assert_array_equal(f(x, y, 7.0), product / 7.0 + 1)
     assert is_by_multiplication(f)
+
+
+@pytest.mark.parametrize("roots", [0, 1])
+def test_long_loops_divide(roots: int) -> None:
+    """Beside two exponentials a division is done in time: not beside roots, of the same unit."""
+    x, d = gt.vector("x"), gt.scalar("d")
+    other = gt.exp(gt.exp(x))
+    for _ in range(8 * roots):
+        other = gt.sqrt(other) + 1
+    f = function([x, d], x / d + other)
+    assert is_by_multiplication(f) == bool(roots)
+    values = np.random.default_rng(3).normal(size=70)
+    np.testing.assert_array_equal(f(values, 3.0), values / 3.0 + function([x], other)(values))
 
 
 @pytest.mark.parametrize("name", ["x86-64", "x86-64-v3", "znver4"])

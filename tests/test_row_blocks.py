@@ -173,6 +173,33 @@ def test_points_that_share_loads_run_side_by_side() -> None:
     assert sum(isinstance(s, Instruction) and s.op == "term" for s in inner.body) == 10
 
 
+def test_narrow_rows_run_in_long_blocks() -> None:
+    """What a loop costs once is little then; wide rows stay in the first cache."""
+    x, where = gt.vector("x", shape=("n",)), gt.vector("where", shape=("n",), dtype="int64")
+    table, wide = gt.vector("table", shape=("k",)), gt.matrix("wide", shape=("n", 20))
+    narrow = gt.sum(table[where] * x)
+    narrow_group, _ = nests_of(
+        gradc.function([x, where, table], gradc.grad(narrow, table)).optimized
+    )
+    assert narrow_group.block == 512
+    cost = gt.sum(table[where] * gt.max(wide, axis=1))
+    wide_group, _ = nests_of(
+        gradc.function([wide, where, table], gradc.grad(cost, table)).optimized
+    )
+    assert wide_group.block == 64
+
+
+@pytest.mark.parametrize("bits", [64, 128, 256])
+def test_products_are_rounded_with_their_sum(bits: int) -> None:
+    x, y = gt.vector("x", shape=("n",)), gt.vector("y", shape=("n",))
+    fn = gradc.function([x, y], gt.sum(x * y)).optimized
+    a, b = np.zeros((2, bits))
+    a[0], b[0] = -1.0, (1 + 2.0**-30) ** 2  # rounded
+    a[4 * bits // 64] = b[4 * bits // 64] = 1 + 2.0**-30  # what the same lane adds next
+    (found,) = native(fn, host(), Choices(bits))(a, b)
+    assert found == (2.0**-60 if host().has_fma else 0.0)
+
+
 def test_products_of_unknown_size_share_their_rows() -> None:
     steps = cut_into_kernels(classes("f64", None, 1), USUAL).steps
     (group,) = (step for step in steps if isinstance(step, RowGroup))

@@ -1,0 +1,45 @@
+"""What a processor takes for instructions: a model of the machine, for vectors of its width.
+
+The figures are those of a Zen 3 with 256-bit vectors. Where one of twice that width does half as
+many vectors in a cycle, all of them double, and what is compared stays as it is.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from gradc.ir.loops import Instruction
+from gradc.ir.types import i64
+
+RATE = 2.5  # instructions that are done in a cycle
+USUAL = (1, 4)
+# Instructions (as many as take its time) and cycles of latency.
+_FUNCTIONS = MappingProxyType(
+    {
+        "exp": (38, 55), "expm1": (50, 75), "log": (50, 70), "log1p": (60, 85), "tanh": (55, 95),
+        "sigmoid": (55, 95), "softplus": (100, 150), "sin": (50, 70), "cos": (50, 70),
+        "erf": (78, 75), "erf_from": (40, 50), "atan2": (90, 120), "pow": (190, 220),
+    }
+)  # fmt: skip
+_SLOW = MappingProxyType(
+    {
+        "div": (12, 13), "exact_quotient": (7, 16), "sqrt": (22, 20),
+        "mod": (30, 40), "floordiv": (30, 40),
+    }
+)  # fmt: skip
+# Cycles until the unit that divides takes the next one, by the bytes of an element.
+_DIVIDER = MappingProxyType({("div", 8): 6, ("div", 4): 4, ("sqrt", 8): 9, ("sqrt", 4): 6})
+
+
+def costs_of(instruction: Instruction) -> tuple[int, int]:
+    """About the instructions (as many as take its time) and the latency."""
+    if instruction.op == "call":
+        return _FUNCTIONS[str(instruction.value)]
+    if instruction.result.dtype is i64 and instruction.op != "load":
+        return (0, 1)
+    return _SLOW.get(instruction.op, USUAL)
+
+
+def divider_cycles(instruction: Instruction) -> int:
+    """For how long an instruction keeps the unit that divides and takes roots from others."""
+    return _DIVIDER.get((instruction.op, instruction.result.dtype.itemsize), 0)
