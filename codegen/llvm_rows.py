@@ -186,8 +186,12 @@ def _pointers(k: KernelState, row: _Row, otherwise: str) -> list[str]:
         places = [k.w.add(entry.base, step) for step in steps]
     else:
         places = lanes_of_index(k, entry)
-    first = str(row.first)
-    found = [address_of(k, row.buffer, k.w.add(place, first)) for place in places]
+    found = []
+    for lane, place in enumerate(places):
+        at, base = k.w.add(place, str(row.first)), _base(k, row, lane)
+        found.append(
+            k.w.let(f"getelementptr {llvm_type(row.buffer.type.dtype)}, ptr {base}, i64 {at}")
+        )
     mask = _mask(k, row)
     if mask is None:
         return found
@@ -197,6 +201,12 @@ def _pointers(k: KernelState, row: _Row, otherwise: str) -> list[str]:
         k.w.let(f"select i1 {bit}, ptr {pointer}, ptr {otherwise}")
         for bit, pointer in zip(bits, found, strict=True)
     ]
+
+
+def _base(k: KernelState, row: _Row, lane: int) -> str:
+    """The address of the array in which a lane's row lies."""
+    statement = next(iter(row.entries.values()))
+    return k.table(statement, lane) if isinstance(statement, Store) else k.pointer(row.buffer)
 
 
 def _pieces(span: int, lanes: int) -> Iterator[tuple[int, int]]:

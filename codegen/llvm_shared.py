@@ -66,7 +66,7 @@ def _shape(statement: Statement) -> str | None:
         value = statement.value if statement.op in ("call", "const") else ""
         return f"{statement.op} {value} {statement.result.dtype};"
     if isinstance(statement, Store):
-        if statement.buffer.kind == "scratch":
+        if statement.buffer.kind == "scratch" or statement.others:
             return None
         return f"store {statement.mode} {statement.mask is None};"
     if not isinstance(statement, For | If):

@@ -19,7 +19,7 @@ from itertools import product
 
 from gradc.codegen.llvm_text import Module, Source, Writer, is_number, llvm_type
 from gradc.ir.dims import Dim, is_nonnegative, names_of
-from gradc.ir.loops import Buffer, Ref
+from gradc.ir.loops import Buffer, Ref, Store
 from gradc.ir.record import dataclass
 from gradc.ir.types import DType, bool_, i64
 
@@ -93,6 +93,7 @@ class Splats:
     names: int
     lines: list[str] = field(default_factory=list)
     vectors: dict[tuple[DType, int, str], str] = field(default_factory=dict)
+    tables: dict[Buffer, str] = field(default_factory=dict)  # addresses, see `KernelState.table`
 
     def has_from_outside(self, scalar: str) -> bool:
         return not scalar.startswith("%t") or int(scalar[2:]) <= self.names
@@ -159,6 +160,20 @@ class KernelState:
         self.parameters[parameter] = attributes
         self.sources[parameter] = buffer
         return parameter
+
+    def table(self, statement: Store, lane: int) -> str:
+        """The address of the buffer to which a lane adds: lanes take turns where they may."""
+        number = lane % (1 + len(statement.others))
+        if number == 0 or statement.apart is None or self.splats is None:
+            return self.pointer(statement.buffer)
+        other, tables = statement.others[number - 1], self.splats.tables
+        if other not in tables:
+            apart = self.scalar(statement.apart, "whether additions stay apart")
+            inside, self.w.lines = self.w.lines, self.splats.lines
+            pointers = f"ptr {self.pointer(other)}, ptr {self.pointer(statement.buffer)}"
+            tables[other] = self.w.let(f"select i1 {apart}, {pointers}")
+            self.w.lines = inside
+        return tables[other]
 
     def slot(self, number: int) -> str:
         """The address of a part of the arena; buffers that share it share the pointer."""

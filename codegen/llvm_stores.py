@@ -40,7 +40,7 @@ def store(k: KernelState, statement: Store) -> None:
         if index.is_vector and statement.repeat:
             assert isinstance(at, str)
             register = k.vector(buffer.type.dtype, new, value.is_vector)
-            _store_in_order(k, buffer, at, register, k.mask_of(when, wide_mask), adds)
+            _store_in_order(k, statement, at, register, k.mask_of(when, wide_mask))
         elif isinstance(at, Affine) or index.is_vector:
             register = k.vector(buffer.type.dtype, new, value.is_vector)
             _store_vector(k, buffer, at, register, k.mask_of(when, wide_mask), adds)
@@ -50,7 +50,7 @@ def store(k: KernelState, statement: Store) -> None:
             _scatter(k, buffer, addresses_of(k, buffer, at, False), register, mask_register)
         else:
             assert isinstance(new, str)
-            _store_scalar(k, buffer, at, new, when, adds)
+            _store_scalar(k, buffer.type.dtype, address_of(k, buffer, at), new, when, adds)
 
 
 def _summed(
@@ -119,9 +119,8 @@ def _fold(
 
 
 def _store_scalar(
-    k: KernelState, buffer: Buffer, at: str, value: str, when: Entry | None, adds: bool
+    k: KernelState, dtype: DType, address: str, value: str, when: Entry | None, adds: bool
 ) -> None:
-    dtype, address = buffer.type.dtype, address_of(k, buffer, at)
     if when is not None:
         address = k.w.let(f"select i1 {when}, ptr {address}, ptr {k.sink()}")
     if adds:
@@ -191,16 +190,18 @@ def _store_apart(
 
 
 def _store_in_order(
-    k: KernelState, buffer: Buffer, at: str, value: str, mask: str | None, adds: bool
+    k: KernelState, statement: Store, at: str, value: str, mask: str | None
 ) -> None:
     """An element a lane, one after the other: several lanes may have the same index."""
+    dtype, kind = statement.buffer.type.dtype, llvm_type(statement.buffer.type.dtype, k.lanes)
     for lane, index in enumerate(lanes_of_index(k, at)):
-        kind = llvm_type(buffer.type.dtype, k.lanes)
+        table = k.table(statement, lane)
+        address = k.w.let(f"getelementptr {memory_type(dtype)}, ptr {table}, i64 {index}")
         element = k.w.let(f"extractelement {kind} {value}, i64 {lane}")
         when = None
         if mask is not None:
             when = k.w.let(f"extractelement {llvm_type(bool_, k.lanes)} {mask}, i64 {lane}")
-        _store_scalar(k, buffer, index, element, when, adds)
+        _store_scalar(k, dtype, address, element, when, statement.mode == "add")
 
 
 def _store_strided(k: KernelState, buffer: Buffer, at: Affine, value: str) -> None:

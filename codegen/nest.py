@@ -19,6 +19,7 @@ from gradc.codegen.loop_plan import (
 from gradc.codegen.reader import Reader
 from gradc.codegen.scatter import write_update
 from gradc.codegen.steps import Nest, Root, base_root
+from gradc.codegen.tables import close_tables, open_tables
 from gradc.ir.dims import Dim, is_static, product
 from gradc.ir.function import Value
 from gradc.ir.loop_builder import LoopBuilder
@@ -48,7 +49,9 @@ def lower_nest(
         loops = plan_loops(nest, lanes)
     if len(loops) == 1 and nest.points == 1:
         loops = [past_caches(nest, loops[0], _streamed(reader, nest, last))]
+    opened = open_tables(reader, nest, loops)
     store_rest(reader, write_nest(reader, nest, loops))
+    close_tables(reader, opened, vector_bits)
 
 
 def _streamed(reader: Reader, nest: Nest, last: Collection[Value]) -> tuple[Buffer, ...]:

@@ -44,6 +44,11 @@ class Block:
     rows: dict[Ref, Ref] = field(default_factory=dict)
 
 
+# Where else the lanes of a vector may add what a scatter adds, and whether they do: see `Store`.
+Tables: TypeAlias = "tuple[tuple[Buffer, ...], Ref | None]"
+NO_TABLES: Tables = ((), None)
+
+
 def contraction_kind(equation: Equation) -> str:
     """How a contraction combines its products."""
     return "or" if equation.outputs[0].dtype is bool_ else "add"
@@ -104,6 +109,7 @@ class Reader:
         self._known: dict[object, Ref] = {}
         self._computed: frozenset[Value] = frozenset()
         self.block: Block | None = None
+        self.tables: dict[Value, Tables] = {}
         self.elements: Elements | None = None
 
     def begin(self, computed: Collection[Value]) -> None:
@@ -187,7 +193,7 @@ class Reader:
     def term(self, value: Value, index: Index) -> Ref:
         """The element at an index as a term of a sum: of a product that is computed here, so."""
         owner = value.owner
-        if owner is None or not self._is_inlined(value) or self.elements is not None:
+        if owner is None or value in self.stored or self.elements is not None:
             return self.at(value, index)
         rule = owner.op.lower
         if not isinstance(rule, Pointwise) or not rule.multiplies or not value.dtype.is_float:

@@ -16,11 +16,12 @@ from gradc.codegen.nest import (
     write_parts,
 )
 from gradc.codegen.product import ProductRows, accumulates, lower_product
-from gradc.codegen.reader import Block, Reader
+from gradc.codegen.reader import Block, Reader, Tables
 from gradc.codegen.rows import FEWER_ROWS, SMALL_MATRIX, RowGroup
 from gradc.codegen.selected_loops import lower_selected
 from gradc.codegen.steps import Nest, ProductStep, Step, row_label, written
 from gradc.codegen.symmetric import computes_half, mirror
+from gradc.codegen.tables import close_tables, open_tables
 from gradc.ir.dims import product
 from gradc.ir.function import Value
 from gradc.ir.loops import Buffer, Ref
@@ -28,13 +29,15 @@ from gradc.ir.loops import Buffer, Ref
 
 def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     """Write a loop over blocks of rows, and inside it each step over the rows of the block."""
-    k = reader.k
+    k, by_columns = reader.k, group.columns | group.tiles
+    opened: dict[Value, Tables] = {}
     for step in group.steps:
         if isinstance(step, Nest):
             copy_bases(reader, step, vector_bits)
+            loops = plan_loops(step, lanes_of(step, vector_bits), by_columns, in_block=True)
+            opened |= open_tables(reader, step, loops)
         clear(reader, [value for value in _added_to(step) if value not in group.local])
     changing = frozenset(value for step in group.steps for value in written(step))
-    by_columns = group.columns | group.tiles
     sums: dict[Partial, Ref] = {}
     with _blocks(reader, group) as (start, count):
         tiles = {
@@ -56,6 +59,7 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     for step in group.steps:
         if isinstance(step, ProductStep) and computes_half(step.equation, row_label(step.equation)):
             mirror(reader, step.equation)
+    close_tables(reader, opened, vector_bits)
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gradc.codegen.reader import Reader
+from gradc.codegen.reader import NO_TABLES, Reader
 from gradc.codegen.steps import ANYWHERE, Root, indices_read
-from gradc.ir.loops import STATUS_INDEX_OUT_OF_RANGE, Ref
+from gradc.ir.loops import STATUS_INDEX_OUT_OF_RANGE, Ref, Store
 from gradc.ir.lowering import Index
 from gradc.ir.types import i64
 
@@ -24,5 +24,6 @@ def write_update(
     k.require(valid, STATUS_INDEX_OUT_OF_RANGE)
     at = [row if axis == ANYWHERE else coordinates[axis] for axis in root.placement]
     with k.masked(valid):
-        place = Index(k, root.value.shape, at).flat
-        k.store(reader.buffers[root.value], place, value, str(root.kind), repeat=True)
+        place, buffer = Index(k, root.value.shape, at).flat, reader.buffers[root.value]
+        tables = reader.tables.get(root.value, NO_TABLES)
+        k.append(Store(buffer, place, value, str(root.kind), k.mask, True, *tables))

@@ -120,6 +120,8 @@ class Store:
     "add" of booleans is "or". With an index that does not vary over a loop's copies or lanes it
     adds all of them. Where indices vary, they are distinct over the lanes and copies that run
     together; if they may `repeat`, the iterations take effect one after the other, in their order.
+    Where `apart` holds, some of them may add to the buffers `others` instead, which whoever reads
+    the sums adds up.
     """
 
     buffer: Buffer
@@ -128,6 +130,8 @@ class Store:
     mode: str = "set"
     mask: Ref | None = None
     repeat: bool = False
+    others: tuple[Buffer, ...] = ()
+    apart: Ref | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

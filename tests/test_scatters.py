@@ -16,6 +16,7 @@ from gradc.codegen.target import host, parse_target
 from gradc.ir.dims import size
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function, Value, function, parameter
+from gradc.ir.loops import Buffer, For, Store
 from gradc.ir.ops.constants import full
 from gradc.ir.ops.elementwise import tanh
 from gradc.ir.ops.indexing import scatter_add, scatter_set, take
@@ -61,6 +62,61 @@ def test_equal_indices_add_up(columns: int, dtype: DType, index: DType, bits: st
         given = arguments(fn, n)
         for found, wanted in zip(compiled(*given), evaluate(fn, *given), strict=True):
             np.testing.assert_allclose(found, wanted, 1e-5 if dtype is f32 else 1e-13, 1e-5)
+
+
+def orders(groups: int, n: int) -> dict[str, np.ndarray]:
+    """Indices as data have them: n of 0, ..., groups - 1."""
+    rng = np.random.default_rng(groups + n)
+    any_order = rng.integers(0, groups, n)
+    return {
+        "random": any_order,
+        "sorted": np.sort(any_order),
+        "descending": np.sort(any_order)[::-1].copy(),
+        "equal": np.full(n, groups - 1),
+        "frequent": np.where(rng.uniform(size=n) < 0.9, 0, any_order),
+    }
+
+
+@pytest.mark.parametrize("bits", TARGETS)
+@pytest.mark.parametrize("dtype", [f64, f32, i64, i32], ids=str)
+@pytest.mark.parametrize("shape", [(), (2,), (7,)], ids=str)
+def test_additions_to_several_tables(shape: tuple[int, ...], dtype: DType, bits: str) -> None:
+    """Small arrays and large ones, few indices and many, in every order."""
+    base = parameter(ArrayType(dtype, (size("g"), *shape)), "base")
+    x = parameter(ArrayType(dtype, (size("n"), *shape)), "x")
+    group = parameter(i64["n"], "group")
+    fn = function("f", [base, x, group], [scatter_add(base, group, x, axis=0)])
+    compiled = native(fn, TARGETS[bits], Choices(int(bits)))
+    for groups, n in ((1, 0), (1, 9), (5, 40), (5, 39), (5, 1100), (137, 1100), (1025, 8300)):
+        rng = np.random.default_rng(n)
+        sizes = ((groups, *shape), (n, *shape))
+        a, b = (rng.uniform(-99, 99, s).astype(dtype.numpy) for s in sizes)
+        for indices in orders(groups, n).values():
+            (found,), (wanted,) = compiled(a, b, indices), evaluate(fn, a, b, indices)
+            if dtype.is_float:
+                np.testing.assert_allclose(found, wanted, 1e-9 if dtype is f64 else 1e-3, 1e-2)
+            else:
+                np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(("bits", "tables"), [(64, 1), (128, 2), (256, 4), (512, 4)])
+def test_lanes_take_turns_among_tables(bits: int, tables: int) -> None:
+    def count(groups: Any, n: Any) -> int:
+        x, group = parameter(ArrayType(f64, (n,)), "x"), parameter(ArrayType(i64, (n,)), "group")
+        sums = scatter_add(full((groups,), 0, f64), group, x, axis=0)
+        given = [x, group, parameter(ArrayType(f64, (groups,)), "like")]
+        program = lower(function("f", given, [sums]), "f", Choices(bits))
+        pending, others = [s for kernel in program.kernels for s in kernel.body], set[Buffer]()
+        for statement in pending:
+            if isinstance(statement, For):
+                pending += statement.body
+            elif isinstance(statement, Store):
+                others.update(statement.others)
+        return 1 + len(others)
+
+    assert count(size("g"), size("n")) == count(100, 5000) == tables
+    assert count(100, 700) == 1  # few indices for each entry
+    assert count(5000, size("n")) == 1  # more than the first cache holds
 
 
 @pytest.mark.parametrize("bits", TARGETS)

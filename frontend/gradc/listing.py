@@ -165,7 +165,9 @@ def _effect(statement: Store | Require | Fill | MatMul | Call | Run, names: dict
         sign = "+=" if statement.mode == "add" else "="
         mask = f" if {names[statement.mask]}" if statement.mask is not None else ""
         target = f"{statement.buffer.name}[{names[statement.index]}]"
-        return f"{target} {sign} {names[statement.value]}{mask}"
+        turns = " ".join(("", "or", *(other.name for other in statement.others)))
+        also = f"{turns} if {names[statement.apart]}" if statement.apart is not None else ""
+        return f"{target}{also} {sign} {names[statement.value]}{mask}"
     if isinstance(statement, Require):
         mask = f" if {names[statement.mask]}" if statement.mask is not None else ""
         return f"require {names[statement.condition]} else status {statement.status}{mask}"
