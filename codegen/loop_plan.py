@@ -229,9 +229,12 @@ def _is_far(value: Value) -> bool:
 
 
 def cost_of_load(vector: int, axes: Axes) -> float:
-    """The instructions of a load, by where the vector lies among the axes in memory."""
+    """The instructions of a load, by where the vector lies among the axes in memory.
+
+    Rows of which indices say which lie apart, if the vector is not along them.
+    """
     if vector not in axes:
-        return 0.5
+        return _APART if None in axes[:-1] and axes[-1] not in (None, INSIDE) else 0.5
     return 1.0 if axes[-1] == vector else _APART
 
 
@@ -289,6 +292,8 @@ def copies_of(nest: Nest, lanes: int) -> int:
     """
     if nest.scattered:  # updates are made one by one
         return 1
+    if nest.points > 1 and any(None in along[:1] for _, along in nest.reads):
+        return 1  # rows at indices are read in whole vectors: see `llvm_rows`
     cost = nest.cost * nest.points
     if cost <= 8:
         return 4

@@ -19,22 +19,23 @@ from gradc.ir.function import Value
 from gradc.ir.loops import Buffer, Ref
 from gradc.ir.types import ArrayType, bool_
 
-_MOST_TABLES = 4
-_TABLE_BYTES = 8 * 1024  # of those of a nest that have one number
-_FEWEST = 8  # indices for each entry along the axis
+_MOST_TABLES = 4  # of all sums of a nest: each has an address in a register
+_TABLE_BYTES = 8 * 1024
+_FEWEST = 10  # indices for each entry along the axis
 
 
 def open_tables(reader: Reader, nest: Nest, loops: Sequence[Loop]) -> dict[Value, Tables]:
     """Clear the tables of the sums of a nest, in which its loops may add from here on."""
     lanes = max((loop.lanes for loop in loops), default=1)
     roots = [root for root in nest.scattered if _repeats_in_lanes(root, loops)]
+    count = min(lanes, _MOST_TABLES // max(1, len(roots)))
     found: dict[Value, Tables] = {}
-    for root in roots:
-        most = _TABLE_BYTES // (root.value.dtype.itemsize * len(roots))
+    for root in roots if count > 1 else ():
+        most = _TABLE_BYTES // root.value.dtype.itemsize
         apart = _pays(reader, root, most)
         if reader.k.known(apart) is False:
             continue
-        others = _others(reader.buffers[root.value], most, min(_MOST_TABLES, lanes))
+        others = _others(reader.buffers[root.value], most, count)
         found[root.value] = others, apart
         zero = reader.k.const(root.value.dtype.numpy.type(0).item(), root.value.dtype)
         with reader.k.loop(_entries(reader, root.value, apart), lanes=lanes, copies=2) as i:

@@ -87,7 +87,7 @@ def test_additions_to_several_tables(shape: tuple[int, ...], dtype: DType, bits:
     group = parameter(i64["n"], "group")
     fn = function("f", [base, x, group], [scatter_add(base, group, x, axis=0)])
     compiled = native(fn, TARGETS[bits], Choices(int(bits)))
-    for groups, n in ((1, 0), (1, 9), (5, 40), (5, 39), (5, 1100), (137, 1100), (1025, 8300)):
+    for groups, n in ((1, 0), (1, 9), (5, 50), (5, 49), (5, 1100), (110, 1100), (1025, 10300)):
         rng = np.random.default_rng(n)
         sizes = ((groups, *shape), (n, *shape))
         a, b = (rng.uniform(-99, 99, s).astype(dtype.numpy) for s in sizes)
@@ -115,7 +115,7 @@ def test_lanes_take_turns_among_tables(bits: int, tables: int) -> None:
         return 1 + len(others)
 
     assert count(size("g"), size("n")) == count(100, 5000) == tables
-    assert count(100, 700) == 1  # few indices for each entry
+    assert count(100, 900) == 1  # few indices for each entry
     assert count(5000, size("n")) == 1  # more than the first cache holds
 
 
@@ -186,3 +186,35 @@ def test_a_table_that_nothing_else_runs_over_is_not_copied() -> None:
     read = take(a, where, axis=0) * take(b, where, axis=0)
     fn = function("f", [a, b, where], [read])
     assert [nest.space for nest in nests(fn)] == [(size("n"),)]
+
+
+def loops_of(fn: Function) -> str:
+    return explain_kernels(fn, "f", Choices(256))
+
+
+def test_rows_at_indices_are_read_along_the_row() -> None:
+    """Entries of rows that lie apart are gathered one by one if a lane has a row."""
+    for width in (size("d"), 64):
+        a, b = (parameter(ArrayType(f64, (size("g"), width)), name) for name in "ab")
+        i, j = parameter(i64["n"], "i"), parameter(i64["n"], "j")
+        products = take(a, i, axis=0) * take(b, j, axis=0)
+        text = loops_of(function("f", [a, b, i, j], [sum_(products, axes=(1,))]))
+        assert f"{width}, vectors of 4, 4 side by side" in text
+
+
+@pytest.mark.parametrize("bits", TARGETS)
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 16])
+def test_short_rows_at_indices(width: int, dtype: DType, bits: str) -> None:
+    """They are read and written in whole vectors, one vector of rows at a time."""
+    table, i = parameter(ArrayType(dtype, (size("g"), width)), "table"), parameter(i64["n"], "i")
+    fn = function("f", [table, i], [take(table, i, axis=0)])
+    if width in (2, 3, 4):
+        assert "side by side" not in loops_of(fn)
+    compiled = native(fn, TARGETS[bits], Choices(int(bits)))
+    for n in LENGTHS:
+        rng = np.random.default_rng(n)
+        given = [rng.normal(size=(9, width)).astype(dtype.numpy), rng.integers(0, 9, n)]
+        np.testing.assert_array_equal(compiled(*given)[0], evaluate(fn, *given)[0])
+    with pytest.raises(IndexError):
+        compiled(given[0], np.full(70, 9))
