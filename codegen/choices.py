@@ -21,6 +21,7 @@ class Choices:
     turn: whether arrays with a short last axis that are read for every pair are turned.
     select: whether sums whose terms are mostly known zeros compute the others only.
     finish: whether what follows a product entry by entry runs on the parts of it in the cache.
+    ends: whether the first and last iterations of loops that differ from the others stand apart.
     phases: whether loops run in phases over blocks: "by cost", "always" that can, or "never".
     """
 
@@ -33,4 +34,5 @@ class Choices:
     turn: bool = True
     select: bool = True
     finish: bool = True
+    ends: bool = True
     phases: str = "by cost"

@@ -25,11 +25,24 @@ class _Scope:
     words: Mapping[Ref, str] = field(default_factory=dict)
 
     def length(self, ref: Ref) -> str:
-        dim = self._dim(ref, 20)
-        return str(dim) if dim is not None else self.words.get(ref, "rows of the block")
+        dim = self.dim(ref)
+        return str(dim) if dim is not None else self.words.get(ref) or self._chosen(ref)
+
+    def dim(self, ref: Ref) -> Dim | None:
+        """The value of an index as an expression of the sizes, where it is one."""
+        return self._dim(ref, 20)
+
+    def _chosen(self, ref: Ref) -> str:
+        """The words for a length that is one of two."""
+        found = self.made.get(ref)
+        lengths = [self.dim(operand) for operand in found.operands] if found else []
+        if found is None or None in lengths[-2:]:
+            return "rows of the block"
+        if found.op == "select":  # see `tables.py`, and for others `ends.py`
+            return f"{lengths[1]}, or none"
+        return f"{lengths[0]} at the ends" if found.op == "min" else str(lengths[1])
 
     def _dim(self, ref: Ref, depth: int) -> Dim | None:
-        """The value of an index as an expression of the sizes, where it is one."""
         found = self.made.get(ref)
         if found is None or not depth:
             return None
@@ -74,9 +87,11 @@ def _finish(finish: Finish, scope: _Scope, indent: str) -> Iterator[str]:
 
 
 def _loop(loop: For, scope: _Scope) -> str:
-    text = scope.length(loop.stop)
+    text, start = scope.length(loop.stop), scope.dim(loop.start)
     if loop.bits is not None:
         return f"those of {text} where the term is not zero"
+    if start not in (0, None):
+        text = f"{start} to {text}"
     if loop.step != 1:
         text = f"{text} in blocks of {loop.step}"
     if loop.lanes > 1:

@@ -8,6 +8,7 @@ from gradc.codegen.block_region import region_of
 from gradc.codegen.blocks import Memory, lower_blocks, memory_of
 from gradc.codegen.buffers import Arena, Lifetime, plan
 from gradc.codegen.choices import Choices
+from gradc.codegen.ends import write_ends_apart
 from gradc.codegen.external import lower_external
 from gradc.codegen.finish import finish_products, lower_finished
 from gradc.codegen.layouts import turn_arrays
@@ -154,7 +155,8 @@ def lower_cut(cut: Cut, name: str, choices: Choices) -> Program:
             lower_blocks(reader, step.equation, program, body.memory, choices.vector_bits)
         else:
             _lower_step(reader, step, choices.vector_bits, last)
-        statements = in_phases(divide_by_reciprocals(k.body), choices)
+        statements = write_ends_apart(k.body) if choices.ends else k.body
+        statements = in_phases(divide_by_reciprocals(statements), choices)
         kernels.append(Kernel(f"{name}.k{number}", statements, _note(step)))
     return Program(
         name,

@@ -34,6 +34,7 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     for step in group.steps:
         if isinstance(step, Nest):
             copy_bases(reader, step, vector_bits)
+        if isinstance(step, Nest) and step.scattered:
             loops = plan_loops(step, lanes_of(step, vector_bits), by_columns, in_block=True)
             opened |= open_tables(reader, step, loops)
         clear(reader, [value for value in _added_to(step) if value not in group.local])

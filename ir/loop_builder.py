@@ -335,7 +335,7 @@ class LoopBuilder:
         self, buffer: Buffer, index: Ref, value: Ref, mode: str = "set", repeat: bool = False
     ) -> None:
         """Write (or add to) an element; under `guard`, only where the condition holds."""
-        self.append(Store(buffer, index, value, mode, self._mask, repeat))
+        self._blocks[-1].statements.append(Store(buffer, index, value, mode, self._mask, repeat))
 
     def append(self, statement: Statement) -> None:
         """Add a statement as it is."""

@@ -24,6 +24,7 @@ FORCED = {
     "loops in one piece": replace(USUAL, phases="never"),
     "all terms of sums": replace(USUAL, select=False),
     "loops only": replace(USUAL, straight=False),
+    "ends not apart": replace(USUAL, ends=False),
     "scalars": replace(USUAL, vector_bits=64),
     "128 bits": replace(USUAL, vector_bits=128),
     "256 bits": replace(USUAL, vector_bits=256),
