@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from gradc.codegen.llvm_arithmetic import arithmetic, fold_lanes_of, fold_tree, identity, select
 from gradc.codegen.llvm_bits import bits_in_lanes, bits_of, write_bits_loop
-from gradc.codegen.llvm_segments import Segment, segments_of
+from gradc.codegen.llvm_segments import Segment, in_wide_vectors, segments_of
 from gradc.codegen.llvm_spread import (
     Affine,
     Axes,
@@ -57,18 +57,20 @@ def write_loop(
     stop = k.scalar(statement.stop, "the end of a loop")
     if statement.start in k.natural:
         k.natural.add(statement.variable)
+    count = None
+    if is_number(start) and is_number(stop):
+        count = -((int(start) - int(stop)) // statement.step)
+    if count is None:
+        statement = in_wide_vectors(statement, k.module.target)
     loop = _Loop(statement, start, stop, k.depth + 1)
-    outside = (k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom)
+    outside = (k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom, k.is_padded)
     in_blocks, is_seldom = k.in_blocks, k.w.is_seldom
     is_inner = not any(isinstance(inner, For) for inner in statement.body)
-    k.depth += 1
+    k.depth, k.is_padded = k.depth + 1, statement.padded
     k.in_blocks = in_blocks and statement.step >= SMALLEST_BLOCK
     if statement.lanes > 1:
         k.splats = Splats(k.w.names)
     totals = [_beginning(k, statement, a) for a in statement.accumulators]
-    count = None
-    if is_number(start) and is_number(stop):
-        count = -((int(start) - int(stop)) // statement.step)
     is_rest, segments = k.is_rest, segments_of(statement, count, k.module.target, k.is_rest)
     loop = replace(loop, masks_all=segments == [Segment(loop.statement.lanes, 1, masked=True)])
     k.stream = begin_stream(k, statement, start, stop) if statement.streamed else None
@@ -85,7 +87,7 @@ def write_loop(
         k.is_rest = is_rest or segment.copies > 1  # fewer iterations than copies are left
     if k.stream is not None:
         end_stream(k, k.stream)
-    k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom = outside
+    k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom, k.is_padded = outside
     for accumulator, total in zip(statement.accumulators, totals, strict=True):
         k.values[accumulator.result] = _result(k, statement, accumulator, total)
 

@@ -37,7 +37,7 @@ def _load_entry(
     dtype = buffer.type.dtype
     if not wide and isinstance(at, str):
         return _load_uniform(k, buffer, at, when, wide_mask)
-    mask = k.mask_of(when, wide_mask)
+    mask = k.mask_of(when, wide_mask, buffer)
     if isinstance(at, Affine):
         if at.stride == "1":
             return load_vector(k, buffer, at.base, mask)
@@ -92,7 +92,24 @@ def load_vector(k: KernelState, buffer: Buffer, at: str, mask: str | None) -> st
             places = [address_of(k, buffer, k.w.add(at, str(lane))) for lane in range(lanes)]
             k.scalars[found] = [load_element(k, dtype, 1, place) for place in places]
         return from_memory(k, dtype, lanes, found)
+    if mask is k.mask and k.is_whole is not None and not k.module.target.has_masked_memory:
+        return from_memory(k, dtype, lanes, _load_mostly_whole(k, dtype, address, mask))
     return from_memory(k, dtype, lanes, masked_load(k, dtype, lanes, address, mask))
+
+
+def _load_mostly_whole(k: KernelState, dtype: DType, address: str, mask: str) -> str:
+    """Neighbours in memory: a plain load in all trips but the last."""
+    w, all_lanes, some_lanes, after = k.w, *map(k.w.label, ("whole", "part", "after"))
+    w.do(f"br i1 {k.is_whole}, label %{all_lanes}, label %{some_lanes}, !prof !0")
+    w.start(all_lanes)
+    whole = load_element(k, dtype, k.lanes, address)
+    w.jump(after)
+    w.start(some_lanes)
+    part = masked_load(k, dtype, k.lanes, address, mask)
+    w.jump(after)
+    w.start(after)
+    kind = memory_type(dtype, k.lanes)
+    return w.let(f"phi {kind} [ {whole}, %{all_lanes} ], [ {part}, %{some_lanes} ]")
 
 
 def masked_load(k: KernelState, dtype: DType, lanes: int, address: str, mask: str) -> str:

@@ -9,6 +9,7 @@ A long body is written once, with a mask in every trip.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gradc.codegen.target import Target
 from gradc.ir.loops import For, Instruction, Ref, Store
@@ -82,22 +83,42 @@ def segments_of(
 
     `is_rest`: it runs for the last iterations of another loop.
     """
-    length = _length(statement)
-    masks_all = target.has_masked_memory and (is_rest or length >= _LONG)
-    if target.has_masked_loads and length >= _LONG + _PREFETCHED * _accesses(statement):
-        masks_all = masks_all or _is_in_order(statement)
-    calls = any(isinstance(s, Instruction) and s.op == "call" for s in statement.body)
-    masks_rest = calls or target.has_masked_memory
+    length, calls = _length(statement), _calls(statement)
+    if target.has_masked_memory:
+        masks_all = is_rest or length >= _LONG
+    else:
+        is_long = length >= _LONG + _PREFETCHED * _accesses(statement)
+        is_long = is_long or (calls >= _FUNCTIONS and not statement.streamed)
+        masks_all = target.has_masked_loads and is_long and is_in_order(statement)
+    masks_all = masks_all or statement.padded
+    masks_rest = calls > 0 or target.has_masked_memory
     is_plain = not statement.accumulators and not statement.streamed
     narrows = is_plain and not target.has_masked_memory
     return plan(statement.lanes, statement.copies, count, masks_all, masks_rest, narrows)
 
 
-# Instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed. On AVX2
-# masked loads cost more, as if they started no prefetching: the Greeks of options, 290 instructions
-# with 11 loads and stores, took 1.2 to 1.4 times as long from the third cache and memory.
+def in_wide_vectors(statement: For, target: Target) -> For:
+    """The loop, its two copies the halves of a vector, if its functions are then written once."""
+    is_pair = statement.copies == 2 and 64 * statement.lanes == target.vector_bits
+    masks = target.has_masked_loads and not target.has_masked_memory
+    is_long = _calls(statement) > _FUNCTIONS and not statement.streamed
+    if not (is_pair and masks and is_long and is_in_order(statement)):
+        return statement
+    return replace(statement, lanes=2 * statement.lanes, copies=1)
+
+
+# Instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed. Without
+# masked memory instructions it is a branch around each load and store, which is nothing beside two
+# functions (three, where they run two by two); a loop without them that reads and writes much loses
+# up to a twentieth.
 _LONG = 160
 _PREFETCHED = 80
+_FUNCTIONS = 2
+
+
+def _calls(statement: For) -> int:
+    """How many functions stand in the loop's body, not in another loop."""
+    return sum(isinstance(s, Instruction) and s.op == "call" for s in statement.body)
 
 
 def _length(statement: For) -> int:
@@ -116,7 +137,7 @@ def _accesses(statement: For) -> int:
     return sum(isinstance(s, Instruction | Store) and s.buffer is not None for s in statement.body)
 
 
-def _is_in_order(statement: For) -> bool:
+def is_in_order(statement: For) -> bool:
     """Whether the lanes read and write neighbours, of four bytes and more, or all one element."""
     strides: dict[Ref, int | None] = {statement.variable: 1}
     for inner in statement.body:

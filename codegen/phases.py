@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gradc.codegen.choices import Choices
+from gradc.codegen.llvm_segments import is_in_order
 from gradc.codegen.machine import RATE, USUAL, costs_of
 from gradc.ir.loops import Accumulator, Buffer, For, Instruction, Ref, Statement, Store
 from gradc.ir.record import dataclass
@@ -218,6 +219,18 @@ def _write(loop: For, body: _Body, plan: _Plan) -> For:
     )
 
 
+def _of_phase(loop: For) -> For:
+    """The loop as its phases are shaped: functions are computed in two narrow registers at once.
+
+    Where a mask costs nothing before the last trip, a phase is written once, and what it keeps is
+    written and read in whole vectors.
+    """
+    several = 2 if 64 * loop.lanes <= _NARROW else 1
+    if is_in_order(loop):
+        return replace(loop, lanes=several * loop.lanes, copies=1, padded=True)
+    return replace(loop, copies=max(loop.copies, several))
+
+
 def _block_of(kept: Sequence[Ref]) -> int:
     """The iterations of a block: as many as the first cache holds of what is kept."""
     block, each = _MOST_BLOCK, sum(ref.dtype.itemsize for ref in kept)
@@ -258,15 +271,13 @@ def _phase(
             for a in loop.accumulators
         ]
     calls = any(isinstance(s, Instruction) and s.op == "call" for s in statements)
-    waits = calls and 64 * loop.lanes <= _NARROW
     return replace(
-        loop,
+        _of_phase(loop) if calls or not is_last else loop,
         variable=variable,
         start=begin,
         stop=end,
         body=statements,
         accumulators=sums,
-        copies=max(loop.copies if is_last else 1, 2 if waits else 1),
         streamed=(),
     )
 

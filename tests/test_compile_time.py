@@ -182,6 +182,17 @@ def test_a_long_body_is_written_once_where_masks_cost_little(
     assert len(re.findall(r"fmul <\d x double> .*0x3FEFF7CED916872B", text)) == 200 * bodies
 
 
+@pytest.mark.parametrize("is_long", [False, True])
+def test_several_functions_are_written_once_on_avx2(is_long: bool) -> None:
+    """Their last trip masks what it reads, behind a branch."""
+    x = parameter(f64["n"], "x")
+    y = elementwise.tanh(x) * (elementwise.sin(x) * elementwise.log(x) if is_long else x)
+    fn = function("f", [x], [reductions.sum_(y, axes=(0,))])
+    text = emit_module([lower(fn, "f", Choices(AVX2.vector_bits, phases="never"))], "{}", AVX2)
+    assert len(re.findall(r"= call .*@gradc\.tanh\.", text)) == 2 - is_long
+    assert len(re.findall(r"br i1 %\w+, label %whole", text)) == is_long
+
+
 @pytest.mark.parametrize(("length", "inlined"), [(40, True), (2000, False)])
 def test_a_function_that_stands_often_is_called(length: int, inlined: bool) -> None:
     lines = emitted(chain(length)).split("\n")

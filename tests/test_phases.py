@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from gradc.codegen import phases
 from gradc.codegen.choices import Choices
+from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import lower
 from gradc.codegen.phases import in_phases
-from gradc.codegen.target import host
+from gradc.codegen.target import Target, host
 from gradc.ir.dims import size
 from gradc.ir.function import Function
 from gradc.ir.loop_builder import LoopBuilder
@@ -19,6 +22,7 @@ from gradc.ir.text import parse_function
 from gradc.ir.types import f64
 from native import assert_agrees, native
 from random_programs import random_arguments, random_function, with_derivatives
+from vector_loops import WITHOUT_FMA
 
 USUAL = Choices(host().vector_bits)
 ALWAYS, NEVER = replace(USUAL, phases="always"), replace(USUAL, phases="never")
@@ -44,8 +48,12 @@ SHORT = "fn f(x: f64[n]) {\n  %0 = exp(x)\n  %1 = mul(%0, x)\n  return %1\n}"
 LENGTHS = (0, 1, 7, 63, 64, 65, 511, 512, 513, 1100)
 
 
-def chain(real: str) -> Function:
-    return parse_function(CHAIN.replace("REAL", real))
+def chain(real: str, order: str = "backwards") -> Function:
+    """`order`: how the vectors of the loop read y."""
+    text = CHAIN.replace("REAL", real)
+    if order == "in order":
+        text = text.replace("reverse(y, axes=[0])", "neg(y)")
+    return parse_function(text)
 
 
 def loops_of(statements: list[Statement]) -> list[For]:
@@ -60,11 +68,15 @@ def blocks_of(fn: Function, choices: Choices) -> list[For]:
     return [loop for body in bodies for loop in loops_of(body) if loop.step > 1]
 
 
+@pytest.mark.parametrize("order", ["backwards", "in order"])
+@pytest.mark.parametrize("target", [host(), WITHOUT_FMA], ids=["host", "lesser"])
 @pytest.mark.parametrize("real", ["f64", "f32"])
-def test_any_length(real: str) -> None:
-    fn = chain(real)
-    assert blocks_of(fn, ALWAYS) and not blocks_of(fn, NEVER)
-    cut, whole = (native(fn, choices=choices) for choices in (ALWAYS, NEVER))
+def test_any_length(real: str, target: Target, order: str) -> None:
+    fn = chain(real, order)
+    usual = Choices(target.vector_bits)
+    always, never = replace(usual, phases="always"), replace(usual, phases="never")
+    assert blocks_of(fn, always) and not blocks_of(fn, never)
+    cut, whole = (native(fn, target, choices) for choices in (always, never))
     rng, dtype = np.random.default_rng(0), {"f64": np.float64, "f32": np.float32}[real]
     for n in LENGTHS:
         x, y = (rng.uniform(0.2, 1.5, n).astype(dtype) for _ in range(2))
@@ -81,6 +93,19 @@ def test_random_programs_in_blocks(seed: int) -> None:
     compiled = native(fn, choices=ALWAYS)
     for n in (70, 600):
         assert_agrees(compiled, fn, random_arguments(fn, seed, n=n, m=3))
+
+
+@pytest.mark.parametrize("bits", [128, 256, 512])
+def test_phases_are_written_once(bits: int) -> None:
+    """Vectors of what is kept are whole ones, and only what the caller gives is masked."""
+    fn, target = chain("f64", "in order"), Target("x86_64-unknown-linux-gnu", "", "", bits)
+    program = lower(fn, "f", Choices(bits, phases="always"))
+    phases = [loop for loop in loops_of(list(program.kernels[0].body)) if loop.lanes > 1]
+    assert len(phases) > 2 and all(loop.padded and loop.copies == 1 for loop in phases)
+    text = emit_module([program], "{}", target)
+    assert Counter(re.findall(r"= call .*@gradc\.(\w+)\.v", text)) == {
+        "exp": 2, "log1p": 1, "erf_from": 1, "tanh": 1,
+    }  # fmt: skip
 
 
 def test_only_long_chains_of_functions_are_cut() -> None:
