@@ -35,6 +35,8 @@ class _Group:
 
 def lay_side_by_side(fn: Function) -> tuple[Function, frozenset[Value]]:
     """The function with arrays joined by columns, and those arrays, which are to be stored."""
+    if not any(map(_is_candidate, fn.equations)):
+        return fn, frozenset()
     levels = _levels(fn)
     group_of = {made: group for group in _groups(fn, levels) for made in group.members}
     if not group_of:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from gradc.codegen.choices import Choices
 from gradc.codegen.llvm_segments import is_in_order
@@ -108,8 +109,8 @@ class _Body:
         for ref, instruction in made.items():
             operands = instruction.operands
             is_call = instruction.op == "call"
-            level[ref] = max((level.get(x, 0) for x in operands), default=0) + is_call
-            cost = costs[ref][0] + sum(again.get(x, 0) for x in dict.fromkeys(operands))
+            level[ref] = max([level.get(x, 0) for x in operands], default=0) + is_call
+            cost = costs[ref][0] + sum([again.get(x, 0) for x in dict.fromkeys(operands)])
             if is_call or (cost > _CHEAP and ref.dtype is not i64):
                 kept.add(ref)
                 cost = 1
@@ -128,10 +129,11 @@ def _memory(buffer: Buffer) -> object:
 class _Plan:
     """Which phases need a ref, where each of those that are kept is computed, and the cost.
 
-    `waits`: whether a phase takes as long as its chain of results, not as its instructions.
+    Sets of phases are bits. `waits`: whether a phase takes as long as its chain of results, not as
+    its instructions.
     """
 
-    needs: Mapping[Ref, frozenset[int]]
+    needs: Mapping[Ref, int]
     home: Mapping[Ref, int]
     phases: int
     cycles: float = 0.0
@@ -139,17 +141,23 @@ class _Plan:
 
     def passes(self, ref: Ref) -> bool:
         """Whether a ref is kept for a later phase."""
-        return ref in self.home and max(self.needs[ref]) > self.home[ref]
+        return ref in self.home and self.needs[ref] >> self.home[ref] > 1
 
-    def has(self, ref: Ref, phase: int) -> bool:
-        """Whether a phase computes or loads a ref."""
-        return phase in self.needs.get(ref, ()) or self.home.get(ref) == phase
+    def where(self, ref: Ref) -> tuple[int, ...]:
+        """The phases that compute or load a ref."""
+        needs, home = self.needs.get(ref, 0), self.home.get(ref)
+        return _numbers(needs if home is None else needs | 1 << home)
+
+
+@cache
+def _numbers(phases: int) -> tuple[int, ...]:
+    return tuple(i for i in range(phases.bit_length()) if phases >> i & 1)
 
 
 def _plan(body: _Body, cuts: Sequence[int]) -> _Plan:
     """The phases of a loop that is cut after these levels of functions."""
     last = len(cuts)
-    needs: dict[Ref, set[int]] = {ref: {last} for ref in body.ends}
+    needs: dict[Ref, int] = {ref: 1 << last for ref in body.ends}
     home: dict[Ref, int] = {}
     for ref, instruction in reversed(body.made.items()):
         if ref not in needs:
@@ -157,33 +165,38 @@ def _plan(body: _Body, cuts: Sequence[int]) -> _Plan:
         where = needs[ref]
         if ref in body.kept:
             is_call = instruction.op == "call"
-            home[ref] = sum(c < body.level[ref] for c in cuts) if is_call else min(where)
-            where = {home[ref]}
+            first = (where & -where).bit_length() - 1
+            home[ref] = sum(c < body.level[ref] for c in cuts) if is_call else first
+            where = 1 << home[ref]
         for operand in instruction.operands:
-            needs.setdefault(operand, set()).update(where)
-    plan = _Plan({ref: frozenset(found) for ref, found in needs.items()}, home, last + 1)
-    times = [_times(body, plan, phase) for phase in range(plan.phases)]
+            needs[operand] = needs.get(operand, 0) | where
+    plan = _Plan(needs, home, last + 1)
+    times = _times(body, plan)
     begins = _BEGINS * sum(chain for _, _, chain in times) if cuts else 0.0
     cycles = begins + sum(max(busy, waits) for busy, waits, _ in times)
     return replace(plan, cycles=cycles, waits=any(waits > busy for busy, waits, _ in times))
 
 
-def _times(body: _Body, plan: _Plan, phase: int) -> tuple[float, float, float]:
-    """Cycles of a phase, an iteration: while the units are busy, while they wait; its chain."""
-    length, chain, longest = 0, dict[Ref, int](), 0
+def _times(body: _Body, plan: _Plan) -> list[tuple[float, float, int]]:
+    """Cycles of each phase, an iteration: while units are busy, while they wait; its chain."""
+    lengths, longest = [0] * plan.phases, [0] * plan.phases
+    chains: list[dict[Ref, int]] = [{} for _ in lengths]
     for ref, instruction in body.made.items():
-        if not plan.has(ref, phase):
-            continue
-        own, latency = body.costs[ref]
-        if plan.home.get(ref, phase) < phase:  # a load
-            own, latency, start = *USUAL, 0
-        else:
-            start = max((chain.get(x, 0) for x in instruction.operands), default=0)
-            own += plan.passes(ref)
-        length += own
-        chain[ref] = start + latency
-        longest = max(longest, chain[ref])
-    return length / RATE, longest * min(1.0, length / _WINDOW), longest
+        home = plan.home.get(ref, plan.phases)
+        for phase in plan.where(ref):
+            (own, latency), start, chain = body.costs[ref], 0, chains[phase]
+            if home < phase:  # a load
+                own, latency = USUAL
+            else:
+                start = max([chain.get(x, 0) for x in instruction.operands], default=0)
+                own += plan.passes(ref)
+            lengths[phase] += own
+            chain[ref] = start + latency
+            longest[phase] = max(longest[phase], chain[ref])
+    return [
+        (length / RATE, chain * min(1.0, length / _WINDOW), chain)
+        for length, chain in zip(lengths, longest, strict=True)
+    ]
 
 
 def _write(loop: For, body: _Body, plan: _Plan) -> For:
@@ -253,7 +266,7 @@ def _phase(
     new = {loop.variable: variable}
     statements: list[Statement] = [Instruction(place, "sub", (variable, begin))]
     for ref, instruction in body.made.items():
-        if not plan.has(ref, phase):
+        if phase not in plan.where(ref):
             continue
         new[ref] = Ref(ref.dtype, depth)
         if plan.home.get(ref, phase) < phase:

@@ -60,6 +60,7 @@ _BLOCK_OF_PRODUCTS = 256  # rows, as many as the packed kernel adds up at a time
 # read them more often: the rows themselves then stay in the first caches. Measured from 100 x 10 to
 # 512 x 64: 0.82 to 0.9 of the time; 784 x 512: 1.4.
 FEWER_ROWS, SMALL_MATRIX = 64, 256 * 1024
+_AHEAD, _BETWEEN = 1024, 256  # steps after the first, the last of a group that may join it
 _SHORTEST = 128  # fewer rows than this are not worth a loop over blocks
 
 
@@ -96,7 +97,8 @@ Scheduled: TypeAlias = "Step | RowGroup | Straight | FinishedProduct"
 class _Cut:
     """The steps with what each needs: by number, the steps that store what it reads.
 
-    `behind` are these, what they need, and so on: a bit for each number. `rows`: see `_rows`.
+    `behind` are these, what they need, and so on, among the _AHEAD steps before it: a bit for each,
+    the highest for the step just before. `rows`: see `_rows`.
     """
 
     steps: Sequence[Step]
@@ -165,7 +167,7 @@ def _analyse(cut: Schedule, fn: Function) -> _Cut:
     for number, step in enumerate(cut.steps):
         found = inlined_reads(step, cut.stored)
         needs.append({producer[value] for value in found} - {number})
-        behind.append(_with_all_behind(needs[number], behind))
+        behind.append(_with_all_behind(needs[number], behind, number - _AHEAD))
         for value in found:
             read_by.setdefault(value, set()).add(number)
     finishes = dict(_finished(cut, read_by))
@@ -175,11 +177,12 @@ def _analyse(cut: Schedule, fn: Function) -> _Cut:
     return _Cut(cut.steps, cut.stored, results, needs, behind, rows, read_by, finishes, structure)
 
 
-def _with_all_behind(numbers: Iterable[int], behind: Sequence[int]) -> int:
-    """Steps and all that they need, as bits."""
+def _with_all_behind(numbers: Iterable[int], behind: Sequence[int], since: int) -> int:
+    """Steps and all that they need from step `since` on, which is bit 0."""
     found = 0
     for number in numbers:
-        found |= behind[number] | 1 << number
+        if number >= since:
+            found |= behind[number] >> _AHEAD + since - number | 1 << number - since
     return found
 
 
@@ -218,22 +221,22 @@ def _without_loops(
     """Runs of small steps of known size as straight-line code."""
     found: list[Scheduled] = []
     run = Run(known.stored)
+    numbers = {step: number for number, step in enumerate(known.steps)}
     for _, step in placed:
         if not is_small(step):
-            found += [*_written_out(known, run), step]
+            found += [*_written_out(known, run, numbers), step]
             run = Run(known.stored)
         elif not run.take(step):
-            found += _written_out(known, run)
+            found += _written_out(known, run, numbers)
             run = Run(known.stored)
             found += [] if run.take(step) else [step]
-    return (*found, *_written_out(known, run))
+    return (*found, *_written_out(known, run, numbers))
 
 
-def _written_out(known: _Cut, run: Run) -> list[Scheduled]:
+def _written_out(known: _Cut, run: Run, numbers: Mapping[Step, int]) -> list[Scheduled]:
     if not run.steps:
         return []
-    inside = set(run.steps)
-    members = [number for number, step in enumerate(known.steps) if step in inside]
+    members = [numbers[step] for step in run.steps]
     straight = Straight(tuple(run.steps), None, known.kept(members))
     pays = run.pays and can_write(straight, known.stored)
     return [straight] if pays else list(run.steps)
@@ -247,34 +250,35 @@ def _members(known: _Cut, first: int, taken: Collection[int]) -> tuple[list[int]
     members, before = [first], list[int]()
     keeps = _keeps_rows(known.steps[first])
     waiting = 0  # steps that need members and cannot run with them: nor can what needs these
-    for number in range(first + 1, len(known.steps)):
+    for number in range(first + 1, min(first + 1 + _AHEAD, len(known.steps))):
+        if number > members[-1] + _BETWEEN:
+            break
         step = known.steps[number]
-        if known.behind[number] & waiting or known.rows[number] != rows:
+        if known.behind[number] >> _AHEAD + first - number & waiting or known.rows[number] != rows:
             continue
         if number in taken or number in before or known.stays_apart(number, members):
             continue
-        earlier = _to_move(known, number, first, members, {*taken, *before})
+        earlier = _to_move(known, number, first, members)
         if earlier is not None and all(
             keeps[value] and bool(axes) and axes[0] == 0
             for value, axes in _row_reads(step, known.stored)
             if value in keeps
         ):
-            before += earlier
+            before += [n for n in earlier if n not in taken and n not in before]
             members.append(number)
             keeps |= _keeps_rows(step)
         else:
-            waiting |= 1 << number
+            waiting |= 1 << number - first
     return members, before
 
 
-def _to_move(
-    known: _Cut, number: int, first: int, members: Collection[int], done: Collection[int]
-) -> list[int] | None:
-    """What step `number` needs that runs after `first`; None if members are among it."""
-    apart = _with_all_behind(known.needs[number].difference(members), known.behind)
-    if any(apart >> member & 1 for member in members):
+def _to_move(known: _Cut, number: int, first: int, members: Collection[int]) -> list[int] | None:
+    """What step `number` needs from step `first` on; None if members are among it."""
+    apart = known.needs[number].difference(members)
+    behind = _with_all_behind(apart, known.behind, first)
+    if any(behind >> member - first & 1 for member in members):
         return None
-    return [n for n in range(first, number) if apart >> n & 1 and n not in done]
+    return [n for n in range(first, number) if behind >> n - first & 1]
 
 
 def _rows(step: Step) -> Dim | None:

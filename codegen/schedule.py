@@ -7,7 +7,8 @@ unless one needs the other's finished result. Matrix products are steps of their
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -34,7 +35,7 @@ from gradc.codegen.steps import (
     scatters_rows,
     terms_of,
 )
-from gradc.ir.dims import Shape
+from gradc.ir.dims import Shape, is_static
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import (
     LOOP_KINDS,
@@ -69,7 +70,7 @@ _MANY_ROWS = 128  # of a scatter
 _VIEW_LIMIT = 40  # index maps inlined into one another
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Cone:
     """What inlining a value costs: operations, instructions, and index maps on the way.
 
@@ -81,6 +82,30 @@ class _Cone:
     views: int = 0
     widest: int = 1  # bytes of the widest element on the way
     hardest: int = 0
+
+    @staticmethod
+    def of(equation: Equation, parts: Iterable[_Cone]) -> _Cone:
+        """The cone of an equation's outputs, on those of the operands that are inlined, too."""
+        found = _Cone(size=1)
+        for value in (*equation.outputs, *equation.inputs):
+            found.widest = max(found.widest, value.type.dtype.itemsize)
+        for part in parts:
+            found.cost += part.cost
+            found.size += part.size
+            found.views = max(found.views, part.views)
+            found.widest = max(found.widest, part.widest)
+            found.hardest = max(found.hardest, part.hardest)
+        rule = equation.op.lower
+        if isinstance(rule, Pointwise):
+            found.cost += rule.cost
+            if equation.outputs[0].type.dtype.is_float:
+                found.hardest = max(found.hardest, rule.cost)
+            return found
+        found.views += 1
+        if not isinstance(rule, IndexMap | Literal):
+            terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
+            found.cost, found.size = terms * (found.cost + 2), terms * (found.size + 1)
+        return found
 
 
 def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozenset()) -> Schedule:
@@ -125,26 +150,11 @@ def _choose_stored(
     stored: set[Value] = {*forced, *fn.results} - set(fn.parameters)
     cones: dict[Value, _Cone] = {}
     for equation in fn.equations:
-        rule = equation.op.lower
-        for value in _needed_in_memory(equation, cones):
-            if value.owner is not None:
-                stored.add(value)
-        stored |= _too_long_for_terms(equation, cones)
-        parts = [cones[v] for v in dict.fromkeys(equation.inputs) if v in cones and v not in stored]
-        cost = sum(p.cost for p in parts)
-        size = 1 + sum(p.size for p in parts)
-        views = max((p.views for p in parts), default=0)
-        sizes = [v.dtype.itemsize for v in (*equation.outputs, *equation.inputs)]
-        widest = max((*sizes, *(p.widest for p in parts)))
-        hardest = max((p.hardest for p in parts), default=0)
-        if isinstance(rule, Pointwise):
-            own = rule.cost if equation.outputs[0].dtype.is_float else 0
-            cone = _Cone(cost + rule.cost, size, views, widest, max(hardest, own))
-        elif isinstance(rule, IndexMap | Literal):
-            cone = _Cone(cost, size, views + 1, widest, hardest)
-        else:
-            terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
-            cone = _Cone(terms * (cost + 2), terms * (size + 1), views + 1, widest, hardest)
+        if not isinstance(equation.op.lower, Pointwise):
+            needed = (*_needed_in_memory(equation, cones), *_too_long_for_terms(equation, cones))
+            stored.update(value for value in needed if value.owner is not None)
+        inlined = (v for v in dict.fromkeys(equation.inputs) if v in cones and v not in stored)
+        cone = _Cone.of(equation, [cones[value] for value in inlined])
         is_long = cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT
         if is_long or not can_inline(equation) or prepares(equation.outputs[0]):
             stored.update(equation.outputs)
@@ -287,13 +297,16 @@ def _small_first(fn: Function) -> list[Equation]:
     small: set[Value] = set(fn.parameters)
     first: list[Equation] = []
     for equation in fn.equations:
-        sizes = [value.type.size for value in equation.outputs]
-        is_small = all(isinstance(size, int) and size <= _MOST_POINTS for size in sizes)
-        if is_small and can_inline(equation) and small.issuperset(equation.inputs):
+        is_made = small.issuperset(equation.inputs) and can_inline(equation)
+        if is_made and all(map(_is_small, equation.outputs)):
             small.update(equation.outputs)
             first.append(equation)
     others = set(fn.equations).difference(first)
     return [*first, *(equation for equation in fn.equations if equation in others)]
+
+
+def _is_small(value: Value) -> bool:
+    return is_static(value.shape) and prod(value.shape) <= _MOST_POINTS
 
 
 def _parts(

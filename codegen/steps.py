@@ -266,9 +266,9 @@ def is_short(extent: Dim) -> bool:
 
 def can_inline(equation: Equation) -> bool:
     rule = equation.op.lower
-    if isinstance(rule, Contraction | Reduction):
-        return terms_of(equation) > 0
-    return isinstance(rule, Pointwise | IndexMap | Literal)
+    if isinstance(rule, Pointwise | IndexMap | Literal):
+        return True
+    return isinstance(rule, Contraction | Reduction) and terms_of(equation) > 0
 
 
 def prepares(value: Value) -> Callable[..., None] | None:
@@ -349,6 +349,8 @@ def indices_read(root: Root) -> tuple[Value, tuple[int, ...]]:
 def operand_reads(equation: Equation, axes: Axes) -> list[Read]:
     """The operands of an inlined equation whose result's axes lie on these space axes."""
     rule = equation.op.lower
+    if isinstance(rule, Pointwise):
+        return [(value, axes) for value in equation.inputs]
     if isinstance(rule, IndexMap):
         types = (value.type for value in equation.inputs)
         alignments = rule.align(*types, **equation.attrs)

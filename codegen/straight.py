@@ -27,7 +27,7 @@ from gradc.codegen.straight_rows import write_rows
 from gradc.ir.dims import Dim, is_static
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
-from gradc.ir.lowering import Contraction, IndexMap, Reduction
+from gradc.ir.lowering import Contraction, IndexMap, Literal, Pointwise, Reduction
 from gradc.ir.record import dataclass
 
 _MOST_INSTRUCTIONS = 6000
@@ -186,6 +186,17 @@ def _chooses(equation: Equation) -> bool:
     return isinstance(rule, IndexMap) and rule.move is None and bool(equation.inputs)
 
 
+def _stays_in_row(equation: Equation, made: Collection[Value]) -> bool:
+    """Whether a row of a result surely reads operands in the same row, entry by entry."""
+    rule = equation.op.lower
+    if isinstance(rule, IndexMap):
+        owners = [value.owner for value in equation.inputs]
+        return all(owner is not None and isinstance(owner.op.lower, Literal) for owner in owners)
+    if isinstance(rule, Reduction):
+        return equation.outputs[0] in made
+    return isinstance(rule, Pointwise | Literal)
+
+
 def _tells_positions(equation: Equation) -> bool:
     """Whether a result depends on where its entries are: a counter, a pad, joined arrays."""
     return isinstance(equation.op.lower, IndexMap) and len(equation.inputs) != 1
@@ -226,11 +237,14 @@ def _is_known(equation: Equation) -> bool:
 
 def can_write(group: Straight, stored: Collection[Value]) -> bool:
     """Whether every entry is read at a position that is known here: tried where it is not plain."""
+    made = {root.value for root in group.roots}
+    computed = equations_between(list(made), lambda v: v in stored and v not in made)
     if group.rows is None:
-        made = {root.value for root in group.roots}
-        computed = equations_between(list(made), lambda v: v in stored and v not in made)
-        if not any(map(_chooses, computed)):
-            return True
+        is_plain = not any(map(_chooses, computed))
+    else:
+        is_plain = all(_stays_in_row(equation, made) for equation in computed)
+    if is_plain:
+        return True
     trial = Reader(LoopBuilder(), TrialBuffers(), stored, {})
     try:
         lower_straight(trial, group, 512)

@@ -166,7 +166,8 @@ def divide_exactly(numerator: Dim, denominator: Dim) -> Dim | None:
 
 def product(dims: Iterable[Dim]) -> Dim:
     """The product; 1 when there are none."""
-    return prod(dims, start=1)
+    dims = tuple(dims)
+    return prod(dims[1:], start=dims[0]) if dims else 1
 
 
 def volume(shape: Iterable[Dim]) -> int:
