@@ -157,7 +157,7 @@ def _numbers(phases: int) -> tuple[int, ...]:
 def _plan(body: _Body, cuts: Sequence[int]) -> _Plan:
     """The phases of a loop that is cut after these levels of functions."""
     last = len(cuts)
-    needs: dict[Ref, int] = {ref: 1 << last for ref in body.ends}
+    needs: dict[Ref, int] = dict.fromkeys(body.ends, 1 << last)
     home: dict[Ref, int] = {}
     for ref, instruction in reversed(body.made.items()):
         if ref not in needs:

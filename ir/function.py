@@ -172,7 +172,7 @@ def equation(
     """Build an equation with new outputs, typed by the op's rule."""
     inputs = tuple(inputs)
     types = op.infer(*[value.type for value in inputs], **attrs)
-    made = Equation(op, inputs, attrs, span=span)
+    made = Equation(op, inputs, attrs, (), span)
     if isinstance(types, tuple):
         made.outputs = tuple([Value(type, None, made, i, span) for i, type in enumerate(types)])
     else:
@@ -226,23 +226,18 @@ def sorted_equations(results: Iterable[Value], stop: Iterable[Value] = ()) -> tu
     for result in results:
         if result in given or result.owner is None or result.owner in done:
             continue
-        stack = [result.owner]
+        stack = [(result.owner, iter(result.owner.inputs))]
         while stack:
-            current = stack[-1]
-            if current in done:
+            current, inputs = stack[-1]
+            for value in inputs:
+                owner = value.owner
+                if owner is not None and owner not in done and value not in given:
+                    stack.append((owner, iter(owner.inputs)))
+                    break
+            else:
                 stack.pop()
-                continue
-            waiting = [
-                value.owner
-                for value in current.inputs
-                if value.owner is not None and value.owner not in done and value not in given
-            ]
-            if waiting:
-                stack.extend(reversed(waiting))
-                continue
-            stack.pop()
-            done.add(current)
-            order.append(current)
+                done.add(current)
+                order.append(current)
     return tuple(order)
 
 

@@ -15,7 +15,7 @@ from gradc.ir.ops.contract import contract
 from gradc.ir.ops.structural import broadcast, other_axes, sum_, transpose
 from gradc.ir.passes.indexing import sum_of_chosen
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, repeated
-from gradc.ir.passes.rewrite import Rules, rewrite
+from gradc.ir.passes.rewrite import NUMBER, Rules, needs, rewrite
 from gradc.ir.passes.structured import (
     product_with_diagonal,
     product_with_one_hot,
@@ -34,6 +34,7 @@ def form_contractions(fn: Function) -> Function:
     return rewrite(fn, _RULES)
 
 
+@needs(mul)
 def _sum_of_product(made: Equation) -> Value | None:
     """sum(broadcast a * broadcast b, axes) -> contract(a, b), where not both have all axes."""
     factors = inputs_of(made.inputs[0], mul)
@@ -75,6 +76,7 @@ def _without(x: Value, labels: Labels, wanted: set[int]) -> tuple[Value, Labels]
     return sum_(x, axes=alone), tuple(label for label in labels if label in wanted)
 
 
+@needs(mul)
 def _pull_factor_out_of_sum(made: Equation) -> Value | None:
     """sum(x * broadcast(s), axes) -> broadcast(s) * sum(x, axes), if s does not lie on `axes`."""
     (product,), axes = made.inputs, made.attrs["axes"]
@@ -92,6 +94,7 @@ def _pull_factor_out_of_sum(made: Equation) -> Value | None:
     return None
 
 
+@needs(div)
 def _pull_divisor_out_of_sum(made: Equation) -> Value | None:
     """sum(x / broadcast(s), axes) -> sum(x, axes) / broadcast(s), if s does not lie on `axes`."""
     (quotient,), axes = made.inputs, made.attrs["axes"]
@@ -106,12 +109,14 @@ def _pull_divisor_out_of_sum(made: Equation) -> Value | None:
     return result
 
 
+@needs(neg)
 def _sum_of_negative(made: Equation) -> Value | None:
     """sum(-x) -> -sum(x)."""
     x = input_of(made.inputs[0], neg)
     return None if x is None else -sum_(x, axes=made.attrs["axes"])
 
 
+@needs(contract)
 def _sum_of_contraction(made: Equation) -> Value | None:
     """sum(contract(a, b)) -> one contraction with fewer result labels."""
     (product,) = made.inputs
@@ -123,6 +128,7 @@ def _sum_of_contraction(made: Equation) -> Value | None:
     return _contracted(operands, attrs["lhs"], attrs["rhs"], out)
 
 
+@needs(contract)
 def _transpose_of_contraction(made: Equation) -> Value | None:
     (product,) = made.inputs
     operands = inputs_of(product, contract)
@@ -134,6 +140,7 @@ def _transpose_of_contraction(made: Equation) -> Value | None:
     return result
 
 
+@needs(transpose)
 def _absorb_transpose(made: Equation) -> Value | None:
     """A transpose of an operand only renames its labels."""
     sides = [_untransposed(x, made.attrs[side]) for x, side in _sides(made)]
@@ -152,6 +159,7 @@ def _untransposed(x: Value, labels: Labels) -> tuple[Value, Labels]:
     return source, tuple(labels[permutation.index(axis)] for axis in range(len(labels)))
 
 
+@needs(NUMBER)
 def _absorb_broadcast(made: Equation) -> Value | None:
     """A broadcast of an operand only drops labels that the other operand has, too.
 
@@ -183,6 +191,7 @@ def _unbroadcast(x: Value, labels: Labels) -> tuple[Value, Labels]:
     return source, tuple(labels[axis] for axis in attrs_of(x)["axes"])
 
 
+@needs(mul)
 def _pull_factor_out(made: Equation) -> Value | None:
     """contract(a * s, b) -> s * contract(a, b) for a broadcast scalar s.
 
@@ -210,6 +219,7 @@ def _is_no_larger(made: Equation, x: Value, labels: tuple[int, ...]) -> bool:
     return isinstance(more, int) and (not isinstance(fewer, int) or more <= fewer)
 
 
+@needs(neg)
 def _pull_negative_out(made: Equation) -> Value | None:
     """contract(-a, b) -> -contract(a, b)."""
     a, b = made.inputs
@@ -222,6 +232,7 @@ def _pull_negative_out(made: Equation) -> Value | None:
     return product if minus_a is not None and minus_b is not None else -product
 
 
+@needs(neg)
 def _negative_twice(made: Equation) -> Value | None:
     return input_of(made.inputs[0], neg)
 

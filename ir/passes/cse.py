@@ -25,7 +25,7 @@ def share_common_subexpressions(fn: Function) -> Function:
         inputs: Sequence[Value] = made.inputs
         if not values.keys().isdisjoint(inputs):
             inputs = [values.get(value, value) for value in inputs]
-        key = _key(made, inputs)
+        key = computation(made, inputs)
         first = kept.get(key)
         if first is None:
             first = kept[key] = rebuild_equation(made, inputs)
@@ -49,7 +49,7 @@ def _normal_contraction(made: Equation, operands: list[Value]) -> tuple[Hashable
     return sides[0][0], sides[1][0], *(tuple([number[x] for x in part]) for part in parts)
 
 
-def _key(made: Equation, inputs: Sequence[Value]) -> Hashable:
+def computation(made: Equation, inputs: Sequence[Value]) -> Hashable:
     """Equal for equations that compute the same."""
     name, operands = made.op.name, list(inputs)
     if name in _MIRRORED:

@@ -8,7 +8,7 @@ from gradc.ir.ops.elementwise import exp, log
 from gradc.ir.ops.logic import where
 from gradc.ir.ops.structural import broadcast, sum_
 from gradc.ir.passes.matching import attrs_of, input_of, inputs_of
-from gradc.ir.passes.rewrite import rewrite
+from gradc.ir.passes.rewrite import needs, rewrite
 from gradc.ir.transforms.expand import expand_composites
 
 
@@ -22,6 +22,7 @@ def expand_to_primitives(fn: Function) -> Function:
     return rewrite(expand_composites(fn), {sub: (_subtract_maximum_first,)})
 
 
+@needs(broadcast)
 def _subtract_maximum_first(made: Equation) -> Value | None:
     x, wide = made.inputs
     total = input_of(wide, broadcast)

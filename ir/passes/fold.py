@@ -11,7 +11,7 @@ from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction, Scatt
 from gradc.ir.ops.constants import constant, iota, size_value
 from gradc.ir.ops.slicing import pad
 from gradc.ir.ops.structural import broadcast
-from gradc.ir.passes.rewrite import rewrite
+from gradc.ir.passes.rewrite import needs, rewrite
 from gradc.ir.types import constant_data
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -39,6 +39,7 @@ def _fold_size(made: Equation) -> Value | None:
     return result
 
 
+@needs(constant)
 def _fold(made: Equation) -> Value | None:
     if made.op in (broadcast, pad) or not made.inputs or len(made.outputs) != 1:
         return None

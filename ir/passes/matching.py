@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import frexp
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,8 @@ def is_finite(value: Value) -> bool:
 
 def is_power_of_two(number: float) -> bool:
     """Whether multiplying by `number` is exact, short of overflow and underflow."""
-    mantissa, exponent = np.frexp(number)
-    return bool(abs(mantissa) == 0.5 and -100 < exponent < 100)
+    mantissa, exponent = frexp(number)
+    return abs(mantissa) == 0.5 and -100 < exponent < 100
 
 
 def is_moderate(number: float) -> bool:

@@ -55,8 +55,8 @@ BEFORE_DERIVATIVES: Pipeline = (
 # What every function goes through before code is made of it; derivatives are in it by then.
 DEFAULT: Pipeline = (
     eliminate_dead_code,
-    fold_constants,
     simplify_shapes,
+    fold_constants,
     simplify_indexing,
     join_pads,
     share_common_subexpressions,

@@ -4,17 +4,24 @@ A rule looks at one equation, whose inputs are rewritten already, and gives back
 place of its output, or None. What it builds is rewritten too before the sweep goes on. Every
 equation of the function has a fuel that bounds how often rules may fire for it, so rules that undo
 one another cannot keep the sweep from ending.
+
+Most equations are left as they are by most rules. So a rule says by `needs` which ops have to stand
+behind the inputs, and is asked only where they do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.op import Op
+from gradc.ir.ops.constants import constant
+from gradc.ir.ops.structural import broadcast
+from gradc.ir.passes.cse import computation
+from gradc.ir.passes.matching import is_derived
 from gradc.ir.record import dataclass
 from gradc.ir.span import at, move_to
 from gradc.ir.transforms.rebuild import rebuild_equation, with_results
@@ -28,28 +35,102 @@ _NO_KINDS: RulesOfKinds = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class _Alias:
-    """Work to do later: `values` are replaced by what replaces `target`."""
+class _Guarded:
+    """A rule that fires only if of each group of ops one makes an input."""
 
-    values: tuple[Value, ...]
+    rule: Rule
+    groups: tuple[frozenset[Op], ...]
+
+    def __call__(self, made: Equation) -> Value | None:
+        return self.rule(made)
+
+    def applies(self, makers: Iterable[Op | None]) -> bool:
+        return not any(group.isdisjoint(makers) for group in self.groups)
+
+
+def needs(*groups: Op | tuple[Op, ...]) -> Callable[[Rule], Rule]:
+    """Say of a rule that it fires only if an input is made by an op, or by one of several.
+
+    If there are several groups, that goes for each of them. NUMBER makes all that holds one number
+    everywhere.
+    """
+    found = tuple(frozenset(group if isinstance(group, tuple) else (group,)) for group in groups)
+    return lambda rule: _Guarded(rule, found)
+
+
+NUMBER = (constant, broadcast)
+
+
+@dataclass(frozen=True, slots=True)
+class _Alias:
+    """Work to do later: the outputs of equal equations are replaced by what replaces `target`."""
+
+    equals: tuple[Equation, Equation]
     target: Value
 
 
 @dataclass(frozen=True, slots=True)
 class _Sweep:
-    """The rules, those of each op as they are first asked for, and what replaces each value."""
+    """The rules, those for each op and makers of its inputs, and what is known of values.
+
+    `settled` are the values that stay, `final` has what replaces those that do not. `computed`:
+    what replaces the outputs of equations for which rules fired, so that an equation like one of
+    them, built by a later rule, is not rewritten again from the start.
+    """
 
     rules: Rules
     of_kinds: RulesOfKinds
     of_ops: dict[Op, tuple[Rule, ...]] = field(default_factory=dict)
+    of_makers: dict[tuple[Op | None, ...], tuple[Rule, ...]] = field(default_factory=dict)
+    settled: set[Value] = field(default_factory=set)
     final: dict[Value, Value] = field(default_factory=dict)
+    computed: dict[Hashable, Value] = field(default_factory=dict)
 
-    def rules_of(self, op: Op) -> tuple[Rule, ...]:
-        found = self.of_ops.get(op)
+    def rules_for(self, made: Equation) -> tuple[Rule, ...]:
+        """The rules that may fire for an equation of values that stay."""
+        rules = self.of_ops.get(made.op)
+        if rules is None:
+            rules = (*self.rules.get(made.op, ()), *self.of_kinds.get(type(made.op.lower), ()))
+            self.of_ops[made.op] = rules
+        if not rules:
+            return rules
+        makers = [None if value.owner is None else value.owner.op for value in made.inputs]
+        found = self.of_makers.get((made.op, *makers))
         if found is None:
-            found = (*self.rules.get(op, ()), *self.of_kinds.get(type(op.lower), ()))
-            self.of_ops[op] = found
+            found = self.of_makers[made.op, *makers] = tuple(_applicable(rules, makers))
         return found
+
+    def rebuilt(self, made: Equation) -> Equation:
+        """The equation with what stands for its inputs."""
+        if self.final.keys().isdisjoint(made.inputs):
+            return made
+        return rebuild_equation(made, [self.final.get(value, value) for value in made.inputs])
+
+    def replace(self, alias: _Alias) -> None:
+        """Enter what has been found to stand for equations."""
+        found = self.final.get(alias.target, alias.target)
+        for made in alias.equals:
+            self.final.update(dict.fromkeys(made.outputs, found))
+        self.computed[_key(alias.equals[1])] = found
+
+    def keep(self, made: Equation, again: Equation) -> None:
+        """Enter `again` as what replaces `made`: no rule fires for it."""
+        self.settled.update(again.outputs)
+        if again is not made:
+            self.final.update(zip(made.outputs, again.outputs, strict=True))
+
+
+def _applicable(rules: Iterable[Rule], makers: Collection[Op | None]) -> Iterator[Rule]:
+    for rule in rules:
+        if not isinstance(rule, _Guarded):
+            yield rule
+        elif rule.applies(makers):
+            yield rule.rule
+
+
+def _key(made: Equation) -> Hashable:
+    """Equal for equations that rules treat alike: some change derivatives only."""
+    return computation(made, made.inputs), is_derived(made)
 
 
 def rewrite(fn: Function, rules: Rules, of_kinds: RulesOfKinds = _NO_KINDS) -> Function:
@@ -58,30 +139,20 @@ def rewrite(fn: Function, rules: Rules, of_kinds: RulesOfKinds = _NO_KINDS) -> F
     `fn` itself where no result changes. New equations carry the span of the one they replace.
     """
     sweep = _Sweep(rules, of_kinds)
-    final = sweep.final
-    final.update(zip(fn.parameters, fn.parameters, strict=True))
+    sweep.settled.update(fn.parameters)
     with at(None):
         for made in fn.equations:
-            inputs = tuple([final[value] for value in made.inputs])
-            again = made if inputs == made.inputs else rebuild_equation(made, inputs)
-            applicable = sweep.rules_of(made.op)
+            again = sweep.rebuilt(made)
+            applicable = sweep.rules_for(again)
             found = _first(again, applicable) if applicable else None
             if found is None:
-                _keep(final, made, again)
+                sweep.keep(made, again)
             else:
-                _settle(sweep, [_Alias((*made.outputs, *again.outputs), found), *_made_by(found)])
-    results = [final[result] for result in fn.results]
+                _settle(sweep, [_Alias((made, again), found), *_made_by(found)])
+    results = [sweep.final.get(result, result) for result in fn.results]
     if all(new is old for new, old in zip(results, fn.results, strict=True)):
         return fn
     return with_results(fn, results)
-
-
-def _keep(final: dict[Value, Value], made: Equation, again: Equation) -> None:
-    """Enter `again` as what replaces `made`: no rule fires for it."""
-    for new in again.outputs:
-        final[new] = new
-    if again is not made:
-        final.update(zip(made.outputs, again.outputs, strict=True))
 
 
 def _settle(sweep: _Sweep, work: list[Equation | _Alias]) -> None:
@@ -89,27 +160,33 @@ def _settle(sweep: _Sweep, work: list[Equation | _Alias]) -> None:
 
     Inputs come before their users, and after what a rule built the value whose place it takes.
     """
-    final, fuel = sweep.final, _FUEL - 1
+    final, settled, fuel = sweep.final, sweep.settled, _FUEL - 1
     while work:
         item = work[-1]
         if isinstance(item, _Alias):
             work.pop()
-            final.update(dict.fromkeys(item.values, final[item.target]))
+            sweep.replace(item)
             continue
-        waiting = [v.owner for v in item.inputs if v not in final and v.owner is not None]
+        waiting = [
+            value.owner
+            for value in item.inputs
+            if value not in settled and value not in final and value.owner is not None
+        ]
         if waiting:
             work.extend(waiting)
             continue
         work.pop()
-        if item.outputs[0] in final:
+        if item.outputs[0] in settled or item.outputs[0] in final:
             continue
-        made = rebuild_equation(item, [final[value] for value in item.inputs])
-        found = _first(made, sweep.rules_of(made.op)) if fuel else None
+        made = sweep.rebuilt(item)
+        found = sweep.computed.get(_key(made))
+        if found is None and fuel:
+            found = _first(made, sweep.rules_for(made))
+            fuel -= found is not None
         if found is None:
-            _keep(final, item, made)
-            continue
-        fuel -= 1
-        work += [_Alias((*item.outputs, *made.outputs), found), *_made_by(found)]
+            sweep.keep(item, made)
+        else:
+            work += [_Alias((item, made), found), *_made_by(found)]
 
 
 def _made_by(value: Value) -> tuple[Equation, ...]:
@@ -124,7 +201,7 @@ def _first(made: Equation, rules: tuple[Rule, ...]) -> Value | None:
         found = rule(made)
         if found is None:
             continue
-        if found.type != made.outputs[0].type:
+        if found.type is not made.outputs[0].type and found.type != made.outputs[0].type:
             raise TypeError(
                 f"the rule {rule.__name__} replaced {made.outputs[0].type} by {found.type}"
             )

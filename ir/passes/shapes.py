@@ -23,7 +23,7 @@ from gradc.ir.ops.structural import (
     transpose,
 )
 from gradc.ir.passes.matching import attrs_of, input_of, inputs_of
-from gradc.ir.passes.rewrite import Rules, rewrite
+from gradc.ir.passes.rewrite import NUMBER, Rules, needs, rewrite
 
 
 def simplify_shapes(fn: Function) -> Function:
@@ -31,6 +31,7 @@ def simplify_shapes(fn: Function) -> Function:
     return rewrite(fn, _RULES, {Pointwise: (_broadcast_last, _unit_reshape_last)})
 
 
+@needs(NUMBER)
 def _broadcast_last(made: Equation) -> Value | None:
     """f(broadcast x, broadcast y, ...) -> broadcast f(x, y, ...), for a pointwise f.
 
@@ -58,6 +59,7 @@ def _broadcast_last(made: Equation) -> Value | None:
     return result
 
 
+@needs(reshape)
 def _unit_reshape_last(made: Equation) -> Value | None:
     """f(reshape x, ...) -> reshape f(x, ...), for a pointwise f and axes of length 1.
 
@@ -100,6 +102,7 @@ def _broadcast_of_broadcast(made: Equation) -> Value | None:
     return result
 
 
+@needs(reshape)
 def _broadcast_of_unit_reshape(made: Equation) -> Value | None:
     """A reshape that only adds axes of length 1, which are then broadcast: one broadcast."""
     (x,), shape, axes = made.inputs, made.attrs["shape"], made.attrs["axes"]
@@ -278,6 +281,7 @@ def _reduce_twice(made: Equation) -> Value | None:
     return _reduced(made, source, both)
 
 
+@needs(transpose)
 def _reduce_transposed(made: Equation) -> Value | None:
     """A reduction of a transpose is the reduction of its source, transposed if it must be."""
     (x,), axes = made.inputs, made.attrs["axes"]
@@ -293,6 +297,7 @@ def _reduce_transposed(made: Equation) -> Value | None:
     return result
 
 
+@needs(NUMBER)
 def _reduce_before_broadcast(made: Equation) -> Value | None:
     """A reduction over axes that a broadcast took from its source: reduce, then broadcast."""
     (x,), axes = made.inputs, made.attrs["axes"]
@@ -307,6 +312,7 @@ def _reduce_before_broadcast(made: Equation) -> Value | None:
     return result
 
 
+@needs(pad)
 def _sum_of_padded(made: Equation) -> Value | None:
     """Zeros that pad the axes that are summed over are left out."""
     (x,), axes = made.inputs, made.attrs["axes"]

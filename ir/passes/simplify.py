@@ -42,7 +42,7 @@ from gradc.ir.passes.matching import (
     other_operand,
     repeated,
 )
-from gradc.ir.passes.rewrite import Rules, rewrite
+from gradc.ir.passes.rewrite import NUMBER, Rules, needs, rewrite
 from gradc.ir.types import DType
 
 
@@ -54,10 +54,12 @@ def simplify_algebra(fn: Function) -> Function:
 # --- sums ----------------------------------------------------------------------------------------
 
 
+@needs(NUMBER)
 def _add_zero(made: Equation) -> Value | None:
     return other_operand(made.inputs, 0)
 
 
+@needs(neg)
 def _add_negative(made: Equation) -> Value | None:
     """x + (-y) -> x - y."""
     x, y = made.inputs
@@ -74,6 +76,7 @@ def _add_itself(made: Equation) -> Value | None:
     return x * full_like(x, 2) if x is y else None
 
 
+@needs(NUMBER)
 def _subtract_zero(made: Equation) -> Value | None:
     x, y = made.inputs
     if is_number(y, 0):
@@ -81,6 +84,7 @@ def _subtract_zero(made: Equation) -> Value | None:
     return -y if is_number(x, 0) else None
 
 
+@needs(neg)
 def _subtract_negative(made: Equation) -> Value | None:
     """x - (-y) -> x + y."""
     x, y = made.inputs
@@ -96,6 +100,7 @@ def _subtract_itself(made: Equation) -> Value | None:
 # --- products ------------------------------------------------------------------------------------
 
 
+@needs(NUMBER)
 def _multiply_by_number(made: Equation) -> Value | None:
     """x * 1 -> x; x * -1 -> -x; x * 0 -> 0 for a finite x; 3 * x -> x * 3."""
     x, y = made.inputs
@@ -111,6 +116,7 @@ def _multiply_by_number(made: Equation) -> Value | None:
     return y if constant_number(x) == 1 else None
 
 
+@needs(neg)
 def _multiply_negatives(made: Equation) -> Value | None:
     """(-x) * (-y) -> x * y; (-x) * 3 -> x * -3; (-x) * y -> -(x * y)."""
     x, y = made.inputs
@@ -123,13 +129,15 @@ def _multiply_negatives(made: Equation) -> Value | None:
     return None if minus_y is None else -(x * minus_y)
 
 
+@needs(mul, NUMBER)
 def _multiply_twice(made: Equation) -> Value | None:
     """(x * a) * b -> x * (a * b), where a or b is a power of two, so that nothing is rounded."""
     x, y = made.inputs
     factors = inputs_of(x, mul)
     if factors is None or not x.dtype.is_float:
         return None
-    first, second = constant_number(factors[1]), constant_number(y)
+    first = constant_number(factors[1])
+    second = None if first is None else constant_number(y)
     if first is None or second is None:
         return None
     exact = is_power_of_two(first) or is_power_of_two(second)
@@ -138,6 +146,7 @@ def _multiply_twice(made: Equation) -> Value | None:
     return factors[0] * full_like(x, first * second)
 
 
+@needs(mul)
 def _multiply_by_number_last(made: Equation) -> Value | None:
     """(x * a) * y -> (x * y) * a for a power of two, in derivatives: there such numbers meet."""
     if not is_derived(made) or not made.outputs[0].dtype.is_float:
@@ -152,17 +161,19 @@ def _multiply_by_number_last(made: Equation) -> Value | None:
     return None
 
 
+@needs(mul, NUMBER)
 def _scale_before_broadcast(made: Equation) -> Value | None:
     """(x * broadcast(s)) * c -> x * broadcast(s * c): a number multiplies the smaller array."""
     product, y = made.inputs
-    factors = _with_broadcast(product)
-    number = None if factors is None else constant_number(y)
-    if factors is None or number is None or not is_moderate(number):
+    number = constant_number(y)
+    factors = None if number is None else _with_broadcast(product)
+    if number is None or factors is None or not is_moderate(number):
         return None
     x, source, axes = factors
     return x * repeated(source * full_like(source, number), x.shape, axes)
 
 
+@needs(mul, broadcast)
 def _join_repeated_factors(made: Equation) -> Value | None:
     """(x * broadcast(s)) * broadcast(t) -> x * broadcast(s * t), in derivatives.
 
@@ -172,8 +183,10 @@ def _join_repeated_factors(made: Equation) -> Value | None:
         return None
     for scaled, factor in (made.inputs, made.inputs[::-1]):
         t = input_of(factor, broadcast)
-        factors = None if t is None else _with_broadcast(scaled)
-        if t is None or factors is None or constant_number(factor) is not None:
+        if t is None or constant_number(factor) is not None:
+            continue
+        factors = _with_broadcast(scaled)
+        if factors is None:
             continue
         x, s, axes = factors
         along = attrs_of(factor)["axes"]
@@ -197,6 +210,7 @@ def _with_broadcast(product: Value) -> tuple[Value, Value, tuple[int, ...]] | No
     return None
 
 
+@needs(NUMBER)
 def _divide_by_number(made: Equation) -> Value | None:
     """x / 1 -> x; x / -1 -> -x; x / 4 -> x * 0.25 (exact for powers of two)."""
     x, y = made.inputs
@@ -212,6 +226,7 @@ def _divide_by_number(made: Equation) -> Value | None:
     return None
 
 
+@needs(neg)
 def _divide_negatives(made: Equation) -> Value | None:
     """(-x) / (-y) -> x / y; (-x) / y and x / (-y) -> -(x / y)."""
     x, y = made.inputs
@@ -227,6 +242,7 @@ def _is_normal(number: float, dtype: DType) -> bool:
     return isfinite(number) and float(limits.tiny) <= abs(number) <= float(limits.max)
 
 
+@needs((neg, sub, mul))
 def _negate(made: Equation) -> Value | None:
     """-(-x) -> x; -(x - y) -> y - x; -(x * 3) -> x * -3."""
     (x,) = made.inputs
@@ -241,6 +257,7 @@ def _negate(made: Equation) -> Value | None:
     return None
 
 
+@needs(NUMBER)
 def _small_power(made: Equation) -> Value | None:
     """x ** 0, 1, 2, 3, 4, -1, -2 and 0.5, 1.5, -0.5 by multiplication, division and sqrt."""
     x, y = made.inputs
@@ -271,6 +288,7 @@ def _half_power(x: Value, exponent: float | None) -> Value | None:
     return root if exponent == 0.5 else inverse
 
 
+@needs(sqrt)
 def _multiply_equal_roots(made: Equation) -> Value | None:
     """sqrt(x) * sqrt(x) -> x, where x is certainly not negative: a nan does not vanish."""
     x, y = made.inputs
@@ -302,6 +320,7 @@ def _choose(made: Equation) -> Value | None:
     return x if known else y
 
 
+@needs(NUMBER)
 def _choose_equal_numbers(made: Equation) -> Value | None:
     _, x, y = made.inputs
     a, b = constant_number(x), constant_number(y)
@@ -309,6 +328,7 @@ def _choose_equal_numbers(made: Equation) -> Value | None:
     return x if same else None
 
 
+@needs(logical_not)
 def _choose_otherwise(made: Equation) -> Value | None:
     """where(not c, x, y) -> where(c, y, x)."""
     condition, x, y = made.inputs
@@ -319,6 +339,7 @@ def _choose_otherwise(made: Equation) -> Value | None:
     return result
 
 
+@needs(where)
 def _choose_again(made: Equation) -> Value | None:
     """where(c, where(c, x, y), z) -> where(c, x, z), and the same on the other side."""
     condition, x, y = made.inputs
@@ -338,6 +359,7 @@ def _same_operands(made: Equation) -> Value | None:
     return x if x is y else None
 
 
+@needs(NUMBER)
 def _connective_with_constant(made: Equation) -> Value | None:
     x, y = made.inputs
     neutral = made.op is logical_and
@@ -348,10 +370,12 @@ def _connective_with_constant(made: Equation) -> Value | None:
     return None
 
 
+@needs(logical_not)
 def _not_not(made: Equation) -> Value | None:
     return input_of(made.inputs[0], logical_not)
 
 
+@needs((neg, abs_))
 def _absolute(made: Equation) -> Value | None:
     """abs(-x) and abs(abs(x)) -> abs(x)."""
     (x,) = made.inputs
@@ -377,6 +401,7 @@ def _cast_of_cast(made: Equation) -> Value | None:
     return converted(source, dtype) if exact else None
 
 
+@needs(NUMBER)
 def _sum_of_broadcast(made: Equation) -> Value | None:
     """The sum over axes along which x is repeated -> x times their lengths."""
     (x,), axes = made.inputs, made.attrs["axes"]

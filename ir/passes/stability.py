@@ -15,7 +15,7 @@ from gradc.ir.ops.logic import where
 from gradc.ir.ops.reductions import max_
 from gradc.ir.ops.structural import broadcast, other_axes, reshape, sum_
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, is_number, other_operand
-from gradc.ir.passes.rewrite import Rules, rewrite
+from gradc.ir.passes.rewrite import Rules, needs, rewrite
 
 Axes = tuple[int, ...]
 
@@ -70,6 +70,7 @@ def _log1p_of_expm1(made: Equation) -> Value | None:
     return input_of(made.inputs[0], expm1)
 
 
+@needs(exp)
 def _exp_minus_one(made: Equation) -> Value | None:
     """exp(x) - 1 -> expm1(x)."""
     x, y = made.inputs
@@ -80,6 +81,7 @@ def _exp_minus_one(made: Equation) -> Value | None:
     return result
 
 
+@needs(exp)
 def _exp_plus_minus_one(made: Equation) -> Value | None:
     """exp(x) + (-1) -> expm1(x)."""
     rest = other_operand(made.inputs, -1)
@@ -90,6 +92,7 @@ def _exp_plus_minus_one(made: Equation) -> Value | None:
     return result
 
 
+@needs(sigmoid)
 def _one_minus_sigmoid(made: Equation) -> Value | None:
     """1 - sigmoid(x) -> sigmoid(-x)."""
     x, y = made.inputs
@@ -100,6 +103,7 @@ def _one_minus_sigmoid(made: Equation) -> Value | None:
     return result
 
 
+@needs(add)
 def _logistic(made: Equation) -> Value | None:
     """1 / (1 + exp(-x)), exp(x) / (1 + exp(x)) -> sigmoid(x); 1 / (1 + exp(x)) -> sigmoid(-x)."""
     x, y = made.inputs
@@ -116,6 +120,7 @@ def _logistic(made: Equation) -> Value | None:
     return result
 
 
+@needs(exp, broadcast)
 def _normalized_exp(made: Equation) -> Value | None:
     """exp(x) / broadcast(sum(exp(x), axes)) -> softmax(x, axes)."""
     x, y = made.inputs
@@ -194,6 +199,7 @@ def _unshifted(x: Value, axes: Axes) -> tuple[Value, Value] | None:
     return terms[0], shift
 
 
+@needs(logsumexp)
 def _shift_back(made: Equation) -> Value | None:
     """m + logsumexp(x - broadcast(m)) -> logsumexp(x)."""
     for m, total in (made.inputs, made.inputs[::-1]):
@@ -205,6 +211,7 @@ def _shift_back(made: Equation) -> Value | None:
     return None
 
 
+@needs(broadcast)
 def _shifted_log_softmax(made: Equation) -> Value | None:
     """(x - s) - broadcast(logsumexp(x - s)) -> x - broadcast(logsumexp(x))."""
     x, wide = made.inputs
@@ -237,6 +244,7 @@ def _softmax_of_shifted(made: Equation) -> Value | None:
 # --- what derivatives of the formulas above look like --------------------------------------------
 
 
+@needs(exp)
 def _weighted_logistic(made: Equation) -> Value | None:
     """(a / (1 + exp(x))) * exp(x) -> a * sigmoid(x), and sigmoid(-x) * exp(x) -> sigmoid(x)."""
     for quotient, power in (made.inputs, made.inputs[::-1]):
@@ -253,6 +261,7 @@ def _weighted_logistic(made: Equation) -> Value | None:
     return None
 
 
+@needs(exp, broadcast)
 def _weighted_softmax(made: Equation) -> Value | None:
     """broadcast(a / sum(exp(x))) * exp(x) -> broadcast(a) * softmax(x)."""
     for wide, power in (made.inputs, made.inputs[::-1]):
@@ -269,6 +278,7 @@ def _weighted_softmax(made: Equation) -> Value | None:
     return None
 
 
+@needs((div, sub))
 def _cancel_positive(made: Equation) -> Value | None:
     """(a / s) * s -> a; (a / s) * (s * t) -> a * t; (a / s - w) * s -> a - w * s.
 

@@ -30,9 +30,14 @@ def rebuild_equation(
     attrs = substitute_attrs(made.attrs, sizes) if sizes else made.attrs
     if attrs is made.attrs and tuple(inputs) == made.inputs:  # values are equal if they are one
         return made
-    again = equation(made.op, inputs, attrs, made.span or current_span())
-    for new, old in zip(again.outputs, made.outputs, strict=True):
-        new.name = old.name
+    span = made.span or current_span()
+    if attrs is not made.attrs or any(map(_differ_in_type, inputs, made.inputs)):
+        again = equation(made.op, inputs, attrs, span)
+        for new, old in zip(again.outputs, made.outputs, strict=True):
+            new.name = old.name
+        return again
+    again = Equation(made.op, tuple(inputs), attrs, (), span)
+    again.outputs = tuple([Value(x.type, x.name, again, x.index, span) for x in made.outputs])
     return again
 
 
@@ -112,6 +117,10 @@ def unused_name(name: str, taken: set[str]) -> str:
         name += "_"
     taken.add(name)
     return name
+
+
+def _differ_in_type(a: Value, b: Value) -> bool:
+    return a.type is not b.type
 
 
 def _same(a: object, b: object) -> bool:
