@@ -12,14 +12,18 @@ from functools import partial
 import gradc.tensor as gt
 import numpy as np
 import pytest
+from gradc.codegen import straight
 from gradc.codegen.choices import Choices
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.llvm_segments import Segment, plan
-from gradc.codegen.lower import lower
+from gradc.codegen.lower import cut_into_kernels, lower
+from gradc.codegen.phases import in_phases
+from gradc.codegen.rows import _analyse
+from gradc.codegen.schedule import schedule
 from gradc.codegen.target import Target
 from gradc.ir import dims
 from gradc.ir.function import Function, Value, function, parameter
-from gradc.ir.loops import Program
+from gradc.ir.loops import For, Program
 from gradc.ir.ops import constants, elementwise, indexing, reductions, structural
 from gradc.ir.ops.cast import cast
 from gradc.ir.passes.pipeline import optimize
@@ -116,6 +120,43 @@ def sums_in_turn(length: int) -> Function:
 def test_steps_that_wait_for_one_another_are_scheduled_in_linear_time() -> None:
     few, many = (calls(partial(program, sums_in_turn(length), "f")) for length in (60, 240))
     assert many < 1.5 * 4 * few
+
+
+def test_steps_far_apart_are_not_compared() -> None:
+    """What a step needs is known of the steps just before it: as many bits for any length."""
+    fn = optimize(sums_in_turn(1200))
+    cut = schedule(fn, Choices(512))
+    assert len(cut.steps) > 1100
+    assert max(known.bit_length() for known in _analyse(cut, fn).behind) <= 1024
+
+
+def functions_in_turn(calls: int, levels: int) -> For:
+    """The loop of sums of functions, `levels` of them in turn, `calls` in all."""
+    x = parameter(f64["n"], "x")
+    total = x
+    for i in range(calls // levels):
+        v = x * (i + 2.0)
+        for _ in range(levels):
+            v = elementwise.sin(v)
+        total = total + v
+    (kernel,) = lower(function("f", [x], [total]), "f", Choices(512, phases="never")).kernels
+    (loop,) = (statement for statement in kernel.body if isinstance(statement, For))
+    return loop
+
+
+def test_the_work_of_cutting_a_loop_does_not_grow_with_the_phases() -> None:
+    always = Choices(512, phases="always")
+    few, many = (functions_in_turn(120, levels) for levels in (2, 8))
+    each = [calls(partial(in_phases, [loop], always)) / len(loop.body) for loop in (few, many)]
+    assert each[1] < 1.5 * each[0]
+
+
+def test_code_is_not_written_on_trial_where_rows_stay_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(straight, "lower_straight", None)
+    (step,) = cut_into_kernels(chain(1400), Choices(512)).steps
+    assert isinstance(step, straight.Straight)
 
 
 def test_the_collector_waits_while_a_function_is_traced() -> None:

@@ -16,7 +16,7 @@ from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.fold import fold_constants
 from gradc.ir.passes.pipeline import BEFORE_DERIVATIVES, DEFAULT, optimize
-from gradc.ir.passes.rewrite import rewrite
+from gradc.ir.passes.rewrite import _Guarded, needs, rewrite
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
 from gradc.ir.passes.stability import stabilize
@@ -322,6 +322,39 @@ def test_a_rule_that_changes_the_type_is_named():
 
     with pytest.raises(TypeError, match=r"the rule shrink replaced f64\[n\] by f64"):
         rewrite(function("f", [x], [x + x]), {add: (shrink,)})
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rules_that_are_not_asked_would_not_fire(seed, monkeypatch):
+    fn = with_derivatives(random_function(seed))
+    found = print_function(optimize(fn))
+    monkeypatch.setattr(_Guarded, "applies", lambda rule, makers: True)
+    assert print_function(optimize(fn)) == found
+
+
+def test_a_rule_is_asked_where_what_it_needs_makes_an_input():
+    asked = []
+
+    @needs((exp, log), sin)
+    def note(made):
+        asked.append([value.owner.op for value in made.inputs])
+
+    x = parameter(f64["n"], "x")
+    results = [add(exp(x), sin(x)), add(exp(x), log(x)), add(sin(x), log(x)), add(x, sin(x))]
+    rewrite(function("f", [x], results), {add: (note,)})
+    assert asked == [[exp, sin], [sin, log]]
+
+
+def test_an_equation_that_rules_build_again_is_not_rewritten_again():
+    """Each sum of a chain of normalisations is a quotient of the one before: not of all before."""
+
+    def equations(length):
+        v = x = parameter(f64["n"], "x")
+        for _ in range(length):
+            v = v / broadcast(sum_(v, axes=(0,)), shape=x.shape, axes=())
+        return len(optimize(function("f", [x], [v])).equations)
+
+    assert equations(40) <= 2 * equations(20)
 
 
 def test_observers_see_every_stage_and_checks_name_the_pass():
