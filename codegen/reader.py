@@ -106,7 +106,7 @@ class Reader:
     ) -> None:
         self.k, self.buffers, self.stored = k, buffers, stored
         self._constants = constants
-        self._known: dict[object, Ref] = {}
+        self._known: dict[object, dict[Value, Ref]] = {}  # by where a value is read
         self._computed: frozenset[Value] = frozenset()
         self.block: Block | None = None
         self.tables: dict[Value, Tables] = {}
@@ -162,33 +162,29 @@ class Reader:
     def at(self, value: Value, index: Index) -> Ref:
         """The element at an index. Iterative over pointwise ops, recursive over index maps only."""
         stack = [value]
-        place, where = self._place(index), (self.k.mask, self.k.condition)
+        here = (self._place(index), self.k.mask, self.k.condition)
+        known = self._known.setdefault(here, {})
         while stack:
             current = stack[-1]
-            key = (current, place, where)
-            if key in self._known:
+            if current in known:
                 stack.pop()
                 continue
             equation = current.owner
             if self.elements is not None and current in self.elements.of:
-                self._known[key] = self.elements.find(self.k, current, index)
+                known[current] = self.elements.find(self.k, current, index)
             elif equation is None or not self._is_inlined(current):
-                self._known[key] = self._load(current, index)
+                known[current] = self._load(current, index)
             elif isinstance(equation.op.lower, Pointwise):
-                keys = [(v, place, where) for v in equation.inputs]
-                waiting = [
-                    v for v, k in zip(equation.inputs, keys, strict=True) if k not in self._known
-                ]
+                waiting = [operand for operand in equation.inputs if operand not in known]
                 if waiting:
                     stack.extend(reversed(waiting))
                     continue
-                refs = [self._known[k] for k in keys]
-                attrs = equation.attrs
-                self._known[key] = equation.op.lower.scalar(self.k, *refs, **attrs)
+                refs = [known[operand] for operand in equation.inputs]
+                known[current] = equation.op.lower.scalar(self.k, *refs, **equation.attrs)
             else:
-                self._known[key] = self._read(equation, index)
+                known[current] = self._read(equation, index)
             stack.pop()
-        return self._known[value, place, where]
+        return known[value]
 
     def term(self, value: Value, index: Index) -> Ref:
         """The element at an index as a term of a sum: of a product that is computed here, so."""

@@ -413,7 +413,7 @@ class LoopBuilder:
         if folded is not None:
             return self.const(folded, dtype)
         order = sorted(operands, key=id) if op in _COMMUTATIVE else operands
-        key = (op, dtype, tuple(order), value if key is None else key, buffer)
+        key = (op, dtype.name, tuple(order), value if key is None else key, buffer)
         depth = max((operand.depth for operand in operands), default=0)
         if op == "load":  # a condition that is still open may be what makes the read possible
             depth = max(depth, self._innermost_condition)

@@ -17,6 +17,7 @@ from gradc.ir.span import Span
 from gradc.ir.transforms.rebuild import substitute_in_function, unused_name
 from gradc.ir.types import ArrayType, DType, TypeRuleError, bool_, f64, i64
 from gradc.tensor.operands import asarray
+from gradc.tensor.repetition import made_once
 from gradc.tensor.sizes import as_shape, display, has_anonymous, is_anonymous
 from gradc.tensor.source import users_names
 from gradc.tensor.variable import Tensor
@@ -73,7 +74,7 @@ def trace(python: Callable[..., Any], name: str | None = None) -> tuple[Function
     """
     name = name or _identifier(python.__name__)
     inputs = [_parameter(p, name, python) for p in _signature(python).parameters.values()]
-    with collection_paused():
+    with collection_paused(), made_once():
         outcome = python(*inputs)
     if isinstance(outcome, Mapping):
         return make_function(inputs, list(outcome.values()), name, list(outcome)), False

@@ -193,8 +193,11 @@ def in_front(x: Value, batched: bool, size: Dim) -> Value:
 
 def lift_numbers(name: str, inputs: Sequence[Any]) -> tuple[Value, ...]:
     """The operands, Python numbers among them turned into constants of the first value's type."""
-    model = next((x for x in inputs if isinstance(x, Value)), None)
-    return tuple(lifted(name, x, model) for x in inputs)
+    values = [x for x in inputs if isinstance(x, Value)]
+    if len(values) == len(inputs):
+        return tuple(values)
+    model = values[0] if values else None
+    return tuple([lifted(name, x, model) for x in inputs])
 
 
 def lifted(name: str, x: Any, model: Value | None) -> Value:

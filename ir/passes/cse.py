@@ -28,7 +28,8 @@ def share_common_subexpressions(fn: Function) -> Function:
         key = computation(made, inputs)
         first = kept.get(key)
         if first is None:
-            first = kept[key] = rebuild_equation(made, inputs)
+            first = made if inputs is made.inputs else rebuild_equation(made, inputs)
+            kept[key] = first
         if first is not made:
             values.update(zip(made.outputs, first.outputs, strict=True))
     if len(kept) == len(fn.equations):
@@ -51,15 +52,17 @@ def _normal_contraction(made: Equation, operands: list[Value]) -> tuple[Hashable
 
 def computation(made: Equation, inputs: Sequence[Value]) -> Hashable:
     """Equal for equations that compute the same."""
-    name, operands = made.op.name, list(inputs)
-    if name in _MIRRORED:
-        name, operands = _MIRRORED[name], operands[::-1]
-    if name in _COMMUTATIVE:
-        operands.sort(key=id)
+    name = made.op.name
+    if not made.attrs:
+        if name in _COMMUTATIVE:
+            a, b = inputs
+            return (name, a, b) if id(a) <= id(b) else (name, b, a)
+        if name in _MIRRORED:
+            return _MIRRORED[name], *inputs[::-1]
+        return name, *inputs
+    operands = list(inputs)
     if name == "contract":
         return name, *_normal_contraction(made, operands)
-    if not made.attrs:
-        return name, *operands
     attrs = tuple(
         (name, print_function(part) if isinstance(part, Function) else part)
         for name, part in sorted(made.attrs.items(), key=lambda item: item[0])

@@ -36,26 +36,29 @@ _NO_KINDS: RulesOfKinds = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class _Guarded:
-    """A rule that fires only if of each group of ops one makes an input."""
+    """A rule that fires only if of each group of ops one makes an input, and one of `all` each."""
 
     rule: Rule
     groups: tuple[frozenset[Op], ...]
+    all: frozenset[Op]
 
     def __call__(self, made: Equation) -> Value | None:
         return self.rule(made)
 
-    def applies(self, makers: Iterable[Op | None]) -> bool:
+    def applies(self, makers: Collection[Op | None]) -> bool:
+        if self.all and not self.all.issuperset(makers):
+            return False
         return not any(group.isdisjoint(makers) for group in self.groups)
 
 
-def needs(*groups: Op | tuple[Op, ...]) -> Callable[[Rule], Rule]:
+def needs(*groups: Op | tuple[Op, ...], all: tuple[Op, ...] = ()) -> Callable[[Rule], Rule]:
     """Say of a rule that it fires only if an input is made by an op, or by one of several.
 
-    If there are several groups, that goes for each of them. NUMBER makes all that holds one number
-    everywhere.
+    If there are several groups, that goes for each of them; ops in `all` must make all inputs.
+    NUMBER makes all that holds one number everywhere.
     """
     found = tuple(frozenset(group if isinstance(group, tuple) else (group,)) for group in groups)
-    return lambda rule: _Guarded(rule, found)
+    return lambda rule: _Guarded(rule, found, frozenset(all))
 
 
 NUMBER = (constant, broadcast)

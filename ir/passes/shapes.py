@@ -31,7 +31,7 @@ def simplify_shapes(fn: Function) -> Function:
     return rewrite(fn, _RULES, {Pointwise: (_broadcast_last, _unit_reshape_last)})
 
 
-@needs(NUMBER)
+@needs(all=(broadcast,))
 def _broadcast_last(made: Equation) -> Value | None:
     """f(broadcast x, broadcast y, ...) -> broadcast f(x, y, ...), for a pointwise f.
 

@@ -19,6 +19,7 @@ from gradc.ir.function import Value
 from gradc.ir.ops.table import OPS_BY_NAME
 from gradc.ir.types import ALL_DTYPES, DTYPES_BY_NAME, DType, constant_data, dtype_of, f64, i64
 from gradc.null import NoGradient
+from gradc.tensor.repetition import once
 from gradc.tensor.sizes import display, has_anonymous
 from gradc.tensor.variable import Tensor
 
@@ -118,9 +119,13 @@ def stretch(x: Tensor, shape: Shape) -> Tensor:
 
     A length without a name that meets another length is assumed to equal it: the call checks it.
     """
-    own = x.type.shape
-    if own == shape:
+    if x.type.shape == shape:
         return x
+    return once((x.value, shape), lambda: _stretched(x, shape))
+
+
+def _stretched(x: Tensor, shape: Shape) -> Tensor:
+    own = x.type.shape
     offset = len(shape) - len(own)
     kept = [axis for axis, length in enumerate(own) if length != 1 or shape[axis + offset] == 1]
     if own:
@@ -194,6 +199,11 @@ def _converted(x: ArrayLike, dtype: DType) -> Tensor:
                 f"the number {x} does not fit in {dtype}",
                 hint="cast the array to i64 or to a float",
             )
+    number = x.hex() if isinstance(x, float) else x  # 0.0 is not -0.0
+    return once((number, dtype), lambda: _constant(x, dtype))
+
+
+def _constant(x: ArrayLike, dtype: DType) -> Tensor:
     with np.errstate(over="ignore"):  # what is too large for f32 is infinite there
         return build("constant", value=constant_data(x, dtype))
 
