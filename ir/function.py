@@ -76,6 +76,7 @@ class Value:
 class Equation:
     """`outputs = op(*inputs, **attrs)`. Made by `apply` or `equation`, not changed afterwards.
 
+    `unchanged_by` is a memory of the passes: the tables of rules none of which fires here.
     `attrs` hold hashable data only: numbers, text, dimensions, dtypes, tuples, `ConstantData`, and
     functions (the regions of control flow).
     """
@@ -85,6 +86,7 @@ class Equation:
     attrs: Mapping[str, Any]
     outputs: tuple[Value, ...] = ()
     span: Span | None = None
+    unchanged_by: tuple[object, ...] = ()
 
     @property
     def result(self) -> Value | tuple[Value, ...]:

@@ -15,7 +15,7 @@ from gradc.ir.ops.contract import contract
 from gradc.ir.ops.structural import broadcast, other_axes, sum_, transpose
 from gradc.ir.passes.indexing import sum_of_chosen
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, repeated
-from gradc.ir.passes.rewrite import NUMBER, Rules, needs, rewrite
+from gradc.ir.passes.rewrite import NUMBER, Table, needs, rewrite
 from gradc.ir.passes.structured import (
     product_with_diagonal,
     product_with_one_hot,
@@ -251,28 +251,30 @@ def _sides(made: Equation) -> tuple[tuple[Value, str], tuple[Value, str]]:
     return (a, "lhs"), (b, "rhs")
 
 
-_RULES: Rules = {
-    sum_: (
-        _sum_of_negative,
-        _sum_of_product,
-        _pull_factor_out_of_sum,
-        _pull_divisor_out_of_sum,
-        _sum_of_contraction,
-        sum_of_diagonal,
-        sum_of_chosen,
-    ),
-    transpose: (_transpose_of_contraction,),
-    contract: (
-        _absorb_transpose,
-        _absorb_broadcast,
-        repeat_after_contraction,
-        product_without_sum,
-        product_with_diagonal,
-        product_with_padded,
-        product_with_one_hot,
-        _pull_factor_out,
-        _pull_negative_out,
-        summed_axis_first,
-    ),
-    neg: (_negative_twice,),
-}
+_RULES = Table(
+    {
+        sum_: (
+            _sum_of_negative,
+            _sum_of_product,
+            _pull_factor_out_of_sum,
+            _pull_divisor_out_of_sum,
+            _sum_of_contraction,
+            sum_of_diagonal,
+            sum_of_chosen,
+        ),
+        transpose: (_transpose_of_contraction,),
+        contract: (
+            _absorb_transpose,
+            _absorb_broadcast,
+            repeat_after_contraction,
+            product_without_sum,
+            product_with_diagonal,
+            product_with_padded,
+            product_with_one_hot,
+            _pull_factor_out,
+            _pull_negative_out,
+            summed_axis_first,
+        ),
+        neg: (_negative_twice,),
+    }
+)

@@ -8,7 +8,7 @@ from gradc.ir.ops.elementwise import exp, log
 from gradc.ir.ops.logic import where
 from gradc.ir.ops.structural import broadcast, sum_
 from gradc.ir.passes.matching import attrs_of, input_of, inputs_of
-from gradc.ir.passes.rewrite import needs, rewrite
+from gradc.ir.passes.rewrite import Table, needs, rewrite
 from gradc.ir.transforms.expand import expand_composites
 
 
@@ -19,7 +19,7 @@ def expand_to_primitives(fn: Function) -> Function:
     x - logsumexp(x), which is x - (log(sum) + m), is made (x - m) - log(sum). The first difference
     is exact for the entries near the maximum m, so that no digit is lost, however large x is.
     """
-    return rewrite(expand_composites(fn), {sub: (_subtract_maximum_first,)})
+    return rewrite(expand_composites(fn), _RULES)
 
 
 @needs(broadcast)
@@ -47,3 +47,6 @@ def _shifted_exponent(logarithm: Value) -> Value | None:
         powers = None if powers is None else input_of(powers, op)
     branches = None if powers is None else inputs_of(powers, where)
     return None if branches is None else branches[2]
+
+
+_RULES = Table({sub: (_subtract_maximum_first,)})

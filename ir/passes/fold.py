@@ -11,7 +11,7 @@ from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction, Scatt
 from gradc.ir.ops.constants import constant, iota, size_value
 from gradc.ir.ops.slicing import pad
 from gradc.ir.ops.structural import broadcast
-from gradc.ir.passes.rewrite import needs, rewrite
+from gradc.ir.passes.rewrite import Table, needs, rewrite
 from gradc.ir.types import constant_data
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -28,7 +28,7 @@ def fold_constants(fn: Function) -> Function:
     and ranges count as constants too: indices are what they come to, and masks that are all true
     vanish. A broadcast scalar stays a broadcast, a padded one padded: rules recognise them.
     """
-    return rewrite(fn, {size_value: (_fold_size,)}, dict.fromkeys(_COMPUTED, (_fold,)))
+    return rewrite(fn, _RULES)
 
 
 def _fold_size(made: Equation) -> Value | None:
@@ -96,3 +96,6 @@ def _known(value: Value) -> Array | None:
     if made.op is broadcast and not value.dtype.is_float and _is_array(made.inputs[0]):
         return np.asarray(made.op.evaluate(_known(made.inputs[0]), **made.attrs))
     return None
+
+
+_RULES = Table({size_value: (_fold_size,)}, dict.fromkeys(_COMPUTED, (_fold,)))

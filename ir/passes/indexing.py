@@ -32,7 +32,7 @@ from gradc.ir.ops.logic import eq, lt, where
 from gradc.ir.ops.slicing import concat, pad, slice_
 from gradc.ir.ops.structural import broadcast, reshape, reversed_, sum_, transpose
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, is_number, repeated
-from gradc.ir.passes.rewrite import Rules, rewrite
+from gradc.ir.passes.rewrite import Table, rewrite
 
 _MOST_SLICES = 16
 _SHORT_ROW = 64
@@ -46,7 +46,7 @@ def simplify_indexing(fn: Function) -> Function:
     adjoints = {found for made in fn.equations if (found := _entries_of_rows(made)) is not None}
     if not adjoints:
         return fn
-    return rewrite(fn, {reshape: (_select_in_rows,), take: (_sum_of_selection,)})
+    return rewrite(fn, _RULES_BESIDE_ADJOINTS)
 
 
 # --- indices that count -----------------------------------------------------------------------
@@ -296,8 +296,12 @@ def _orders(pair: Inputs | None) -> tuple[Inputs, ...]:
     return () if pair is None else (pair, pair[::-1])
 
 
-_RULES: Rules = {
-    where: (_never_negative,),
-    take: (_take_from_count, _take_constant_places),
-    scatter_add: (_scatter_to_constant_places,),
-}
+_RULES = Table(
+    {
+        where: (_never_negative,),
+        take: (_take_from_count, _take_constant_places),
+        scatter_add: (_scatter_to_constant_places,),
+    }
+)
+
+_RULES_BESIDE_ADJOINTS = Table({reshape: (_select_in_rows,), take: (_sum_of_selection,)})

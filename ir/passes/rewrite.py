@@ -6,7 +6,9 @@ equation of the function has a fuel that bounds how often rules may fire for it,
 one another cannot keep the sweep from ending.
 
 Most equations are left as they are by most rules. So a rule says by `needs` which ops have to stand
-behind the inputs, and is asked only where they do.
+behind the inputs, and is asked only where they do; and an equation that no rule of a table changed
+remembers that: what a rule says depends on nothing but the equation, and on what its inputs are
+computed from.
 """
 
 from __future__ import annotations
@@ -31,7 +33,17 @@ Rules: TypeAlias = Mapping[Op, tuple[Rule, ...]]
 RulesOfKinds: TypeAlias = "Mapping[type[Any], tuple[Rule, ...]]"  # by the class of `Op.lower`
 
 _FUEL = 50
-_NO_KINDS: RulesOfKinds = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """The rules of a sweep: those of each op, and those of each kind of op."""
+
+    of_ops: Rules
+    of_kinds: RulesOfKinds = MappingProxyType({})
+
+    def rules(self, op: Op) -> tuple[Rule, ...]:
+        return (*self.of_ops.get(op, ()), *self.of_kinds.get(type(op.lower), ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +90,30 @@ class _Sweep:
 
     `settled` are the values that stay, `final` has what replaces those that do not. `computed`:
     what replaces the outputs of equations for which rules fired, so that an equation like one of
-    them, built by a later rule, is not rewritten again from the start.
+    them, built by a later rule, is not rewritten again from the start. `marks`: the tables that
+    leave an equation as it is, with this one.
     """
 
-    rules: Rules
-    of_kinds: RulesOfKinds
-    of_ops: dict[Op, tuple[Rule, ...]] = field(default_factory=dict)
+    table: Table
     of_makers: dict[tuple[Op | None, ...], tuple[Rule, ...]] = field(default_factory=dict)
     settled: set[Value] = field(default_factory=set)
     final: dict[Value, Value] = field(default_factory=dict)
     computed: dict[Hashable, Value] = field(default_factory=dict)
+    marks: dict[tuple[object, ...], tuple[object, ...]] = field(default_factory=dict)
 
-    def rules_for(self, made: Equation) -> tuple[Rule, ...]:
-        """The rules that may fire for an equation of values that stay."""
-        rules = self.of_ops.get(made.op)
-        if rules is None:
-            rules = (*self.rules.get(made.op, ()), *self.of_kinds.get(type(made.op.lower), ()))
-            self.of_ops[made.op] = rules
-        if not rules:
-            return rules
+    def fired(self, made: Equation) -> Value | None:
+        """What a rule puts in the place of the output of an equation of values that stay."""
+        if self.table in made.unchanged_by:
+            return None
         makers = [None if value.owner is None else value.owner.op for value in made.inputs]
-        found = self.of_makers.get((made.op, *makers))
+        applicable = self.of_makers.get((made.op, *makers))
+        if applicable is None:
+            applicable = tuple(_applicable(self.table.rules(made.op), makers))
+            self.of_makers[made.op, *makers] = applicable
+        found = _first(made, applicable) if applicable else None
         if found is None:
-            found = self.of_makers[made.op, *makers] = tuple(_applicable(rules, makers))
+            marks = made.unchanged_by
+            made.unchanged_by = self.marks.setdefault(marks, (*marks, self.table))
         return found
 
     def rebuilt(self, made: Equation) -> Equation:
@@ -136,18 +149,19 @@ def _key(made: Equation) -> Hashable:
     return computation(made, made.inputs), is_derived(made)
 
 
-def rewrite(fn: Function, rules: Rules, of_kinds: RulesOfKinds = _NO_KINDS) -> Function:
-    """`fn` with the rules of each op, and of each kind of op, applied until none of them fires.
+def rewrite(fn: Function, table: Table) -> Function:
+    """`fn` with the rules of the table applied until none of them fires.
 
     `fn` itself where no result changes. New equations carry the span of the one they replace.
     """
-    sweep = _Sweep(rules, of_kinds)
+    if all(table in made.unchanged_by for made in fn.equations):
+        return fn
+    sweep = _Sweep(table)
     sweep.settled.update(fn.parameters)
     with at(None):
         for made in fn.equations:
             again = sweep.rebuilt(made)
-            applicable = sweep.rules_for(again)
-            found = _first(again, applicable) if applicable else None
+            found = sweep.fired(again)
             if found is None:
                 sweep.keep(made, again)
             else:
@@ -184,7 +198,7 @@ def _settle(sweep: _Sweep, work: list[Equation | _Alias]) -> None:
         made = sweep.rebuilt(item)
         found = sweep.computed.get(_key(made))
         if found is None and fuel:
-            found = _first(made, sweep.rules_for(made))
+            found = sweep.fired(made)
             fuel -= found is not None
         if found is None:
             sweep.keep(item, made)

@@ -23,12 +23,12 @@ from gradc.ir.ops.structural import (
     transpose,
 )
 from gradc.ir.passes.matching import attrs_of, input_of, inputs_of
-from gradc.ir.passes.rewrite import NUMBER, Rules, needs, rewrite
+from gradc.ir.passes.rewrite import NUMBER, Table, needs, rewrite
 
 
 def simplify_shapes(fn: Function) -> Function:
     """`fn` with chains of broadcasts, transposes, reshapes, slices, ... in canonical form."""
-    return rewrite(fn, _RULES, {Pointwise: (_broadcast_last, _unit_reshape_last)})
+    return rewrite(fn, _RULES)
 
 
 @needs(all=(broadcast,))
@@ -338,19 +338,22 @@ _REDUCTION = (
     _reduce_before_broadcast,
 )
 
-_RULES: Rules = {
-    broadcast: (_broadcast_of_broadcast, _broadcast_of_unit_reshape),
-    transpose: (_transpose_of_transpose, _transpose_of_broadcast),
-    reshape: (_reshape_of_reshape, _reshape_of_scalar_broadcast, _reshape_to_broadcast),
-    slice_: (_whole_slice, _slice_of_slice, _slice_of_concat),
-    pad: (_pad_by_nothing,),
-    concat: (_concat_of_one,),
-    reversed_: (_reverse_of_reverse,),
-    assume_shape: (_known_shape,),
-    sum_: (*_REDUCTION, _sum_of_padded),
-    prod: _REDUCTION,
-    max_: _REDUCTION,
-    min_: _REDUCTION,
-    any_: _REDUCTION,
-    all_: _REDUCTION,
-}
+_RULES = Table(
+    {
+        broadcast: (_broadcast_of_broadcast, _broadcast_of_unit_reshape),
+        transpose: (_transpose_of_transpose, _transpose_of_broadcast),
+        reshape: (_reshape_of_reshape, _reshape_of_scalar_broadcast, _reshape_to_broadcast),
+        slice_: (_whole_slice, _slice_of_slice, _slice_of_concat),
+        pad: (_pad_by_nothing,),
+        concat: (_concat_of_one,),
+        reversed_: (_reverse_of_reverse,),
+        assume_shape: (_known_shape,),
+        sum_: (*_REDUCTION, _sum_of_padded),
+        prod: _REDUCTION,
+        max_: _REDUCTION,
+        min_: _REDUCTION,
+        any_: _REDUCTION,
+        all_: _REDUCTION,
+    },
+    {Pointwise: (_broadcast_last, _unit_reshape_last)},
+)

@@ -42,7 +42,7 @@ from gradc.ir.passes.matching import (
     other_operand,
     repeated,
 )
-from gradc.ir.passes.rewrite import NUMBER, Rules, needs, rewrite
+from gradc.ir.passes.rewrite import NUMBER, Table, needs, rewrite
 from gradc.ir.types import DType
 
 
@@ -423,28 +423,30 @@ def _sum_of_broadcast(made: Equation) -> Value | None:
     return result
 
 
-_RULES: Rules = {
-    add: (_add_zero, _add_negative, _add_itself),
-    sub: (_subtract_zero, _subtract_negative, _subtract_itself),
-    mul: (
-        _multiply_by_number,
-        _multiply_negatives,
-        _multiply_twice,
-        _multiply_by_number_last,
-        _multiply_equal_roots,
-        _scale_before_broadcast,
-        _join_repeated_factors,
-    ),
-    div: (_divide_by_number, _divide_negatives),
-    neg: (_negate,),
-    pow_: (_small_power,),
-    abs_: (_absolute,),
-    maximum: (_same_operands,),
-    minimum: (_same_operands,),
-    where: (_choose, _choose_equal_numbers, _choose_otherwise, _choose_again),
-    logical_and: (_same_operands, _connective_with_constant),
-    logical_or: (_same_operands, _connective_with_constant),
-    logical_not: (_not_not,),
-    cast: (_cast_of_cast,),
-    sum_: (_sum_of_broadcast,),
-}
+_RULES = Table(
+    {
+        add: (_add_zero, _add_negative, _add_itself),
+        sub: (_subtract_zero, _subtract_negative, _subtract_itself),
+        mul: (
+            _multiply_by_number,
+            _multiply_negatives,
+            _multiply_twice,
+            _multiply_by_number_last,
+            _multiply_equal_roots,
+            _scale_before_broadcast,
+            _join_repeated_factors,
+        ),
+        div: (_divide_by_number, _divide_negatives),
+        neg: (_negate,),
+        pow_: (_small_power,),
+        abs_: (_absolute,),
+        maximum: (_same_operands,),
+        minimum: (_same_operands,),
+        where: (_choose, _choose_equal_numbers, _choose_otherwise, _choose_again),
+        logical_and: (_same_operands, _connective_with_constant),
+        logical_or: (_same_operands, _connective_with_constant),
+        logical_not: (_not_not,),
+        cast: (_cast_of_cast,),
+        sum_: (_sum_of_broadcast,),
+    }
+)

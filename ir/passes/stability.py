@@ -15,7 +15,7 @@ from gradc.ir.ops.logic import where
 from gradc.ir.ops.reductions import max_
 from gradc.ir.ops.structural import broadcast, other_axes, reshape, sum_
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, is_number, other_operand
-from gradc.ir.passes.rewrite import Rules, needs, rewrite
+from gradc.ir.passes.rewrite import Table, needs, rewrite
 
 Axes = tuple[int, ...]
 
@@ -330,19 +330,21 @@ def _softplus_of_negative(x: Value) -> Value:
     return result
 
 
-_RULES: Rules = {
-    log: (
-        _log_of_exp,
-        _log_of_one_plus,
-        _log_of_sigmoid,
-        _log_of_softmax,
-        _log_of_sum_of_exp,
-        _log_of_mean_of_exp,
-    ),
-    log1p: (_log1p_of_exp, _log1p_of_minus_sigmoid, _log1p_of_expm1),
-    sub: (_exp_minus_one, _one_minus_sigmoid, _shifted_log_softmax),
-    add: (_exp_plus_minus_one, _shift_back),
-    mul: (_weighted_logistic, _weighted_softmax, _cancel_positive),
-    softmax: (_softmax_of_shifted,),
-    div: (_logistic, _normalized_exp),
-}
+_RULES = Table(
+    {
+        log: (
+            _log_of_exp,
+            _log_of_one_plus,
+            _log_of_sigmoid,
+            _log_of_softmax,
+            _log_of_sum_of_exp,
+            _log_of_mean_of_exp,
+        ),
+        log1p: (_log1p_of_exp, _log1p_of_minus_sigmoid, _log1p_of_expm1),
+        sub: (_exp_minus_one, _one_minus_sigmoid, _shifted_log_softmax),
+        add: (_exp_plus_minus_one, _shift_back),
+        mul: (_weighted_logistic, _weighted_softmax, _cancel_positive),
+        softmax: (_softmax_of_shifted,),
+        div: (_logistic, _normalized_exp),
+    }
+)
