@@ -28,7 +28,7 @@ from gradc.ir.ops import constants, elementwise, indexing, reductions, structura
 from gradc.ir.ops.cast import cast
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.transforms.reverse import pull_cotangents
-from gradc.ir.types import f64, i64
+from gradc.ir.types import f32, f64, i64
 from gradc.tracing import trace
 from native import assert_agrees, native
 
@@ -184,6 +184,20 @@ def test_lengths_are_not_computed_with_for_each_operation(monkeypatch: pytest.Mo
     few = len(found)
     traced(200)
     assert len(found) == 2 * few
+
+
+def test_equal_numbers_of_a_traced_function_are_one() -> None:
+    made = Counter(equation.op.name for equation in traced(200).equations)
+    assert made["constant"] == made["broadcast"] == 1
+
+    def body(x: f64["n"], s: f64) -> gt.ArrayLike:  # noqa: F821
+        return (x + 0.0) * s + (x + -0.0) * s, gt.astype(x, f32) + 0.0, gt.astype(x, i64) + 0
+
+    made = Counter(equation.op.name for equation in trace(body)[0].equations)
+    assert made["constant"] == 4  # and a zero has a sign
+    assert made["broadcast"] == 5
+    first, second = (trace(body)[0].equations for _ in range(2))
+    assert not {*first} & {*second}
 
 
 KERNEL = re.compile(r"define internal \w+ @gradc\.[fg]\.\d+\(")
