@@ -43,8 +43,10 @@ def report_unused(fn: Function, wrt: Sequence[str], policy: str, held: Sequence[
 
     Left as it is, the policy of functions is to warn: their derivative is zero.
     """
+    used = _leading_to_results(fn, held)
+    parameters = dict(zip(fn.parameter_names, fn.parameters, strict=True))
     for name in wrt:
-        if _reaches_a_result(fn, name, held):
+        if parameters[name] in used:
             continue
         message = f"the result of {fn.name} does not depend on {name}, or only through its shape"
         if policy == "raise" and policy is not RAISE:
@@ -57,14 +59,15 @@ def report_unused(fn: Function, wrt: Sequence[str], policy: str, held: Sequence[
             )
 
 
-def _reaches_a_result(fn: Function, name: str, held: Sequence[str]) -> bool:
-    start = fn.parameters[fn.parameter_names.index(name)]
-    reached = {start}
-    for made in fn.equations:
-        if made.op is disconnected_grad or reached.isdisjoint(made.inputs):
+def _leading_to_results(fn: Function, held: Sequence[str]) -> set[Value]:
+    """The values from which a path leads to a result, not through one that is held constant."""
+    found = set(fn.results)
+    for made in reversed(fn.equations):
+        if made.op is disconnected_grad or found.isdisjoint(made.outputs):
             continue
-        reached.update(v for v in made.outputs if v.name not in held)
-    return not reached.isdisjoint(fn.results)
+        if any(v in found and v.name not in held for v in made.outputs):
+            found.update(made.inputs)
+    return found
 
 
 def _warn(message: str) -> None:

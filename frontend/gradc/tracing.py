@@ -120,8 +120,9 @@ def _input(x: Any, position: int) -> Value:
 
 
 def _refuse_repeated(parameters: Sequence[Value]) -> None:
+    positions: dict[Value, int] = {}
     for position, value in enumerate(parameters):
-        first = parameters.index(value)
+        first = positions.setdefault(value, position)
         if first < position:
             raise RepeatedInputError(
                 f"the variable {value.name or value} is both input {first} and input {position}",
