@@ -29,7 +29,7 @@ _JOINING = "to join symbolic arrays use gt.stack or gt.concat"
 
 def build(name: str, *inputs: Tensor, **attrs: Any) -> Tensor:
     """The array made by the graph op `name`."""
-    return Tensor(OPS_BY_NAME[name](*(tensor.value for tensor in inputs), **attrs))
+    return Tensor(OPS_BY_NAME[name](*[tensor.value for tensor in inputs], **attrs))
 
 
 def is_weak(x: object) -> bool:
@@ -65,12 +65,13 @@ def asarray(x: ArrayLike, dtype: object = None) -> Tensor:
 
 def cast(x: Tensor, dtype: DType | None) -> Tensor:
     """`x` with elements of `dtype`; itself where they are that already."""
-    return x if dtype is None or x.dtype == dtype else build("cast", x, dtype=dtype)
+    own = x.value.type.dtype
+    return x if dtype is None or own is dtype or own == dtype else build("cast", x, dtype=dtype)
 
 
 def result_type(operands: Sequence[ArrayLike]) -> DType:
     """The common element type of operands, as NumPy 2 finds it."""
-    return _common_type(tuple(_kind(x) for x in operands))
+    return _common_type(tuple([_kind(x) for x in operands]))
 
 
 def _kind(x: ArrayLike) -> DType | type:
@@ -93,7 +94,7 @@ def _common_type(kinds: tuple[DType | type, ...]) -> DType:
 
 def promote(*operands: ArrayLike, dtype: DType | None = None) -> list[Tensor]:
     """The operands with one element type: `dtype`, or their common type."""
-    converted = [x if is_weak(x) else asarray(x) for x in operands]
+    converted = [x if isinstance(x, Tensor) or is_weak(x) else asarray(x) for x in operands]
     common = dtype or result_type(converted)
     return [_converted(x, common) for x in converted]
 
@@ -101,7 +102,7 @@ def promote(*operands: ArrayLike, dtype: DType | None = None) -> list[Tensor]:
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     """The arrays stretched to their common shape; GradcValueError says what does not fit."""
     shapes = [x.type.shape for x in arrays]
-    if all(shape == shapes[0] for shape in shapes):
+    if shapes.count(shapes[0]) == len(shapes):
         return list(arrays)
     shape = broadcast_shapes(*arrays)
     return [stretch(x, shape) for x in arrays]
