@@ -122,7 +122,7 @@ def _instruction(k: KernelState, instruction: Instruction) -> Spread:
             return found
     axes, wide = union(operands), any(operand.varies_over_lanes for operand in operands)
     columns = [
-        project(k.vectors(ref.dtype, operand) if wide else operand, axes)
+        project(k.vectors(ref.dtype, operand) if wide and not operand.is_vector else operand, axes)
         for ref, operand in zip(instruction.operands, operands, strict=True)
     ]
     lanes, rows = k.lanes if wide else 1, list(zip(*columns, strict=True))
@@ -131,7 +131,7 @@ def _instruction(k: KernelState, instruction: Instruction) -> Spread:
         if lanes == 1:
             return Spread(axes, tuple(call_packed(k.w, name, dtype, rows)))
         return Spread(axes, tuple(call_wide(k.w, name, dtype, lanes, rows)), wide)
-    return Spread(axes, tuple(_compute(k, instruction, lanes, row) for row in rows), wide)
+    return Spread(axes, tuple([_compute(k, instruction, lanes, row) for row in rows]), wide)
 
 
 _CLOSED = frozenset({"add", "mul", "floordiv", "mod", "min", "max"})  # of numbers >= 0

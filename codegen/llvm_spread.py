@@ -52,7 +52,11 @@ class Spread:
 
 def union(spreads: Iterable[Spread]) -> Axes:
     """The axes that any of the spreads varies over."""
-    return tuple(sorted({axis for spread in spreads for axis in spread.axes}))
+    found: set[tuple[int, int]] = set()
+    for spread in spreads:
+        if spread.axes:
+            found.update(spread.axes)
+    return tuple(sorted(found)) if found else ()
 
 
 def project(spread: Spread, axes: Axes) -> tuple[Entry, ...]:

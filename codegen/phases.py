@@ -191,8 +191,9 @@ def _times(body: _Body, plan: _Plan) -> list[tuple[float, float, int]]:
                 start = max([chain.get(x, 0) for x in instruction.operands], default=0)
                 own += plan.passes(ref)
             lengths[phase] += own
-            chain[ref] = start + latency
-            longest[phase] = max(longest[phase], chain[ref])
+            chain[ref] = end = start + latency
+            if end > longest[phase]:
+                longest[phase] = end
     return [
         (length / RATE, chain * min(1.0, length / _WINDOW), chain)
         for length, chain in zip(lengths, longest, strict=True)

@@ -86,26 +86,19 @@ class _Cone:
     @staticmethod
     def of(equation: Equation, parts: Iterable[_Cone]) -> _Cone:
         """The cone of an equation's outputs, on those of the operands that are inlined, too."""
-        found = _Cone(size=1)
-        for value in (*equation.outputs, *equation.inputs):
-            found.widest = max(found.widest, value.type.dtype.itemsize)
+        rule, cost, size, views, hardest = equation.op.lower, 0, 1, 0, 0
+        sizes = [value.type.dtype.itemsize for value in (*equation.outputs, *equation.inputs)]
         for part in parts:
-            found.cost += part.cost
-            found.size += part.size
-            found.views = max(found.views, part.views)
-            found.widest = max(found.widest, part.widest)
-            found.hardest = max(found.hardest, part.hardest)
-        rule = equation.op.lower
+            cost, size = cost + part.cost, size + part.size
+            views, hardest = max(views, part.views), max(hardest, part.hardest)
+            sizes.append(part.widest)
         if isinstance(rule, Pointwise):
-            found.cost += rule.cost
-            if equation.outputs[0].type.dtype.is_float:
-                found.hardest = max(found.hardest, rule.cost)
-            return found
-        found.views += 1
-        if not isinstance(rule, IndexMap | Literal):
-            terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
-            found.cost, found.size = terms * (found.cost + 2), terms * (found.size + 1)
-        return found
+            own = rule.cost if equation.outputs[0].type.dtype.is_float else 0
+            return _Cone(cost + rule.cost, size, views, max(sizes), max(hardest, own))
+        if isinstance(rule, IndexMap | Literal):
+            return _Cone(cost, size, views + 1, max(sizes), hardest)
+        terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
+        return _Cone(terms * (cost + 2), terms * (size + 1), views + 1, max(sizes), hardest)
 
 
 def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozenset()) -> Schedule:
