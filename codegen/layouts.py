@@ -24,6 +24,9 @@ def turn_arrays(
     fn: Function, cut: Schedule, forced: Collection[Value] = ()
 ) -> tuple[Function, frozenset[Value]]:
     """The function with turned arrays; what is to be stored: those arrays, and what is `forced`."""
+    computed = (value for made in fn.equations for value in made.outputs)
+    if not any(map(_has_short_rows, (*fn.parameters, *computed))):
+        return fn, frozenset(forced)
     wanted = {
         value
         for step in cut.steps
