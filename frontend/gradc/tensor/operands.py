@@ -101,10 +101,11 @@ def promote(*operands: ArrayLike, dtype: DType | None = None) -> list[Tensor]:
 
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     """The arrays stretched to their common shape; GradcValueError says what does not fit."""
-    shapes = [x.type.shape for x in arrays]
-    if shapes.count(shapes[0]) == len(shapes):
+    shapes = [shape for x in arrays if (shape := x.value.type.shape)]  # scalars fit to all
+    if not shapes:
         return list(arrays)
-    shape = broadcast_shapes(*arrays)
+    alike = shapes.count(shapes[0]) == len(shapes)
+    shape = shapes[0] if alike else broadcast_shapes(*arrays)
     return [stretch(x, shape) for x in arrays]
 
 
@@ -120,7 +121,7 @@ def stretch(x: Tensor, shape: Shape) -> Tensor:
 
     A length without a name that meets another length is assumed to equal it: the call checks it.
     """
-    if x.type.shape == shape:
+    if x.value.type.shape == shape:
         return x
     return once((x.value, shape), lambda: _stretched(x, shape))
 
