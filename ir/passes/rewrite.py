@@ -103,8 +103,6 @@ class _Sweep:
 
     def fired(self, made: Equation) -> Value | None:
         """What a rule puts in the place of the output of an equation of values that stay."""
-        if self.table in made.unchanged_by:
-            return None
         makers = [None if value.owner is None else value.owner.op for value in made.inputs]
         applicable = self.of_makers.get((made.op, *makers))
         if applicable is None:
@@ -118,8 +116,6 @@ class _Sweep:
 
     def rebuilt(self, made: Equation) -> Equation:
         """The equation with what stands for its inputs."""
-        if self.final.keys().isdisjoint(made.inputs):
-            return made
         return rebuild_equation(made, [self.final.get(value, value) for value in made.inputs])
 
     def replace(self, alias: _Alias) -> None:
@@ -158,10 +154,11 @@ def rewrite(fn: Function, table: Table) -> Function:
         return fn
     sweep = _Sweep(table)
     sweep.settled.update(fn.parameters)
+    replaced = sweep.final.keys()
     with at(None):
         for made in fn.equations:
-            again = sweep.rebuilt(made)
-            found = sweep.fired(again)
+            again = made if replaced.isdisjoint(made.inputs) else sweep.rebuilt(made)
+            found = None if table in again.unchanged_by else sweep.fired(again)
             if found is None:
                 sweep.keep(made, again)
             else:
@@ -198,7 +195,7 @@ def _settle(sweep: _Sweep, work: list[Equation | _Alias]) -> None:
         made = sweep.rebuilt(item)
         found = sweep.computed.get(_key(made))
         if found is None and fuel:
-            found = sweep.fired(made)
+            found = None if sweep.table in made.unchanged_by else sweep.fired(made)
             fuel -= found is not None
         if found is None:
             sweep.keep(item, made)

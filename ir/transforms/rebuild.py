@@ -31,7 +31,8 @@ def rebuild_equation(
     if attrs is made.attrs and tuple(inputs) == made.inputs:  # values are equal if they are one
         return made
     span = made.span or current_span()
-    if attrs is not made.attrs or any(map(_differ_in_type, inputs, made.inputs)):
+    types = [value.type for value in inputs]
+    if attrs is not made.attrs or types != [value.type for value in made.inputs]:
         again = equation(made.op, inputs, attrs, span)
         for new, old in zip(again.outputs, made.outputs, strict=True):
             new.name = old.name
@@ -117,10 +118,6 @@ def unused_name(name: str, taken: set[str]) -> str:
         name += "_"
     taken.add(name)
     return name
-
-
-def _differ_in_type(a: Value, b: Value) -> bool:
-    return a.type is not b.type
 
 
 def _same(a: object, b: object) -> bool:
