@@ -210,6 +210,19 @@ def test_equal_numbers_of_a_traced_function_are_one() -> None:
     assert not {*first} & {*second}
 
 
+def test_what_a_user_can_name_is_never_shared() -> None:
+    """Derivatives are taken with respect to values, and values are held constant by name."""
+
+    def body(x: f64["n"], s: f64) -> gt.ArrayLike:  # noqa: F821
+        twice = [gt.broadcast_to(s, x.shape) for _ in range(2)]
+        many = [gt.broadcast_arrays(s, x)[0] for _ in range(2)]
+        full = [gt.full(x.shape, 2.0) for _ in range(2)]
+        assert len({tensor.value for tensor in (*twice, *many, *full)}) == 6
+        return x * s
+
+    trace(body)
+
+
 KERNEL = re.compile(r"define internal \w+ @gradc\.[fg]\.\d+\(")
 
 

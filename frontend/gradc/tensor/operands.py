@@ -101,16 +101,27 @@ def promote(*operands: ArrayLike, dtype: DType | None = None) -> list[Tensor]:
 
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     """The arrays stretched to their common shape; GradcValueError says what does not fit."""
-    shapes = [shape for x in arrays if (shape := x.value.type.shape)]  # scalars fit to all
-    if not shapes:
-        return list(arrays)
-    alike = shapes.count(shapes[0]) == len(shapes)
-    shape = shapes[0] if alike else broadcast_shapes(*arrays)
+    shape = broadcast_shapes(*arrays)
     return [stretch(x, shape) for x in arrays]
+
+
+def broadcast_operands(*arrays: Tensor) -> list[Tensor]:
+    """The same for operands of an op, which nobody else sees: equal ones are stretched once."""
+    shape = broadcast_shapes(*arrays)
+    return [_stretched_once(x, shape) for x in arrays]
+
+
+def _stretched_once(x: Tensor, shape: Shape) -> Tensor:
+    if x.value.type.shape == shape:
+        return x
+    return once((x.value, shape), lambda: stretch(x, shape))
 
 
 def broadcast_shapes(*arrays: Tensor) -> Shape:
     """The shape that arrays have after broadcasting."""
+    shapes = [shape for x in arrays if (shape := x.value.type.shape)]  # scalars fit to all
+    if not shapes or shapes.count(shapes[0]) == len(shapes):
+        return shapes[0] if shapes else ()
     rank = max(x.ndim for x in arrays)
     padded = [(1,) * (rank - x.ndim) + x.type.shape for x in arrays]
     return tuple(_common_length(lengths, arrays) for lengths in zip(*padded, strict=True))
@@ -121,13 +132,9 @@ def stretch(x: Tensor, shape: Shape) -> Tensor:
 
     A length without a name that meets another length is assumed to equal it: the call checks it.
     """
-    if x.value.type.shape == shape:
-        return x
-    return once((x.value, shape), lambda: _stretched(x, shape))
-
-
-def _stretched(x: Tensor, shape: Shape) -> Tensor:
     own = x.type.shape
+    if own == shape:
+        return x
     offset = len(shape) - len(own)
     kept = [axis for axis, length in enumerate(own) if length != 1 or shape[axis + offset] == 1]
     if own:

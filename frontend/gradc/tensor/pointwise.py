@@ -13,7 +13,7 @@ from gradc.ir.types import DType, bool_, f64, i64
 from gradc.tensor.operands import (
     ArrayLike,
     asarray,
-    broadcast_arrays,
+    broadcast_operands,
     build,
     cast,
     is_weak,
@@ -31,7 +31,7 @@ Binary = Callable[[ArrayLike, ArrayLike], Tensor]
 
 
 def _operands(x: ArrayLike, y: ArrayLike, dtype: DType | None = None) -> list[Tensor]:
-    return broadcast_arrays(*promote(x, y, dtype=dtype))
+    return broadcast_operands(*promote(x, y, dtype=dtype))
 
 
 def _float_type(*operands: ArrayLike) -> DType:
@@ -280,7 +280,7 @@ def truth(x: ArrayLike) -> Tensor:
 
 def _logic(name: str) -> Binary:
     def function(x: ArrayLike, y: ArrayLike) -> Tensor:
-        return build(name, *broadcast_arrays(truth(x), truth(y)))
+        return build(name, *broadcast_operands(truth(x), truth(y)))
 
     return _named(function, name, f"{name} of the truth of x and y; a number is true if not zero.")
 
@@ -300,7 +300,7 @@ def logical_not(x: ArrayLike) -> Tensor:
 def where(condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Tensor:
     """x where the condition holds, y elsewhere. A branch not taken has an exact zero gradient."""
     a, b = promote(x, y)
-    return build("where", *broadcast_arrays(truth(condition), a, b))
+    return build("where", *broadcast_operands(truth(condition), a, b))
 
 
 @located
@@ -310,7 +310,7 @@ def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Tensor:
     common = result_type([x, *given])
     low, high = _limits(common)
     low, high = (low if min is None else min), (high if max is None else max)
-    return build("clip", *broadcast_arrays(*promote(x, low, high, dtype=common)))
+    return build("clip", *broadcast_operands(*promote(x, low, high, dtype=common)))
 
 
 def _limits(dtype: DType) -> tuple[Any, Any]:
