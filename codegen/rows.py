@@ -234,11 +234,9 @@ def _without_loops(
 
 
 def _written_out(known: _Cut, run: Run, numbers: Mapping[Step, int]) -> list[Scheduled]:
-    if not run.steps:
-        return []
     members = [numbers[step] for step in run.steps]
     straight = Straight(tuple(run.steps), None, known.kept(members))
-    pays = run.pays and can_write(straight, known.stored)
+    pays = run.steps and run.pays and can_write(straight, known.stored)
     return [straight] if pays else list(run.steps)
 
 
@@ -274,8 +272,7 @@ def _members(known: _Cut, first: int, taken: Collection[int]) -> tuple[list[int]
 
 def _to_move(known: _Cut, number: int, first: int, members: Collection[int]) -> list[int] | None:
     """What step `number` needs from step `first` on; None if members are among it."""
-    apart = known.needs[number].difference(members)
-    behind = _with_all_behind(apart, known.behind, first)
+    behind = _with_all_behind(known.needs[number].difference(members), known.behind, first)
     if any(behind >> member - first & 1 for member in members):
         return None
     return [n for n in range(first, number) if behind >> n - first & 1]
