@@ -87,7 +87,7 @@ def plan_loops(
         copies |= _side_by_side(nest, order, 1)
     elif innermost:
         copies[vector] = copies_of(nest, lanes)
-    elif _shares_over_sums(nest, order, vector):
+    elif not in_block and _shares_over_sums(nest, order, vector):
         copies |= _sums_side_by_side(nest, order, vector)
     elif _is_tile(nest, order, vector):
         copies |= {order[-1]: 4, vector: 2}

@@ -9,6 +9,7 @@ import gradc
 import gradc.tensor as gt
 import numpy as np
 import pytest
+from gradc.codegen.loop_plan import plan_loops
 from gradc.codegen.lower import cut_into_kernels
 from gradc.codegen.rows import RowGroup
 from gradc.codegen.steps import Nest
@@ -56,11 +57,13 @@ def mixture(make: Make, dtype: str, k: int | None, d: int, n: int | str = "n") -
     return gradc.function(inputs, [cost, *gradc.grad(cost, inputs[:2])]).optimized
 
 
+def groups_of(fn: Function) -> list[RowGroup]:
+    return [step for step in cut_into_kernels(fn, USUAL).steps if isinstance(step, RowGroup)]
+
+
 def parts_of(fn: Function) -> list[int]:
     """The number of strips of each product of a function's blocks of rows."""
-    steps = cut_into_kernels(fn, USUAL).steps
-    groups = [step for step in steps if isinstance(step, RowGroup)]
-    nests = [step for group in groups for step in group.steps if isinstance(step, Nest)]
+    nests = [step for g in groups_of(fn) for step in g.steps if isinstance(step, Nest)]
     return [len(nest.parts) for nest in nests if nest.parts]
 
 
@@ -68,6 +71,16 @@ def parts_of(fn: Function) -> list[int]:
 def test_triangles_are_cut(form: str, d: int, strips: int) -> None:
     """The product with the triangle, and that which gives its gradient."""
     assert parts_of(mixture(FORMS[form], "f64", None, d))[:2] == [strips, strips]
+
+
+def test_strips_share_the_loop_around_them() -> None:
+    """What one component reads stays in the first cache: all its strips, then the next one's."""
+    (group, *_) = groups_of(mixture(packed, "f64", None, 10))
+    columns = group.columns | group.tiles
+    for nest in (step for step in group.steps if isinstance(step, Nest) and step.parts):
+        outer = [plan_loops(part, 4, columns, in_block=True)[0] for part in nest.parts]
+        assert outer[0].axes != (0,)
+        assert all(loop == outer[0] for loop in outer)
 
 
 def test_full_matrices_are_not_cut() -> None:
