@@ -63,10 +63,10 @@ def write_loop(
     if count is None:
         statement = in_wide_vectors(statement, k.module.target)
     loop = _Loop(statement, start, stop, k.depth + 1)
-    outside = (k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom, k.is_padded)
+    outside = (k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom, k.padded)
     in_blocks, is_seldom = k.in_blocks, k.w.is_seldom
     is_inner = not any(isinstance(inner, For) for inner in statement.body)
-    k.depth, k.is_padded = k.depth + 1, statement.padded
+    k.depth, k.padded = k.depth + 1, statement.padded
     k.in_blocks = in_blocks and statement.step >= SMALLEST_BLOCK
     if statement.lanes > 1:
         k.splats = Splats(k.w.names)
@@ -87,7 +87,7 @@ def write_loop(
         k.is_rest = is_rest or segment.copies > 1  # fewer iterations than copies are left
     if k.stream is not None:
         end_stream(k, k.stream)
-    k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom, k.is_padded = outside
+    k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom, k.padded = outside
     for accumulator, total in zip(statement.accumulators, totals, strict=True):
         k.values[accumulator.result] = _result(k, statement, accumulator, total)
 

@@ -90,7 +90,7 @@ def segments_of(
         is_long = length >= _LONG + _PREFETCHED * _accesses(statement)
         is_long = is_long or (calls >= _FUNCTIONS and not statement.streamed)
         masks_all = target.has_masked_loads and is_long and is_in_order(statement)
-    masks_all = masks_all or statement.padded
+    masks_all = masks_all or bool(statement.padded)
     masks_rest = calls > 0 or target.has_masked_memory
     is_plain = not statement.accumulators and not statement.streamed
     narrows = is_plain and not target.has_masked_memory

@@ -116,7 +116,7 @@ class KernelState:
     lanes: int = 1  # of the loop with lanes that is open
     mask: str | None = None  # the lanes that count, where not all do
     is_whole: str | None = None  # whether all lanes of the mask count, where they often do
-    is_padded: bool = False  # whether scratch buffers need no mask
+    padded: tuple[Buffer, ...] = ()  # buffers that need no mask
     natural: set[Ref] = field(default_factory=set)  # i64 refs that are certainly >= 0
     parameters: dict[str, str] = field(default_factory=dict)  # name -> "type attributes"
     sources: dict[str, Source] = field(default_factory=dict)  # what to pass for them
@@ -291,8 +291,7 @@ class KernelState:
     ) -> str | None:
         """The lanes where a memory access happens: the loop's own mask, and the access's."""
         if entry is None:
-            free = self.is_padded and buffer is not None and buffer.kind == "scratch"
-            return None if free else self.mask
+            return None if buffer in self.padded else self.mask
         own = self.vector(bool_, entry, is_vector)
         if self.mask is None:
             return own

@@ -233,15 +233,15 @@ def _write(loop: For, body: _Body, plan: _Plan) -> For:
     )
 
 
-def _of_phase(loop: For) -> For:
+def _of_phase(loop: For, kept: tuple[Buffer, ...]) -> For:
     """The loop as its phases are shaped: functions are computed in two narrow registers at once.
 
-    Where a mask costs nothing before the last trip, a phase is written once, and what it keeps is
+    Where a mask costs nothing before the last trip, a phase is written once, and what is kept is
     written and read in whole vectors.
     """
     several = 2 if 64 * loop.lanes <= _NARROW else 1
     if is_in_order(loop):
-        return replace(loop, lanes=several * loop.lanes, copies=1, padded=True)
+        return replace(loop, lanes=several * loop.lanes, copies=1, padded=kept)
     return replace(loop, copies=max(loop.copies, several))
 
 
@@ -286,7 +286,7 @@ def _phase(
         ]
     calls = any(isinstance(s, Instruction) and s.op == "call" for s in statements)
     return replace(
-        _of_phase(loop) if calls or not is_last else loop,
+        _of_phase(loop, tuple(places.values())) if calls or not is_last else loop,
         variable=variable,
         start=begin,
         stop=end,

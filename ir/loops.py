@@ -157,8 +157,8 @@ class For:
     Of the buffers in `streamed` each iteration writes the element of its own number, once, and
     nothing reads them soon: large ones may be written past the caches. With `bits`, an i64, a loop
     without lanes, copies and accumulators runs those iterations `start + j` whose bit j is set,
-    which lie before the stop. In a `padded` loop scratch buffers have room for whole vectors from
-    the start on, which all of its trips may read and write.
+    which lie before the stop. The `padded` buffers have room for whole vectors from the start on:
+    all of the loop's trips may read and write them so.
     """
 
     variable: Ref
@@ -171,7 +171,7 @@ class For:
     copies: int = 1
     streamed: tuple[Buffer, ...] = ()
     bits: Ref | None = None
-    padded: bool = False
+    padded: tuple[Buffer, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

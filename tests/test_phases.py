@@ -102,6 +102,7 @@ def test_phases_are_written_once(bits: int) -> None:
     program = lower(fn, "f", Choices(bits, phases="always"))
     phases = [loop for loop in loops_of(list(program.kernels[0].body)) if loop.lanes > 1]
     assert len(phases) > 2 and all(loop.padded and loop.copies == 1 for loop in phases)
+    assert all(buffer.name.startswith("kept") for loop in phases for buffer in loop.padded)
     text = emit_module([program], "{}", target)
     assert Counter(re.findall(r"= call .*@gradc\.(\w+)\.v", text)) == {
         "exp": 2, "log1p": 1, "erf_from": 1, "tanh": 1,
