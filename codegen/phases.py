@@ -214,8 +214,9 @@ def _write(loop: For, body: _Body, plan: _Plan) -> For:
         Instruction(full, "add", (begin, length)),
         Instruction(end, "min", (full, loop.stop)),
     ]
+    shapes = loop, _of_phase(loop, tuple(places.values()))
     phases = [
-        _phase(loop, body, plan, number, places, (begin, end)) for number in range(plan.phases)
+        _phase(shapes, body, plan, number, places, (begin, end)) for number in range(plan.phases)
     ]
     totals = [
         Accumulator(old.kind, new.result, old.result, old.initial)
@@ -254,15 +255,16 @@ def _block_of(kept: Sequence[Ref]) -> int:
 
 
 def _phase(
-    loop: For,
+    shapes: tuple[For, For],
     body: _Body,
     plan: _Plan,
     phase: int,
     places: Mapping[Ref, Buffer],
     block: tuple[Ref, Ref],
 ) -> For:
-    """The loop of one phase, over the iterations of a block."""
-    depth, (begin, end), is_last = loop.variable.depth + 1, block, phase == plan.phases - 1
+    """The loop of one phase, over the iterations of a block: shaped as a last one, or as others."""
+    (loop, shaped), (begin, end) = shapes, block
+    depth, is_last = loop.variable.depth + 1, phase == plan.phases - 1
     variable, place = Ref(i64, depth), Ref(i64, depth)
     new = {loop.variable: variable}
     statements: list[Statement] = [Instruction(place, "sub", (variable, begin))]
@@ -286,7 +288,7 @@ def _phase(
         ]
     calls = any(isinstance(s, Instruction) and s.op == "call" for s in statements)
     return replace(
-        _of_phase(loop, tuple(places.values())) if calls or not is_last else loop,
+        shaped if calls or not is_last else loop,
         variable=variable,
         start=begin,
         stop=end,

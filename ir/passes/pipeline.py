@@ -74,6 +74,7 @@ DEFAULT: Pipeline = (
     optimize_regions,
     simplify_algebra,
     form_contractions,
+    simplify_algebra,
     simplify_shapes,
     share_common_subexpressions,
     eliminate_dead_code,

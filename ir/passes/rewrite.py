@@ -42,6 +42,10 @@ class Table:
     of_ops: Rules
     of_kinds: RulesOfKinds = MappingProxyType({})
 
+    def __deepcopy__(self, memo: object) -> Table:
+        """Itself: equations know it by identity."""
+        return self
+
     def rules(self, op: Op) -> tuple[Rule, ...]:
         return (*self.of_ops.get(op, ()), *self.of_kinds.get(type(op.lower), ()))
 
