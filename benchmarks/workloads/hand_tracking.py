@@ -149,55 +149,59 @@ def in_casadi(sizes: Sizes) -> Any:
     return casadi.Function("jacobian", inputs, one.map(n)(*inputs))
 
 
+def _turn(axis: int, angle: Any, is_derived: bool = False) -> Any:
+    u, v = ((1, 2), (2, 0), (0, 1))[axis]
+    c, s = np.cos(angle), np.sin(angle)
+    R = np.zeros((3, 3)) if is_derived else np.eye(3)
+    if is_derived:
+        c, s = -s, c
+    R[u, u], R[v, v], R[u, v], R[v, u] = c, c, -s, s
+    return R
+
+
+def _product(turns: Any, by: int) -> Any:
+    found = np.eye(3)
+    for i, (axis, angle) in enumerate(turns):
+        found = found @ _turn(axis, angle, i == by)
+    return found
+
+
+def _finger(angles: Any, offsets: Any, by: int) -> Any:
+    """The 3 x 4 matrices [A | c] of three bones; `by`: derived by this angle, -1: not."""
+    turns = list(zip((2, 0, 0, 0), angles, strict=True))
+    found = np.zeros((3, 3, 4))
+    rest = np.cumsum(offsets, axis=0)
+    origin = offsets[0] if by < 0 else np.zeros(3)
+    for b in range(3):
+        before, own = turns[: b + 1], turns[: b + 2]
+        if b:
+            A = _product(before, by) if by < len(before) else np.zeros((3, 3))
+            origin = origin + A @ offsets[b]
+        A = _product(own, by) if by < len(own) else np.zeros((3, 3))
+        found[b, :, :3], found[b, :, 3] = A, origin - A @ rest[b]
+    return found
+
+
 def in_numpy(sizes: Sizes) -> Callable[..., Any]:
     """By hand: each bone's motion A p + c and its derivatives by the finger's angles; then sums."""
-    axes = [np.array(rows) for rows in (((1, 2),), ((2, 0),), ((0, 1),))]
-
-    def turn(axis: int, angle: Any, is_derived: bool = False) -> Any:
-        (u, v) = axes[axis][0]
-        c, s = np.cos(angle), np.sin(angle)
-        R = np.zeros((3, 3)) if is_derived else np.eye(3)
-        if is_derived:
-            c, s = -s, c
-        R[u, u], R[v, v], R[u, v], R[v, u] = c, c, -s, s
-        return R
-
-    def product(turns: Any, by: int) -> Any:
-        found = np.eye(3)
-        for i, (axis, angle) in enumerate(turns):
-            found = found @ turn(axis, angle, i == by)
-        return found
-
-    def finger(angles: Any, offsets: Any, by: int) -> Any:
-        """The 3 x 4 matrices [A | c] of three bones; `by`: derived by this angle, -1: not."""
-        turns = list(zip((2, 0, 0, 0), angles, strict=True))
-        found = np.zeros((3, 3, 4))
-        rest = np.cumsum(offsets, axis=0)
-        origin = offsets[0] if by < 0 else np.zeros(3)
-        for b in range(3):
-            before, own = turns[: b + 1], turns[: b + 2]
-            if b:
-                A = product(before, by) if by < len(before) else np.zeros((3, 3))
-                origin = origin + A @ offsets[b]
-            A = product(own, by) if by < len(own) else np.zeros((3, 3))
-            found[b, :, :3], found[b, :, 3] = A, origin - A @ rest[b]
-        return found
 
     def jacobian(theta: Any, points: Any, weights: Any, offsets: Any, targets: Any) -> Any:
         n = len(points)
         angles = theta[6:].reshape(5, 4)
-        bones = np.concatenate([finger(angles[f], offsets[f], -1) for f in range(5)])
-        derived = np.stack([[finger(angles[f], offsets[f], k) for k in range(4)] for f in range(5)])
+        bones = np.concatenate([_finger(angles[f], offsets[f], -1) for f in range(5)])
+        derived = np.stack(
+            [[_finger(angles[f], offsets[f], k) for k in range(4)] for f in range(5)]
+        )
         one = np.concatenate([points, np.ones((n, 1))], 1)
         weighted = weights[:, :, None] * one[:, None]
         skinned = weighted[:, 0, :3] + weighted[:, 1:].reshape(n, 60) @ (
             bones.transpose(0, 2, 1).reshape(60, 3)
         )
         whole = [(2, theta[2]), (1, theta[1]), (0, theta[0])]
-        G = product(whole, -1)
+        G = _product(whole, -1)
         J = np.zeros((n, 3, PARAMETERS))
         for k in range(3):
-            J[:, :, k] = skinned @ product(whole, 2 - k).T
+            J[:, :, k] = skinned @ _product(whole, 2 - k).T
             J[:, k, 3 + k] = 1
         turned = np.einsum("ij,fkbjl->fblki", G, derived).reshape(5, 12, 12)
         for f in range(5):
