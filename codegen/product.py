@@ -44,19 +44,13 @@ def lower_product(
     the others are loops around the call, the innermost over what lies nearest in memory. If it
     `accumulates`, the result is zero before.
     """
-    k = reader.k
-    values = (*equation.inputs, *equation.outputs)
-    names = ("lhs", "rhs", "out")
-    extents = {
-        label: k.size(dim)
-        for name, value in zip(names, values, strict=True)
-        for label, dim in zip(equation.attrs[name], value.shape, strict=True)
-    }
+    k, values = reader.k, (*equation.inputs, *equation.outputs)
     lhs, rhs, out = labels = [
         in_layout(equation.attrs[name], reader.is_by_columns(value))
-        for name, value in zip(names, values, strict=True)
+        for name, value in zip(("lhs", "rhs", "out"), values, strict=True)
     ]
     where = tuple(zip(labels, values, strict=True))
+    extents = {label: k.size(dim) for label, dim in extents_of(equation).items()}
     if rows is not None:
         extents[rows.label] = rows.count
     lengths = estimated_lengths(equation)

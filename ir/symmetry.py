@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from gradc.ir.function import Equation, Value
 from gradc.ir.lowering import Pointwise
-from gradc.ir.op import Op
 from gradc.ir.ops.arithmetic import add, div, mul, neg
 from gradc.ir.ops.contract import contract
 from gradc.ir.ops.logic import eq
 from gradc.ir.ops.structural import broadcast, transpose
+from gradc.ir.passes.matching import input_of
 
 _DEPTH = 4  # ops that the tests look through
 
@@ -29,7 +29,7 @@ def is_symmetric(x: Value, depth: int = _DEPTH) -> bool:
     if made.op is add and _are_transposes(*made.inputs):
         return True
     if made.op is eq or made.op is mul:
-        first, second = (_input_of(side, broadcast) for side in made.inputs)
+        first, second = (input_of(side, broadcast) for side in made.inputs)
         if first is not None and first is second and first.type.rank == 1:
             return True
     if not isinstance(made.op.lower, Pointwise) or not depth:
@@ -94,8 +94,4 @@ def _is_between_transposes(
 
 
 def _are_transposes(x: Value, y: Value) -> bool:
-    return _input_of(x, transpose) is y or _input_of(y, transpose) is x
-
-
-def _input_of(value: Value, op: Op) -> Value | None:
-    return value.owner.inputs[0] if value.owner is not None and value.owner.op is op else None
+    return input_of(x, transpose) is y or input_of(y, transpose) is x
