@@ -16,8 +16,8 @@ USUAL = (1, 4)
 # Instructions (as many as take its time) and cycles of latency.
 _FUNCTIONS = MappingProxyType(
     {
-        "exp": (38, 55), "expm1": (50, 75), "log": (50, 70), "log1p": (60, 85), "tanh": (55, 95),
-        "sigmoid": (55, 95), "softplus": (100, 150), "sin": (50, 70), "cos": (50, 70),
+        "exp": (33, 55), "expm1": (50, 75), "log": (50, 70), "log1p": (60, 85), "tanh": (55, 95),
+        "sigmoid": (50, 90), "softplus": (100, 150), "sin": (50, 70), "cos": (50, 70),
         "erf": (78, 75), "erf_from": (40, 50), "atan2": (90, 120), "pow": (190, 220),
     }
 )  # fmt: skip

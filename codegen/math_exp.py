@@ -7,8 +7,6 @@ without fma.
 
 from __future__ import annotations
 
-import math
-
 from gradc.codegen.math_ir import Code, Term
 
 LOG2_E = 1.4426950408889634
@@ -17,7 +15,8 @@ LN2_LOW = float.fromhex("0x1.ef35793c76730p-45")
 # x + ROUND - ROUND is x rounded to an integer, which stands in the low bits of x + ROUND.
 ROUND = 1.5 * 2.0**52
 BIAS = 1023.0
-OVERFLOW = 709.782712893384  # e^x rounds to infinity above it
+# Beyond these e^x is 0 and infinity, and n = -1082 and 1024 are the halves of floats still.
+LOWEST, HIGHEST = -750.0, 710.0
 
 EXP_P = (
     0.5000000000000006,
@@ -33,10 +32,10 @@ EXP_P = (
 )
 
 
-def reduce_by_ln2(code: Code, x: Term) -> tuple[Term, Term, Term]:
-    """(biased, r, r_low): x = n ln 2 + r + r_low; the low 11 bits of `biased` are n + 1023."""
-    biased = code.fma(x, LOG2_E, ROUND + BIAS)
-    n = biased - (ROUND + BIAS)
+def reduce_by_ln2(code: Code, x: Term, bias: float = BIAS) -> tuple[Term, Term, Term]:
+    """(biased, r, r_low): x = n ln 2 + r + r_low; the low 11 bits of `biased` are n + bias."""
+    biased = code.fma(x, LOG2_E, ROUND + bias)
+    n = biased - (ROUND + bias)
     high = code.fma(n, -LN2_HIGH, x)
     r = code.fma(n, -LN2_LOW, high)
     return biased, r, code.fma(n, -LN2_LOW, high - r)
@@ -55,52 +54,48 @@ def expm1_reduced(code: Code, r: Term, r_low: Term) -> tuple[Term, Term]:
 
 def exp(code: Code, x: Term) -> Term:
     """e^x; the rounding error of r is let go: it adds 0.1 ULP."""
-    bounded, biased, q = exp_parts(code, x)
-    scaled = scale_to_range(code, bounded, 1.0 + q, biased)
-    return code.select(code.compare("ugt", x, OVERFLOW), x + math.inf, scaled)
+    biased, q = exp_parts(code, code.minimum(HIGHEST, code.maximum(LOWEST, x)))
+    return times_power(code, 1.0 + q, biased)
 
 
 def exp_of_negative(code: Code, x: Term) -> tuple[Term, Term]:
     """(e^x, about what rounding took from it) for x <= 0, any numbers for NaN."""
-    bounded, biased, q = exp_parts(code, x)
+    biased, q = exp_parts(code, code.maximum(LOWEST, x))
     p, p_low = code.fast_two_sum(code.constant(1.0, "double"), q)
-    e = scale_to_range(code, bounded, p, biased)
+    e = times_power(code, p, biased)
     return e, e * p_low
 
 
-def exp_parts(code: Code, x: Term) -> tuple[Term, Term, Term]:
-    """(max(x, -750), biased n, e^r - 1)"""
-    bounded = code.maximum(-750.0, x)
-    biased, r = reduce_roughly(code, bounded)
-    return bounded, biased, code.fma(r * r, code.polynomial(EXP_P, r), r)
+def exp_parts(code: Code, x: Term) -> tuple[Term, Term]:
+    """(n + 2 * 1023, e^r - 1)"""
+    biased, r = reduce_roughly(code, x, 2.0 * BIAS)
+    return biased, code.fma(r * r, code.polynomial(EXP_P, r), r)
 
 
-def reduce_roughly(code: Code, x: Term) -> tuple[Term, Term]:
-    """(biased n, r) without r's rounding error."""
-    biased = code.fma(x, LOG2_E, ROUND + BIAS)
-    n = biased - (ROUND + BIAS)
+def reduce_roughly(code: Code, x: Term, bias: float = BIAS) -> tuple[Term, Term]:
+    """(n + bias, r) without r's rounding error."""
+    biased = code.fma(x, LOG2_E, ROUND + bias)
+    n = biased - (ROUND + bias)
     return biased, code.fma(n, -LN2_LOW, code.fma(n, -LN2_HIGH, x))
 
 
 def exp_of_sum(code: Code, x: Term, x_low: Term) -> Term:
     """e^(x + x_low), rounded nearly right."""
-    bounded = code.maximum(-750.0, x)
-    biased, r, r_low = reduce_by_ln2(code, bounded)
+    bounded = code.minimum(HIGHEST, code.maximum(LOWEST, x))
+    biased, r, r_low = reduce_by_ln2(code, bounded, 2.0 * BIAS)
     q, q_low = expm1_reduced(code, *code.fast_two_sum(r, r_low + x_low))
     p, p_low = code.fast_two_sum(code.constant(1.0, "double"), q)
-    scaled = scale_to_range(code, bounded, p + (p_low + q_low), biased)
-    return code.select(code.compare("ugt", x, OVERFLOW), x + math.inf, scaled)
+    return times_power(code, p + (p_low + q_low), biased)
 
 
-def scale_to_range(code: Code, x: Term, p: Term, biased: Term) -> Term:
-    """p 2^n for e^x below the overflow.
+def times_power(code: Code, p: Term, biased: Term) -> Term:
+    """p 2^n by two factors near 2^(n/2), from the low bits of n + 2 * 1023.
 
-    Where that is subnormal n moves by 64, and a product with 2^-64 rounds once.
+    The first product is exact: the second alone rounds, overflows, and is subnormal.
     """
-    small = x < -708.0
-    bias = code.select(small, code.constant(64 - 1023 << 52, "i64"), -1023 << 52)
-    shifted = code.from_bits(code.bits(p) + (code.bits(biased) << 52) + bias)
-    return shifted * code.select(small, code.constant(2.0**-64, "double"), 1.0)
+    bits = code.bits(biased)
+    half = bits >> 1
+    return p * code.from_bits(half << 52) * code.from_bits((bits - half) << 52)
 
 
 def expm1(code: Code, x: Term) -> Term:
@@ -157,7 +152,7 @@ def division(
 
 def sigmoid(code: Code, x: Term) -> Term:
     """1 / (1 + e^-x) = (x < 0 ? E : 1) / (1 + E), E = e^-|x|."""
-    e = exp(code, -code.fabs(x))
+    e, _ = exp_of_negative(code, -code.fabs(x))
     numerator = code.select(x < 0.0, e, 1.0)
     denominator, denominator_low = code.fast_two_sum(code.constant(1.0, "double"), e)
     return divide(code, numerator, None, denominator, denominator_low)

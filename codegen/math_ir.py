@@ -82,10 +82,10 @@ class Term:
         return self.code.bitwise("xor", self, other)
 
     def __lshift__(self, count: int) -> Term:
-        return self.code.bitwise("shl", self, count)
+        return self.code.shift("shl", self, count)
 
     def __rshift__(self, count: int) -> Term:
-        return self.code.bitwise("lshr", self, count)
+        return self.code.shift("lshr", self, count)
 
     def __lt__(self, other: Term | float) -> Term:
         return self.code.compare("olt", self, other)
@@ -133,7 +133,7 @@ class Code:
         text = float_text(value) if element in ("double", "float") else str(int(value))
         if self.lanes == 1:
             return Term(self, text, element)
-        if self.table and element in ("double", "i64"):
+        if self.table and element in ("double", "i64") and value:  # zeros need no memory
             return self.read(text, element)
         return Term(self, f"splat ({element} {text})", element)
 
@@ -161,6 +161,11 @@ class Code:
             f"{op} {self.type_of(left.element)} {left.text}, {right.text}", left.element
         )
 
+    def shift(self, op: str, left: Term, count: int) -> Term:
+        """By a number that stands in the instruction."""
+        number = str(count) if self.lanes == 1 else f"splat ({left.element} {count})"
+        return self.emit(f"{op} {self.type_of(left.element)} {left.text}, {number}", left.element)
+
     def compare(self, predicate: str, left: Term, right: Term | float) -> Term:
         """fcmp of floats (ordered unless the predicate begins with u), icmp of integers."""
         op = "fcmp" if left.element in ("double", "float") else "icmp"
@@ -178,11 +183,13 @@ class Code:
 
     def minimum(self, bound: float, x: Term) -> Term:
         """min(x, bound), NaN where x is NaN: one `minpd` on x86."""
-        return self.select(self.compare("ogt", x, bound), bound, x)
+        limit = self.constant(bound, x.element)
+        return self.select(self.compare("olt", limit, x), limit, x)
 
     def maximum(self, bound: float, x: Term) -> Term:
         """max(x, bound), NaN where x is NaN."""
-        return self.select(self.compare("olt", x, bound), bound, x)
+        limit = self.constant(bound, x.element)
+        return self.select(self.compare("ogt", limit, x), limit, x)
 
     def intrinsic(self, name: str, *terms: Term) -> Term:
         """A call of @llvm.<name> on terms of one type."""

@@ -25,18 +25,17 @@ SQRT_HALF_BITS = 0x3FE6A09E00000000
 SQRT_2 = 1.4142135623730951
 ONE_BITS = 0x3FF0000000000000
 TWO_52_BITS = 0x4330000000000000
+LIFT = 1024 << 52  # makes exponents positive: the low bits of the double 2^52 + k + 1024
 
 
 def split_power(code: Code, x: Term) -> tuple[Term, Term, Term]:
-    """(k, m, k * 2^52 as an integer): x = 2^k m with sqrt(1/2) <= m < sqrt 2, for positive normal
-    x.
+    """(k, m, (k + 1024) * 2^52 and lower bits): x = 2^k m with sqrt(1/2) <= m < sqrt 2, for
+    positive normal x.
     """
-    shifted = code.bits(x) - SQRT_HALF_BITS
-    exponent = shifted & (-1 << 52)
-    # k + 1024 is positive: the low bits of the double 2^52 + k + 1024.
-    lifted = (shifted + (1024 << 52)) >> 52
-    k = code.from_bits(lifted | TWO_52_BITS) - (2.0**52 + 1024.0)
-    return k, code.from_bits(code.bits(x) - exponent), exponent
+    lifted = code.bits(x) - (SQRT_HALF_BITS - LIFT)
+    k = code.from_bits(lifted >> 52 | TWO_52_BITS) - (2.0**52 + 1024.0)
+    m = code.from_bits((lifted & (1 << 52) - 1) + SQRT_HALF_BITS)
+    return k, m, lifted
 
 
 def log_sum(code: Code, k: Term, f: Term, f_low: Term | None) -> Term:
@@ -73,8 +72,8 @@ def log1p_core(code: Code, x: Term) -> Term:
     Beyond 2^53 the rest is not the rounding error, but still below an ULP of u.
     """
     u, u_low = code.fast_two_sum(code.constant(1.0, "double"), x)
-    k, m, exponent = split_power(code, u)
-    scale = code.from_bits(ONE_BITS - exponent)
+    k, m, lifted = split_power(code, u)
+    scale = code.from_bits(code.constant(ONE_BITS + LIFT, "i64") - (lifted & (-1 << 52)))
     f, f_low = code.fast_two_sum(m - 1.0, u_low * scale)
     return log_sum(code, k, f, f_low)
 

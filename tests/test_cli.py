@@ -250,6 +250,17 @@ def test_emit(model, stage, said, capsys):
     assert said in out
 
 
+def test_emit_for_another_machine(model, capsys):
+    def assembly(target):
+        return run("emit", model, "--stage=asm", f"--target={target}", "-f", "loss", capsys=capsys)
+
+    assert "%zmm0" in assembly("znver4")[1]
+    assert "%ymm0" not in assembly("x86-64")[1]
+    code, _, err = assembly("znver99")
+    assert code == 2
+    assert "LLVM knows no CPU 'znver99'" in err
+
+
 def test_what_emit_prints_can_be_read_back(model, tmp_path, capsys):
     file = tmp_path / "out.txt"
     code, out, _ = run("emit", model, "-f", "loss_grad", "-o", file, capsys=capsys)

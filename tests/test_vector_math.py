@@ -286,6 +286,16 @@ def test_constants_in_memory_are_operands(dtype: DType) -> None:
         assert length[True] < length[False] - 4, name
 
 
+def test_bounds_are_one_instruction_each() -> None:
+    """Compared and chosen with the same number, which a table would otherwise hold twice."""
+    haswell = parse_target("x86_64-unknown-linux-gnu/haswell")
+    text = math_text([("exp", f64, 4)], fma=True, table=True) + loop_text("exp", f64, 4)
+    assembly = compile_to_assembly(text, haswell)
+    assert "vmaxpd" in assembly
+    assert "vminpd" in assembly
+    assert not re.search(r"vcmp\w*pd|vblendvpd", assembly)
+
+
 @pytest.mark.parametrize(
     ("cpu", "repeats"), [("x86-64", True), ("x86-64-v3", False), ("znver4", True)]
 )

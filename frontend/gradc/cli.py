@@ -167,7 +167,7 @@ def _add_check(commands: Commands) -> None:
 def _add_build(commands: Commands) -> None:
     build = _on_source(commands, "build", "compile the exports to a shared library")
     build.add_argument("-o", "--output", required=True, metavar="LIB", help="e.g. libmodel.so")
-    build.add_argument("--target", metavar="T", help="native, a CPU, or triple/cpu/features")
+    _add_target(build)
     _add_fast_math(build)
     build.add_argument("--json", action="store_true", help="diagnostics and files as JSON")
     build.add_argument("--time-passes", action="store_true", help="print the time of each pass")
@@ -180,6 +180,12 @@ def _add_build(commands: Commands) -> None:
 def _add_fast_math(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fast-math", action="store_true", help="let the last digits of results differ"
+    )
+
+
+def _add_target(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--target", default="native", metavar="T", help="native, a CPU, or triple/cpu/features"
     )
 
 
@@ -206,6 +212,7 @@ def _add_run(commands: Commands) -> None:
 def _add_emit(commands: Commands) -> None:
     emit = _on_source(commands, "emit", "print functions at a stage of compilation")
     emit.add_argument("--stage", choices=STAGES, default="ir")
+    _add_target(emit)
     _add_fast_math(emit)
     emit.add_argument("-f", "--function", metavar="FUNCTION", help="only this function")
     emit.add_argument("-o", "--output", metavar="FILE", help="write to a file")

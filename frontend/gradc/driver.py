@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import get_ident
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from gradc.errors import GradcTypeError, GradcValueError
 from gradc.ir.dims import Dim, SizeExpr, names_of, size, substitute
@@ -27,6 +27,9 @@ from gradc.tensor.sizes import display, has_anonymous
 from gradc.tensor.source import located
 from gradc.tensor.variable import Tensor
 from gradc.tracing import make_function, trace
+
+if TYPE_CHECKING:
+    from gradc.codegen.target import Target
 
 STAGES = ("ir", "optimized", "kernels", "loops", "llvm", "asm")
 
@@ -98,12 +101,16 @@ class CompiledFunction(Dispatcher):
     @cached_property
     def program(self) -> Program:
         """The loops over buffers."""
+        from gradc.codegen.target import host
+
+        return self._program_for(host())
+
+    def _program_for(self, target: Target) -> Program:
         from gradc.codegen.choices import Choices
         from gradc.codegen.fast_math import with_fast_math
         from gradc.codegen.lower import lower
-        from gradc.codegen.target import host
 
-        program = lower(self.optimized, symbol_of(self.ir.name), Choices(host().vector_bits))
+        program = lower(self.optimized, symbol_of(self.ir.name), Choices(target.vector_bits))
         return with_fast_math(program) if self.fast_math else program
 
     @cached_property
@@ -154,17 +161,23 @@ class CompiledFunction(Dispatcher):
         if "native" in self.__dict__:
             self.native.release_workspace()
 
-    def stage(self, name: str) -> str:
-        """The function as text at a stage: "ir", "optimized", "kernels", "loops", "llvm", "asm"."""
+    def stage(self, name: str, target: str | Target = "native") -> str:
+        """The function as text at a stage: "ir", "optimized", "kernels", "loops", "llvm", "asm".
+
+        `target` is as in `build`: it decides from "kernels" on. ValueError for a stage that there
+        is not, and for a target that LLVM does not know.
+        """
         if name == "ir":
             return print_function(self.ir)
         if name == "optimized":
             return print_function(self.optimized)
         if name not in STAGES:
             raise GradcValueError(f"no stage {name!r}", hint=f"the stages are {', '.join(STAGES)}")
-        return self._code(name)
+        from gradc.codegen.target import Target, parse_target
 
-    def _code(self, name: str) -> str:
+        return self._code(name, target if isinstance(target, Target) else parse_target(target))
+
+    def _code(self, name: str, target: Target) -> str:
         from gradc.codegen.cabi import manifest_of
         from gradc.codegen.choices import Choices
         from gradc.codegen.explain import explain_kernels
@@ -173,11 +186,11 @@ class CompiledFunction(Dispatcher):
         from gradc.listing import print_program
 
         if name == "kernels":
-            return explain_kernels(self.optimized, self.ir.name, Choices(host().vector_bits))
+            return explain_kernels(self.optimized, self.ir.name, Choices(target.vector_bits))
+        program = self.program if target == host() else self._program_for(target)
         if name == "loops":
-            return print_program(self.program)
-        target = host()
-        text = emit_module([self.program], manifest_of([self.program], target), target)
+            return print_program(program)
+        text = emit_module([program], manifest_of([program], target), target)
         return text if name == "llvm" else compile_to_assembly(text, target)
 
     def __str__(self) -> str:

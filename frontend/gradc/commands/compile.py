@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradc.cli import OK, UsageError
 from gradc.commands.source import (
@@ -24,6 +25,9 @@ from gradc.ir.function import Function
 from gradc.ir.span import Span
 from gradc.ir.text import print_function
 from gradc.parser import parse_source
+
+if TYPE_CHECKING:
+    from gradc.codegen.target import Target
 
 
 def check_source(options: argparse.Namespace) -> int:
@@ -73,13 +77,12 @@ def build_library(options: argparse.Namespace) -> int:
 
 def _link(module: ElaboratedModule, options: argparse.Namespace) -> int:
     from gradc.codegen.link import LinkError
-    from gradc.codegen.target import CompileError, parse_target
     from gradc.libraries import build_library, output_files
 
+    target = _target(options)
     try:
-        target = parse_target(options.target or "native")
         refuse_to_overwrite(options.file, output_files(Path(options.output)))
-    except (ValueError, CompileError) as error:
+    except ValueError as error:
         raise UsageError(str(error).removeprefix("build: ")) from error
     try:
         fast = tuple(module.exports) if options.fast_math else ()
@@ -158,7 +161,7 @@ def emit_stage(options: argparse.Namespace) -> int:
         return OK
     elaborated = read_module(options)
     chosen = _chosen(elaborated, options.function)
-    text = "\n".join(_stage(fn, options.stage, options.fast_math) for fn in chosen.values())
+    text = "\n".join(_stage(fn, options) for fn in chosen.values())
     write_text(text if text.endswith("\n") else text + "\n", options.output)
     return OK
 
@@ -172,11 +175,11 @@ def _chosen(module: ElaboratedModule, name: str | None) -> Mapping[str, Function
     return chosen
 
 
-def _stage(fn: Function, stage: str, fast_math: bool) -> str:
+def _stage(fn: Function, options: argparse.Namespace) -> str:
     from gradc import forms
     from gradc.driver import CompiledFunction
 
-    if stage == "gradient":
+    if options.stage == "gradient":
         wrt = tuple(
             name
             for name, p in zip(fn.parameter_names, fn.parameters, strict=True)
@@ -186,7 +189,17 @@ def _stage(fn: Function, stage: str, fast_math: bool) -> str:
             raise UsageError(f"`{fn.name}` has no parameter of a float type")
         is_scalar = len(fn.results) == 1 and fn.results[0].shape == ()
         return print_function((forms.value_and_grad if is_scalar else forms.vjp)(fn, wrt))
-    return CompiledFunction(fn, len(fn.results) == 1, fast_math=fast_math).stage(stage)
+    compiled = CompiledFunction(fn, len(fn.results) == 1, fast_math=options.fast_math)
+    return compiled.stage(options.stage, _target(options))
+
+
+def _target(options: argparse.Namespace) -> Target:
+    from gradc.codegen.target import CompileError, parse_target
+
+    try:
+        return parse_target(options.target)
+    except (ValueError, CompileError) as error:
+        raise UsageError(str(error)) from error
 
 
 def show_tree(node: object, depth: int = 0) -> str:
