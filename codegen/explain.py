@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from gradc.codegen.buffers import arena_text
@@ -50,6 +49,7 @@ from gradc.ir.lowering import (
     Scatter,
     SelectedSum,
 )
+from gradc.ir.record import dataclass
 
 _LISTED = 6  # names of operations that are computed again
 

@@ -8,7 +8,7 @@ Rows that follow one another without a gap are one piece of memory, which is tak
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from gradc.codegen.llvm_arithmetic import arithmetic, shuffle
@@ -25,6 +25,7 @@ from gradc.codegen.llvm_spread import Affine, KernelState, Spread
 from gradc.codegen.llvm_stores import masked_store, store, store_register
 from gradc.codegen.llvm_text import is_number, llvm_type
 from gradc.ir.loops import Buffer, For, If, Instruction, MatMul, Ref, Statement, Store
+from gradc.ir.record import dataclass
 from gradc.ir.types import DType, bool_, i64
 
 _LONGEST = 32  # entries of a row: ZERO and the sink of stores have room for a vector behind them

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from numbers import Integral
 from typing import TypeAlias, TypeGuard
+
+from gradc.ir.record import dataclass
 
 Dim: TypeAlias = "int | SizeExpr"
 Shape: TypeAlias = "tuple[Dim, ...]"

@@ -1,16 +1,18 @@
-"""`dataclass` as in the standard library, made in a fifth of the time.
+"""`dataclass` as in the standard library, made in a tenth of the time.
 
 The standard decorator compiles every method of every class by itself: with two hundred classes that
-is a fifth of the time from the start of a process to the first gradient. This one compiles a method
-when it is first called, `__init__` and comparisons; the others are shared. It makes slotted classes
-and knows the options that gradc uses; `fields`, `replace`, `is_dataclass`, `match`, `copy`
-and `pickle` treat its classes as they treat others.
+is a fifth of the time from the start of a process to the first gradient. Here `__init__` and
+comparisons are interpreted at first, and compiled when they turn out to be called often: compiling
+one takes as long as some dozen interpreted calls, and most classes have few objects in a short
+process. The other methods are shared. It knows the options that gradc uses; `fields`, `replace`,
+`is_dataclass`, `match`, `copy` and `pickle` treat its classes as they treat others.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import MISSING, Field, FrozenInstanceError
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any
@@ -19,59 +21,76 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
 else:
 
-    def dataclass(*, slots, frozen=False, eq=True, repr=True):
-        """A class with named fields and slots: `dataclasses.dataclass` with `slots=True`."""
-        if not slots:
-            raise TypeError("a class without slots is made by dataclasses.dataclass")
-        return lambda cls: _made(cls, frozen, eq, repr)
+    def dataclass(*, slots=False, frozen=False, eq=True, repr=True):
+        """A class with named fields: `dataclasses.dataclass`."""
+        return lambda cls: _made(cls, slots, frozen, eq, repr)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Frozen:
+_OFTEN = 32  # calls
+_LEFT = object()  # what an interpreted method gives for a call that the compiled one is to answer
+
+
+@dataclasses.dataclass(init=False, repr=False, eq=False)
+class _Example:
     """Where the marks come from by which the standard library knows its classes and fields."""
 
     field: int
 
 
-@dataclasses.dataclass
-class _Open:
-    field: int
+_KIND = dataclasses.fields(_Example)[0]._field_type  # type: ignore[attr-defined]
+_OPEN = getattr(_Example, "__dataclass_params__")  # noqa: B009
+_FROZEN = copy(_OPEN)
+_FROZEN.frozen = True
 
 
-_KIND = dataclasses.fields(_Frozen)[0]._field_type  # type: ignore[attr-defined]
-
-
-def _made(cls: type, frozen: bool, eq: bool, shows: bool) -> type:
-    own = _own_fields(cls)
+def _made(cls: type, slots: bool, frozen: bool, eq: bool, shows: bool) -> type:
+    own, given = _own_fields(cls), vars(cls)
     fields: dict[str, Field[Any]] = {}
     for base in reversed(cls.__mro__[1:]):
         fields.update(getattr(base, "__dataclass_fields__", {}))
-    inherited = set(fields)
+    new = tuple(name for name in own if name not in fields)
     fields.update(own)
-    namespace = {name: value for name, value in vars(cls).items() if name not in own}
-    for name in ("__dict__", "__weakref__"):
-        namespace.pop(name, None)
-    namespace["__slots__"] = tuple(name for name in own if name not in inherited)
-    namespace["__dataclass_fields__"] = fields
-    namespace["__dataclass_params__"] = _marks(frozen)
-    namespace.setdefault("__match_args__", tuple(fields))
-    if shows:
-        namespace.setdefault("__repr__", _shown)
+    more: dict[str, Any] = {
+        "__dataclass_fields__": fields,
+        "__dataclass_params__": _FROZEN if frozen else _OPEN,
+    }
+    if "__match_args__" not in given:
+        more["__match_args__"] = tuple(fields)
+    if shows and "__repr__" not in given:
+        more["__repr__"] = _shown
     if frozen:
-        namespace.update(__setattr__=_refuse_to_set, __delattr__=_refuse_to_delete)
-        namespace.setdefault("__getstate__", _state)
-        namespace.setdefault("__setstate__", _restore)
-    made = type(cls)(cls.__name__, cls.__bases__, namespace)
-    made.__qualname__ = cls.__qualname__
-    if "__init__" not in namespace:
-        _when_called(made, "__init__", lambda: _initializer(made, fields, frozen))
+        more.update(__setattr__=_refuse_to_set, __delattr__=_refuse_to_delete)
+    made = _with_slots(cls, own, {**more, "__slots__": new}) if slots else _open(cls, own, more)
+    if "__init__" not in given:
+        _initialize(made, fields, frozen)
     if eq:
-        _compare(made, vars(cls), frozen)
+        _compare(made, given, frozen)
     return made
 
 
-def _marks(frozen: bool) -> object:
-    return getattr(_Frozen if frozen else _Open, "__dataclass_params__")  # noqa: B009
+def _with_slots(cls: type, own: Mapping[str, Field[Any]], more: Mapping[str, Any]) -> type:
+    """The class once more, as slots cannot be added to it."""
+    kept = {name: value for name, value in vars(cls).items() if name not in own}
+    for name in ("__dict__", "__weakref__"):
+        kept.pop(name, None)
+    if "__setattr__" in more:  # what is frozen
+        kept = {"__getstate__": _state, "__setstate__": _restore, **kept}
+    made = type(cls)(cls.__name__, cls.__bases__, {**kept, **more})
+    made.__qualname__ = cls.__qualname__
+    return made
+
+
+def _open(cls: type, own: Mapping[str, Field[Any]], more: Mapping[str, Any]) -> type:
+    """The class itself; its objects have a dictionary, as `cached_property` needs it."""
+    for name, entry in own.items():
+        if isinstance(vars(cls).get(name), Field):
+            if entry.default is MISSING:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, entry.default)
+    for name, value in more.items():
+        setattr(cls, name, value)
+    return cls
 
 
 def _own_fields(cls: type) -> dict[str, Field[Any]]:
@@ -88,19 +107,53 @@ def _own_fields(cls: type) -> dict[str, Field[Any]]:
     return found
 
 
-def _when_called(cls: type, name: str, make: Callable[[], Callable[..., Any]]) -> None:
-    """Give a class a method that is made, and takes its place, when it is first called."""
+def _compiled_when_called_often(
+    cls: type, name: str, plain: Callable[..., Any], make: Callable[[], Callable[..., Any]]
+) -> None:
+    """Give a class the method `plain`, whose place another one takes when it is called often."""
+    calls = 0
 
-    def first(self: object, *args: Any, **kwargs: Any) -> Any:
-        method = make()
-        setattr(cls, name, method)
-        return method(self, *args, **kwargs)
+    def method(self: object, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        found = plain(self, *args, **kwargs) if calls < _OFTEN else _LEFT
+        if found is not _LEFT:
+            return found
+        compiled = make()
+        setattr(cls, name, compiled)
+        return compiled(self, *args, **kwargs)
 
-    setattr(cls, name, first)
+    setattr(cls, name, method)
 
 
-def _initializer(cls: type, fields: dict[str, Field[Any]], frozen: bool) -> Callable[..., None]:
-    """`__init__`, compiled: it runs for every object."""
+def _initialize(cls: type, fields: Mapping[str, Field[Any]], frozen: bool) -> None:
+    """`__init__`; what is wrong with a call the compiled one says, as a function does."""
+    put = object.__setattr__ if frozen else setattr
+    has_more = hasattr(cls, "__post_init__")
+
+    def plain(self: Any, *args: Any, **kwargs: Any) -> Any:
+        values = dict(zip(fields, args, strict=False))
+        if len(args) > len(fields) or not values.keys().isdisjoint(kwargs):
+            return _LEFT
+        values.update(kwargs)
+        missing = [entry for name, entry in fields.items() if name not in values]
+        if len(values) + len(missing) > len(fields) or any(map(_is_required, missing)):
+            return _LEFT
+        for entry in missing:
+            default, make = entry.default, entry.default_factory
+            values[entry.name] = default if make is MISSING else make()
+        for name, value in values.items():
+            put(self, name, value)
+        return self.__post_init__() if has_more else None
+
+    _compiled_when_called_often(cls, "__init__", plain, lambda: _initializer(cls, fields, frozen))
+
+
+def _is_required(entry: Field[Any]) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING
+
+
+def _initializer(cls: type, fields: Mapping[str, Field[Any]], frozen: bool) -> Callable[..., None]:
     known: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
     parameters, lines = [], []
     for name, entry in fields.items():
@@ -136,19 +189,38 @@ def _compiled(
 def _compare(made: Any, own: Mapping[str, Any], frozen: bool) -> None:
     """`__eq__`, and `__hash__` of what cannot change, by the fields that count."""
     names = [name for name, entry in made.__dataclass_fields__.items() if entry.compare]
-    mine, others = (
-        f"({''.join(f'{one}.{name}, ' for name in names)})" for one in ("self", "other")
-    )
-    test = f"return {mine} == {others} if other.__class__ is self.__class__ else NotImplemented"
+
+    def counted(x: object) -> tuple[Any, ...]:
+        return tuple([getattr(x, name) for name in names])
+
+    def equal(self: object, other: object) -> Any:
+        alike = other.__class__ is self.__class__
+        return counted(self) == counted(other) if alike else NotImplemented
+
     if "__eq__" not in own:
-        _when_called(made, "__eq__", lambda: _compiled(made, "__eq__", "self, other", [test]))
+        _compiled_when_called_often(made, "__eq__", equal, lambda: _equality(made, names))
     if own.get("__hash__") is not None:
         return
     if frozen:
-        value = f"return hash({mine})"
-        _when_called(made, "__hash__", lambda: _compiled(made, "__hash__", "self", [value]))
+        _compiled_when_called_often(
+            made, "__hash__", lambda self: hash(counted(self)), lambda: _hash(made, names)
+        )
     else:
         made.__hash__ = None
+
+
+def _equality(cls: type, names: Sequence[str]) -> Callable[..., Any]:
+    mine, others = (_tuple_of(one, names) for one in ("self", "other"))
+    test = f"return {mine} == {others} if other.__class__ is self.__class__ else NotImplemented"
+    return _compiled(cls, "__eq__", "self, other", [test])
+
+
+def _hash(cls: type, names: Sequence[str]) -> Callable[..., Any]:
+    return _compiled(cls, "__hash__", "self", [f"return hash({_tuple_of('self', names)})"])
+
+
+def _tuple_of(one: str, names: Sequence[str]) -> str:
+    return f"({''.join(f'{one}.{name}, ' for name in names)})"
 
 
 @recursive_repr()

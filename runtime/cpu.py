@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 # LLVM's name of a feature -> the flag in /proc/cpuinfo. Only features that compiled code may use
 # without asking; what LLVM's host description lists besides them (tuning, system instructions)
 # does not matter.
@@ -57,7 +55,7 @@ def missing_features(cpu: str, features: str, flags: frozenset[str]) -> tuple[st
 def cpu_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
     """The flags of the first CPU listed; empty where the file is not there."""
     try:
-        with Path(path).open(encoding="ascii", errors="replace") as lines:
+        with open(path, encoding="ascii", errors="replace") as lines:
             for line in lines:
                 key, _, value = line.partition(":")
                 if key.strip() in ("flags", "Features"):

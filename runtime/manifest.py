@@ -6,12 +6,13 @@ does not know are ignored; a change that an older runtime cannot ignore raises `
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from gradc.ir.record import dataclass
+from gradc.runtime.digest import sha256
 from gradc.runtime.dims import SIZE, Program, compile_dim, is_linear, sizes_read
 
 GRADC_VERSION = "0.1.0"  # as in pyproject.toml; importlib.metadata takes 10 ms to say it
@@ -160,7 +161,7 @@ def append_footer(library: bytes, manifest: str) -> bytes:
     """
     copy = manifest.encode()
     guarded = library + copy + len(copy).to_bytes(8, "little")
-    return guarded + hashlib.sha256(guarded).digest() + FOOTER_MAGIC
+    return guarded + sha256(guarded).digest() + FOOTER_MAGIC
 
 
 def read_footer(data: bytes) -> str:
@@ -170,7 +171,7 @@ def read_footer(data: bytes) -> str:
             "it has no gradc footer at its end: it is truncated, stripped, or not made by gradc"
         )
     guarded = data[: -32 - len(FOOTER_MAGIC)]
-    if hashlib.sha256(guarded).digest() != data[len(guarded) : -len(FOOTER_MAGIC)]:
+    if sha256(guarded).digest() != data[len(guarded) : -len(FOOTER_MAGIC)]:
         raise ManifestError("it is corrupted: its SHA-256 is not the one in its footer")
     length = int.from_bytes(guarded[-8:], "little")
     if length > len(guarded) - 8:

@@ -13,9 +13,9 @@ import os
 import platform
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from gradc.ir.record import dataclass
 from gradc.runtime._core import Library, NativeFunction
 from gradc.runtime.cpu import cpu_flags, missing_features
 from gradc.runtime.elf import elf_fault

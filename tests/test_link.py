@@ -303,8 +303,8 @@ class TestLoad:
         program = (
             "import sys; from gradc.runtime.module import load\n"
             f"print(load({str(path)!r}).scale([1.0, 2.0], 3.0))\n"
-            "print([name for name in ('llvmlite', 'lark', 'gradc.codegen')"
-            " if name in sys.modules])"
+            "print([name for name in ('llvmlite', 'lark', 'gradc.codegen', 'gradc.ir.types',"
+            " 'hashlib', 'pathlib') if name in sys.modules])"
         )
         assert output_of(sys.executable, "-c", program) == "[3. 6.]\n[]\n"
 

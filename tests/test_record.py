@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import pickle
 from dataclasses import FrozenInstanceError, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -20,12 +21,13 @@ OPTIONS: tuple[dict[str, bool], ...] = (
 )
 
 
-def pair(**options: bool) -> list[Any]:
+def pair(*, slots: bool = True, **options: bool) -> list[Any]:
     """One class, made by the standard library and by gradc."""
+    options["slots"] = slots
     made = []
     for decorator in (dataclass, record.dataclass):
 
-        @decorator(slots=True, **options)  # type: ignore[call-overload]
+        @decorator(**options)  # type: ignore[call-overload]
         class Base:
             """A class."""
 
@@ -35,7 +37,7 @@ def pair(**options: bool) -> list[Any]:
             def twice(self) -> int:
                 return 2 * self.a
 
-        @decorator(slots=True, **options)  # type: ignore[call-overload]
+        @decorator(**options)  # type: ignore[call-overload]
         class Derived(Base):
             c: list[int] = field(default_factory=list)
             d: int = field(default=3, compare=False, repr=False)
@@ -47,12 +49,18 @@ def pair(**options: bool) -> list[Any]:
     return made
 
 
+@pytest.mark.parametrize("often", [1, 2, 1000], ids="compiled from call {} on".format)
+@pytest.mark.parametrize("slots", [True, False], ids=["slots", "open"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_the_same_as_the_standard_library(options: dict[str, bool]) -> None:
-    (base, derived), (own_base, own_derived) = pair(**options)
+def test_the_same_as_the_standard_library(
+    options: dict[str, bool], slots: bool, often: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "_OFTEN", often)
+    (base, derived), (own_base, own_derived) = pair(slots=slots, **options)
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
         ((1,), {}), ((1, "x"), {}), ((), {"a": 2, "b": "y"}), ((1,), {"a": 1}), ((), {}),
         ((1, "x", [4]), {}), ((1,), {"d": 4}), ((1, "x", [4], 13), {}), ((1, 2, 3, 4, 5), {}),
+        ((1,), {"e": 1}), ((), {"b": "y"}), ((1,), {"c": [5], "b": "y"}),
     ]  # fmt: skip
     for standard, own in ((base, own_base), (derived, own_derived)):
         objects = []
@@ -73,7 +81,8 @@ def test_the_same_as_the_standard_library(options: dict[str, bool]) -> None:
             hashes = outcome(hash, x), outcome(hash, own_x)
             assert isinstance(hashes[0], int) == isinstance(hashes[1], int)
         assert own.__match_args__ == standard.__match_args__
-        assert own.__slots__ == standard.__slots__
+        assert getattr(own, "__slots__", None) == getattr(standard, "__slots__", None)
+        assert slots or all(getattr(own, x, 0) == getattr(standard, x, 0) for x in "abcd")
         assert own.__qualname__ == standard.__qualname__
         assert own.__init__.__qualname__ == standard.__init__.__qualname__
         names = [(f.name, f.type, f.compare) for f in dataclasses.fields(standard)]
@@ -148,12 +157,23 @@ def test_a_cycle_is_shown() -> None:
     assert repr(knot) == "Knot(x=1, next=...)"
 
 
-def test_slots_are_not_optional() -> None:
-    with pytest.raises(TypeError, match="without slots"):
-        record.dataclass(slots=False)
+def test_objects_without_slots_have_what_is_computed_once() -> None:
+    @record.dataclass(frozen=True)
+    class Sum:
+        terms: tuple[int, ...]
+
+        @cached_property
+        def value(self) -> int:
+            return sum(self.terms)
+
+    found = Sum((1, 2))
+    assert found.value == 3 and "value" in vars(found)
+    assert found == Sum((1, 2)) and hash(found) == hash(Sum((1, 2)))
+    with pytest.raises(FrozenInstanceError):
+        found.terms = ()  # type: ignore[misc]
 
 
-def test_methods_are_compiled_when_they_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_are_compiled_when_they_are_called_often(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
     compile_ = record._compiled
 
@@ -162,9 +182,12 @@ def test_methods_are_compiled_when_they_are_called(monkeypatch: pytest.MonkeyPat
         return compile_(cls, name, *rest)
 
     monkeypatch.setattr(record, "_compiled", counted)
+    monkeypatch.setattr(record, "_OFTEN", 3)
     _, (made, _) = pair(frozen=True)
+    objects = [made(1), made(1)]
+    assert len(set(objects)) == 1 and objects[0] == objects[1]
     assert compiled == []
-    objects = [made(1) for _ in range(3)]
+    objects += [made(1) for _ in range(5)]
     assert compiled == ["__init__"]
     assert len(set(objects)) == 1 and objects[0] == objects[1]
     assert sorted(compiled) == ["__eq__", "__hash__", "__init__"]

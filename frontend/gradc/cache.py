@@ -12,7 +12,6 @@ is damaged counts as absent and is replaced.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
@@ -28,6 +27,7 @@ from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 from gradc.runtime._core import Library
 from gradc.runtime.cpu import cpu_flags
+from gradc.runtime.digest import sha256
 from gradc.runtime.manifest import Manifest, ManifestError, append_footer, read_footer
 from gradc.runtime.module import open_library
 
@@ -80,7 +80,7 @@ def _key(what: str, more: tuple[tuple[str, int, int], ...] = ()) -> str | None:
     parts, newest = _compiler()
     if max((newest, *(time for _, _, time in more))) > _STARTED:
         return None
-    return hashlib.sha256("\0".join((_FORMAT, *parts, *map(str, more), what)).encode()).hexdigest()
+    return sha256("\0".join((_FORMAT, *parts, *map(str, more), what)).encode()).hexdigest()
 
 
 @cache

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, overload
@@ -18,6 +17,7 @@ from gradc.ir.function import Equation, Function, Value
 from gradc.ir.loops import Program
 from gradc.ir.ops.external import ExternalCode, external_calls
 from gradc.ir.passes.pipeline import DEFAULT, FAST, optimize
+from gradc.ir.record import dataclass
 from gradc.ir.text import print_function
 from gradc.ir.transforms.inline import inline
 from gradc.native import native_function, symbol_of

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from gradc.ir.record import dataclass
 from gradc.lexer import Token
+from gradc.runtime.digest import sha256
 from gradc.tree_builder import TreeBuilder
 
 STARTS = ("module", "item", "head", "statement")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cmp_to_key, reduce
 from typing import TypeAlias
 
@@ -23,6 +22,7 @@ from gradc.ir.ops.arithmetic import add, sub
 from gradc.ir.ops.constants import full, scalar
 from gradc.ir.ops.slicing import concat, pad
 from gradc.ir.passes.matching import attrs_of, inputs_of, is_derived, is_number
+from gradc.ir.record import dataclass
 from gradc.ir.span import at
 from gradc.ir.transforms.rebuild import rebuild_equation, with_results
 

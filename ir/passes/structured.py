@@ -6,8 +6,6 @@ an identity matrix are left out, so that where infinities met them there may be 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gradc.ir.dims import Dim, Shape
 from gradc.ir.function import Equation, Value
 from gradc.ir.ops.arithmetic import mul
@@ -19,6 +17,7 @@ from gradc.ir.ops.logic import eq, ge, logical_and, lt, where
 from gradc.ir.ops.slicing import pad, slice_, span
 from gradc.ir.ops.structural import broadcast, sum_, transpose
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, is_number, repeated
+from gradc.ir.record import dataclass
 from gradc.ir.symmetry import is_symmetric
 from gradc.ir.types import i64
 
