@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from gradc.diagnostics import COLOURED, PLAIN, Diagnostic, DiagnosticError, render, to_json
@@ -27,7 +28,8 @@ class UsageError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process' exit code."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no threads are started for NumPy
-    parser = _parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(arguments)
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help(sys.stderr)
@@ -136,7 +138,8 @@ def _internal(error: Exception) -> int:
     return INTERNAL
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for these arguments: all commands are added where none is named."""
     parser = argparse.ArgumentParser(
         prog="gradc",
         description="An ahead-of-time differentiating compiler for array programs.",
@@ -144,19 +147,32 @@ def _parser() -> argparse.ArgumentParser:
         "2 wrong usage, 3 a check failed, 4 a file could not be read or written, 70 a defect of "
         "gradc, 130 interrupted.",
         allow_abbrev=False,
+        formatter_class=_formatter,
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    _add_check(commands)
-    _add_build(commands)
-    _add_run(commands)
-    _add_emit(commands)
-    _add_inspect(commands)
-    _add_grad_check(commands)
-    _command_parser(commands, "info", "show versions, the target and the linker")
-    kept = _command_parser(commands, "cache", "show or empty the cache of compiled functions")
-    kept.add_argument("action", choices=("info", "clean"))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog=parser.prog)
+    adders = {
+        "check": _add_check,
+        "build": _add_build,
+        "run": _add_run,
+        "emit": _add_emit,
+        "inspect": _add_inspect,
+        "grad-check": _add_grad_check,
+        "info": _add_info,
+        "cache": _add_cache,
+    }
+    named = adders.get(arguments[0]) if arguments else None
+    for add in adders.values() if named is None else (named,):
+        add(commands)
     return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """argparse makes one for every option, too, and would ask shutil, a slow import, for a width"""
+    given, columns = os.environ.get("COLUMNS", ""), 80
+    with suppress(OSError):  # no terminal
+        columns = int(given) if given.isdigit() else os.get_terminal_size(1).columns
+    return argparse.HelpFormatter(prog, width=columns - 2)
 
 
 def _add_check(commands: Commands) -> None:
@@ -239,6 +255,15 @@ def _add_grad_check(commands: Commands) -> None:
     check.add_argument("--json", action="store_true", help="the report as JSON")
 
 
+def _add_info(commands: Commands) -> None:
+    _command_parser(commands, "info", "show versions, the target and the linker")
+
+
+def _add_cache(commands: Commands) -> None:
+    kept = _command_parser(commands, "cache", "show or empty the cache of compiled functions")
+    kept.add_argument("action", choices=("info", "clean"))
+
+
 def _on_source(commands: Commands, name: str, meaning: str) -> argparse.ArgumentParser:
     command = _command_parser(commands, name, meaning)
     command.add_argument("file", metavar="FILE", help="a .grad file; - is standard input")
@@ -264,7 +289,13 @@ def _on_source(commands: Commands, name: str, meaning: str) -> argparse.Argument
 def _command_parser(commands: Commands, name: str, meaning: str) -> argparse.ArgumentParser:
     """A command's options are written out: an abbreviation would change its meaning one day."""
     description = f"{meaning[0].upper()}{meaning[1:]}."
-    return commands.add_parser(name, help=meaning, description=description, allow_abbrev=False)
+    return commands.add_parser(
+        name,
+        help=meaning,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=_formatter,
+    )
 
 
 class _ShowVersion(argparse.Action):
