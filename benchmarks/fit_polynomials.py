@@ -16,9 +16,9 @@ from typing import Any
 
 from gradc.codegen import math_short
 from gradc.codegen.math_atan import ATAN_A
-from gradc.codegen.math_erf import ERF_E, ERFCX_R
-from gradc.codegen.math_exp import EXP_P
-from gradc.codegen.math_log import LOG_L
+from gradc.codegen.math_erf import ERF_E, ERF_E_F32, ERFCX_R, ERFCX_R_F32
+from gradc.codegen.math_exp import EXP_P, EXP_P_F32
+from gradc.codegen.math_log import LOG_L, LOG_L_F32
 from gradc.codegen.math_pow import POW_P
 from gradc.codegen.math_trig import COS_C, SIN_S
 from mpmath import MPContext
@@ -183,27 +183,28 @@ FITS = (
 )
 
 
-def short(name: str, table: tuple[float, ...], like: str) -> Fit:
+def short(name: str, table: tuple[float, ...], like: str, **changes: Any) -> Fit:
     """The fit of an f32 function: the same term by a shorter polynomial."""
     (fit,) = (fit for fit in FITS if fit.name == like)
-    return replace(fit, name=name, table=table)
+    return replace(fit, name=name, table=table, **changes)
 
 
 SHORT_FITS = (
+    short("EXP_P_F32", EXP_P_F32, "EXP_P"),
+    short("LOG_L_F32", LOG_L_F32, "LOG_L"),
+    short("ERF_E_F32", ERF_E_F32, "ERF_E"),
+    short(
+        "ERFCX_R_F32",
+        ERFCX_R_F32,
+        "ERFCX_R",
+        high=mpf(3) / mpf("6.5"),
+        weight=lambda t: mp.exp(-(erf_place(t) ** 2)) / mp.erf(erf_place(t)) + mpf(10) ** -9,
+    ),
     short("EXP_SHORT", math_short.EXP_SHORT, "EXP_P"),
     short("LOG_SHORT", math_short.LOG_SHORT, "LOG_L"),
     short("SIN_SHORT", math_short.SIN_SHORT, "SIN_S"),
     short("COS_SHORT", math_short.COS_SHORT, "COS_C"),
     short("ATAN_SHORT", math_short.ATAN_SHORT, "ATAN_A"),
-    short("ERF_SHORT", math_short.ERF_SHORT, "ERF_E"),
-    Fit(
-        "LOG_ERFC_SHORT",
-        math_short.LOG_ERFC_SHORT,
-        lambda x: mp.log(mp.erfc(x)),
-        mpf(1),
-        mpf(4),
-        lambda x: mp.erfc(x) / mp.erf(x) + mpf(10) ** -9,
-    ),
 )
 
 

@@ -15,7 +15,7 @@ from functools import cache
 from gradc.codegen.llvm_text import Module, Writer, literal, llvm_type, suffix
 from gradc.codegen.math_ir import MathFunction
 from gradc.codegen.target import Target
-from gradc.codegen.vector_math import math_function
+from gradc.codegen.vector_math import math_function, working_bits
 from gradc.ir.types import DType, bool_, i64
 
 _FLOAT = {
@@ -120,7 +120,7 @@ def call_wide(
     """
     results: list[str] = []
     bits = w.module.target.vector_bits
-    pairs = len(rows) // 2 if 64 * lanes <= bits <= 256 else 0  # functions compute in f64
+    pairs = len(rows) // 2 if working_bits(name, dtype) * lanes <= bits <= 256 else 0
     kind, wide = llvm_type(dtype, lanes), llvm_type(dtype, 2 * lanes)
     for i in range(0, 2 * pairs, 2):
         both = [

@@ -6,7 +6,7 @@ one. The exponential is that of the derivative, so whoever has it passes it on.
 
 from __future__ import annotations
 
-from gradc.codegen.math_exp import exp
+from gradc.codegen.math_exp import exp_of_negative
 from gradc.codegen.math_ir import Code, Term
 
 ERF_E = (
@@ -40,15 +40,36 @@ ERFCX_R = (
 )
 
 
+ERF_E_F32 = (
+    0.1283791659139839,
+    -0.3761262713503077,
+    0.11283600165828474,
+    -0.026854444202604705,
+    0.0051895346586251,
+    -0.0008020835570813898,
+    7.889101034357745e-05,
+)
+ERFCX_R_F32 = (
+    0.42758357974808264,
+    -0.9562433322719598,
+    0.9348771663547262,
+    -0.5721991444520144,
+    0.17351556166535298,
+)
+TERMS = {"double": (ERF_E, ERFCX_R), "float": (ERF_E_F32, ERFCX_R_F32)}
+
+
 def erf(code: Code, x: Term) -> Term:
     """erf x; 1 to the last bit from |x| = 5.93 on."""
-    return erf_from(code, x, exp(code, -(x * x)))
+    e, _ = exp_of_negative(code, -(x * x))
+    return erf_from(code, x, e)
 
 
 def erf_from(code: Code, x: Term, e: Term) -> Term:
     """erf x, given e = exp(-x^2) as the product and `exp` round it."""
+    small, large = TERMS[x.element]
     magnitude = code.minimum(6.0, code.fabs(x))
-    near = code.fma(x, code.polynomial(ERF_E, magnitude * magnitude), x)
+    near = code.fma(x, code.polynomial(small, magnitude * magnitude), x)
     t = (magnitude - 1.0) / (magnitude + 2.5)
-    far = code.product_difference(code.constant(1.0, "double"), e, code.polynomial(ERFCX_R, t))
+    far = code.product_difference(code.constant(1.0, x.element), e, code.polynomial(large, t))
     return code.select(magnitude < 1.0, near, code.copysign(far, x))

@@ -1,23 +1,16 @@
 """exp, expm1, tanh, sigmoid: x = n ln 2 + r, |r| <= ln 2 / 2, and e^r = 1 + r + r^2 P(r).
 
 P is minimax for the relative error of e^r - 1 (`benchmarks/fit_polynomials.py`). ln 2 is split in
-two (Cody and Waite): the upper part has 11 zero bits at the end, so that n times it is exact
-without fma.
+two (Cody and Waite): the upper part has as many zero bits at the end as n has digits, so that n
+times it is exact without fma.
 """
 
 from __future__ import annotations
 
 from gradc.codegen.math_ir import Code, Term
+from gradc.ir.record import dataclass
 
 LOG2_E = 1.4426950408889634
-LN2_HIGH = float.fromhex("0x1.62e42fefa3800p-1")
-LN2_LOW = float.fromhex("0x1.ef35793c76730p-45")
-# x + ROUND - ROUND is x rounded to an integer, which stands in the low bits of x + ROUND.
-ROUND = 1.5 * 2.0**52
-BIAS = 1023.0
-# Beyond these e^x is 0 and infinity, and n = -1082 and 1024 are the halves of floats still.
-LOWEST, HIGHEST = -750.0, 710.0
-
 EXP_P = (
     0.5000000000000006,
     0.16666666666666685,
@@ -30,92 +23,128 @@ EXP_P = (
     2.7626339951578346e-07,
     2.5114489633877208e-08,
 )
+EXP_P_F32 = (
+    0.500000006174281,
+    0.1666654292576236,
+    0.04166628219894722,
+    0.00836659807650697,
+    0.0013946454270987061,
+)
 
 
-def reduce_by_ln2(code: Code, x: Term, bias: float = BIAS) -> tuple[Term, Term, Term]:
-    """(biased, r, r_low): x = n ln 2 + r + r_low; the low 11 bits of `biased` are n + bias."""
-    biased = code.fma(x, LOG2_E, ROUND + bias)
-    n = biased - (ROUND + bias)
-    high = code.fma(n, -LN2_HIGH, x)
-    r = code.fma(n, -LN2_LOW, high)
-    return biased, r, code.fma(n, -LN2_LOW, high - r)
+@dataclass(frozen=True, slots=True)
+class Exponential:
+    """What e^x takes in a format.
+
+    Below `lowest` it is 0, above `highest` infinity; the halves of n are exponents there, too.
+    """
+
+    p: tuple[float, ...]
+    ln2_high: float
+    ln2_low: float
+    lowest: float
+    highest: float
 
 
-def power_of_two(code: Code, biased: Term) -> Term:
-    """2^n from the low bits of n + 1023 + 1.5 * 2^52."""
-    return code.from_bits(code.bits(biased) << 52)
+EXPONENTIALS = {
+    "double": Exponential(
+        EXP_P,
+        float.fromhex("0x1.62e42fefa3800p-1"),
+        float.fromhex("0x1.ef35793c76730p-45"),
+        -750.0,
+        710.0,
+    ),
+    "float": Exponential(
+        EXP_P_F32, float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.7f7d1cp-20"), -104.0, 89.0
+    ),
+}
+
+
+def reduce_by_ln2(code: Code, x: Term, biases: int = 1) -> tuple[Term, Term, Term]:
+    """(shifted, r, r_low): x = n ln 2 + r + r_low; the low bits of `shifted` are n + that many
+    times the bias of the format.
+    """
+    ln2 = EXPONENTIALS[x.element]
+    shift = x.format.round + biases * x.format.bias
+    shifted = code.fma(x, LOG2_E, shift)
+    n = shifted - shift
+    high = code.fma(n, -ln2.ln2_high, x)
+    r = code.fma(n, -ln2.ln2_low, high)
+    return shifted, r, code.fma(n, -ln2.ln2_low, high - r)
+
+
+def power_of_two(code: Code, shifted: Term) -> Term:
+    """2^n from the low bits of n + bias."""
+    return code.from_bits(code.bits(shifted) << shifted.format.digits)
 
 
 def expm1_reduced(code: Code, r: Term, r_low: Term) -> tuple[Term, Term]:
-    """(q, q_low): e^(r + r_low) - 1 with about 60 bits."""
-    tail = code.fma(r * r, code.polynomial(EXP_P, r), r_low)
+    """(q, q_low): e^(r + r_low) - 1 with about seven bits more than the format has."""
+    tail = code.fma(r * r, code.polynomial(EXPONENTIALS[r.element].p, r), r_low)
     return code.fast_two_sum(r, tail)
 
 
 def exp(code: Code, x: Term) -> Term:
     """e^x; the rounding error of r is let go: it adds 0.1 ULP."""
-    biased, q = exp_parts(code, code.minimum(HIGHEST, code.maximum(LOWEST, x)))
-    return times_power(code, 1.0 + q, biased)
+    shifted, q = exp_parts(code, bounded(code, x))
+    return times_power(code, 1.0 + q, shifted)
 
 
 def exp_of_negative(code: Code, x: Term) -> tuple[Term, Term]:
     """(e^x, about what rounding took from it) for x <= 0, any numbers for NaN."""
-    biased, q = exp_parts(code, code.maximum(LOWEST, x))
-    p, p_low = code.fast_two_sum(code.constant(1.0, "double"), q)
-    e = times_power(code, p, biased)
+    shifted, q = exp_parts(code, code.maximum(EXPONENTIALS[x.element].lowest, x))
+    p, p_low = code.fast_two_sum(code.constant(1.0, x.element), q)
+    e = times_power(code, p, shifted)
     return e, e * p_low
 
 
+def bounded(code: Code, x: Term) -> Term:
+    """x, within the limits beyond which e^x is 0 and infinity."""
+    limits = EXPONENTIALS[x.element]
+    return code.minimum(limits.highest, code.maximum(limits.lowest, x))
+
+
 def exp_parts(code: Code, x: Term) -> tuple[Term, Term]:
-    """(n + 2 * 1023, e^r - 1)"""
-    biased, r = reduce_roughly(code, x, 2.0 * BIAS)
-    return biased, code.fma(r * r, code.polynomial(EXP_P, r), r)
-
-
-def reduce_roughly(code: Code, x: Term, bias: float = BIAS) -> tuple[Term, Term]:
-    """(n + bias, r) without r's rounding error."""
-    biased = code.fma(x, LOG2_E, ROUND + bias)
-    n = biased - (ROUND + bias)
-    return biased, code.fma(n, -LN2_LOW, code.fma(n, -LN2_HIGH, x))
+    """(n + twice the bias, e^r - 1), r without its rounding error."""
+    shifted, r, _ = reduce_by_ln2(code, x, 2)
+    return shifted, code.fma(r * r, code.polynomial(EXPONENTIALS[x.element].p, r), r)
 
 
 def exp_of_sum(code: Code, x: Term, x_low: Term) -> Term:
     """e^(x + x_low), rounded nearly right."""
-    bounded = code.minimum(HIGHEST, code.maximum(LOWEST, x))
-    biased, r, r_low = reduce_by_ln2(code, bounded, 2.0 * BIAS)
+    shifted, r, r_low = reduce_by_ln2(code, bounded(code, x), 2)
     q, q_low = expm1_reduced(code, *code.fast_two_sum(r, r_low + x_low))
-    p, p_low = code.fast_two_sum(code.constant(1.0, "double"), q)
-    return times_power(code, p + (p_low + q_low), biased)
+    p, p_low = code.fast_two_sum(code.constant(1.0, x.element), q)
+    return times_power(code, p + (p_low + q_low), shifted)
 
 
-def times_power(code: Code, p: Term, biased: Term) -> Term:
-    """p 2^n by two factors near 2^(n/2), from the low bits of n + 2 * 1023.
+def times_power(code: Code, p: Term, shifted: Term) -> Term:
+    """p 2^n by two factors near 2^(n/2), from the low bits of n + twice the bias.
 
     The first product is exact: the second alone rounds, overflows, and is subnormal.
     """
-    bits = code.bits(biased)
+    bits, digits = code.bits(shifted), p.format.digits
     half = bits >> 1
-    return p * code.from_bits(half << 52) * code.from_bits((bits - half) << 52)
+    return p * code.from_bits(half << digits) * code.from_bits((bits - half) << digits)
 
 
 def expm1(code: Code, x: Term) -> Term:
     """e^x - 1 = 2 (2^(n-1) q + (2^(n-1) - 1/2)), x itself near 0."""
-    x_bounded = code.minimum(710.0, code.maximum(-40.0, x))
-    biased, r, r_low = reduce_by_ln2(code, x_bounded)
+    within = code.minimum(EXPONENTIALS[x.element].highest, code.maximum(-40.0, x))
+    shifted, r, r_low = reduce_by_ln2(code, within)
     q, q_low = expm1_reduced(code, r, r_low)
-    half = power_of_two(code, biased - 1.0)
+    half = power_of_two(code, shifted - 1.0)
     sum_high, sum_low = code.two_sum(half - 0.5, half * q)
     result = 2.0 * (sum_high + (sum_low + half * q_low))
-    return code.select(code.compare("ugt", code.fabs(x), 2.0**-54), result, x)
+    return code.select(code.compare("ugt", code.fabs(x), x.format.half_last), result, x)
 
 
 def tanh(code: Code, x: Term) -> Term:
     """tanh |x| = F / (F + 2), F = e^(2|x|) - 1; the quotient is corrected by its residual."""
     magnitude = code.minimum(20.0, code.fabs(x))
-    doubled = magnitude + magnitude
-    biased, r = reduce_roughly(code, doubled)
-    q, q_low = code.fast_two_sum(r, (r * r) * code.polynomial(EXP_P, r))
-    scale = power_of_two(code, biased)
+    shifted, r, _ = reduce_by_ln2(code, magnitude + magnitude)
+    q, q_low = code.fast_two_sum(r, (r * r) * code.polynomial(EXPONENTIALS[x.element].p, r))
+    scale = power_of_two(code, shifted)
     numerator, numerator_low = code.fast_two_sum(scale - 1.0, scale * q)
     numerator_low = code.fma(scale, q_low, numerator_low)
     denominator = numerator + 2.0
@@ -154,5 +183,5 @@ def sigmoid(code: Code, x: Term) -> Term:
     """1 / (1 + e^-x) = (x < 0 ? E : 1) / (1 + E), E = e^-|x|."""
     e, _ = exp_of_negative(code, -code.fabs(x))
     numerator = code.select(x < 0.0, e, 1.0)
-    denominator, denominator_low = code.fast_two_sum(code.constant(1.0, "double"), e)
+    denominator, denominator_low = code.fast_two_sum(code.constant(1.0, x.element), e)
     return divide(code, numerator, None, denominator, denominator_low)

@@ -38,12 +38,45 @@ class MathFunction:
 
 
 @dataclass(frozen=True, slots=True)
+class Format:
+    """A binary format of floats: 1.f 2^e, f of `digits` bits, e + `bias` in the bits above them."""
+
+    integer: str  # the type of its bits
+    digits: int
+    bias: int
+
+    @property
+    def round(self) -> float:
+        """x + round - round is x rounded to an integer, which is in the low bits of x + round."""
+        return 1.5 * 2.0**self.digits
+
+    @property
+    def smallest(self) -> float:
+        """The smallest number that is not subnormal."""
+        return 2.0 ** (1 - self.bias)
+
+    @property
+    def half_last(self) -> float:
+        """Half a unit in the last place of a number just below 1."""
+        return 2.0 ** (-self.digits - 2)
+
+
+WIDTHS = {"double": 8, "float": 4, "i64": 8, "i32": 4}  # bytes
+FORMATS = {"double": Format("i64", 52, 1023), "float": Format("i32", 23, 127)}
+
+
+@dataclass(frozen=True, slots=True)
 class Term:
     """A value of the function that `code` writes: an SSA name or a constant, of an element type."""
 
     code: Code
     text: str
     element: str  # "double", "float", "i64", "i32" or "i1"
+
+    @property
+    def format(self) -> Format:
+        """That of a float."""
+        return FORMATS[self.element]
 
     def __add__(self, other: Term | float) -> Term:
         return self.code.binary("add", self, other)
@@ -108,6 +141,7 @@ class Code:
     fma_is_fast: bool
     table: str = ""  # the symbol of the table from which constants are read; empty: there is none
     rows: list[str] = field(default_factory=list)  # of the table: vectors, with their types
+    table_bytes: int = 0
     lines: list[str] = field(default_factory=list)
     declarations: set[str] = field(default_factory=set)
     dependencies: list[tuple[str, DType, int]] = field(default_factory=list)
@@ -130,17 +164,18 @@ class Code:
 
     def constant(self, value: float | int, element: str) -> Term:
         """The same number in every lane; a float is written exactly, by its bits."""
-        text = float_text(value) if element in ("double", "float") else str(int(value))
+        text = float_text(value, element) if element in FORMATS else str(int(value))
         if self.lanes == 1:
             return Term(self, text, element)
-        if self.table and element in ("double", "i64") and value:  # zeros need no memory
+        if self.table and value:  # zeros need no memory
             return self.read(text, element)
         return Term(self, f"splat ({element} {text})", element)
 
     def read(self, number: str, element: str) -> Term:
         """A constant from the table; uses do not share a place: they would need a register."""
-        kind, width = self.type_of(element), 8 * self.lanes
-        address = f"getelementptr (i8, ptr {self.table}, i64 {width * len(self.rows)})"
+        kind, width = self.type_of(element), WIDTHS[element] * self.lanes
+        address = f"getelementptr (i8, ptr {self.table}, i64 {self.table_bytes})"
+        self.table_bytes += width
         self.rows.append(f"{kind} splat ({element} {number})")
         return self.emit(f"load {kind}, ptr {address}, align {width}", element)
 
@@ -149,7 +184,7 @@ class Code:
 
     def binary(self, name: str, left: Term, right: Term | float) -> Term:
         """fadd, fsub, fmul, fdiv of floats; add, sub, mul of integers."""
-        op = f"f{name}" if left.element in ("double", "float") else name
+        op = f"f{name}" if left.element in FORMATS else name
         right = self.term(right, left.element)
         return self.emit(
             f"{op} {self.type_of(left.element)} {left.text}, {right.text}", left.element
@@ -168,7 +203,7 @@ class Code:
 
     def compare(self, predicate: str, left: Term, right: Term | float) -> Term:
         """fcmp of floats (ordered unless the predicate begins with u), icmp of integers."""
-        op = "fcmp" if left.element in ("double", "float") else "icmp"
+        op = "fcmp" if left.element in FORMATS else "icmp"
         right = self.term(right, left.element)
         text = f"{op} {predicate} {self.type_of(left.element)} {left.text}, {right.text}"
         return self.emit(text, "i1")
@@ -217,7 +252,7 @@ class Code:
 
     def bits(self, x: Term) -> Term:
         """The bits of a float, as an integer of its width."""
-        return self.cast("bitcast", x, {"double": "i64", "float": "i32"}[x.element])
+        return self.cast("bitcast", x, x.format.integer)
 
     def from_bits(self, x: Term) -> Term:
         return self.cast("bitcast", x, {"i64": "double", "i32": "float"}[x.element])
@@ -256,8 +291,8 @@ class Code:
         return (a - high) - low
 
     def halves(self, a: Term) -> tuple[Term, Term]:
-        """a = high + low, where high has the upper 26 bits of the significand."""
-        high = self.from_bits(self.bits(a) & -(1 << 27))
+        """a = high + low, where high has the upper half of the significand's bits."""
+        high = self.from_bits(self.bits(a) & -(1 << (a.format.digits + 2) // 2))
         return high, a - high
 
     def fast_two_sum(self, a: Term, b: Term) -> tuple[Term, Term]:
@@ -280,8 +315,10 @@ class Code:
         return text
 
 
-def float_text(value: float) -> str:
-    """A double as LLVM's hexadecimal constant; a `float` is written as the double of its value."""
+def float_text(value: float, element: str) -> str:
+    """LLVM's hexadecimal constant: a double, also where it stands for the `float` next to it."""
+    if element == "float":
+        (value,) = struct.unpack("<f", struct.pack("<f", value))
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from gradc.codegen.math_exp import LN2_HIGH, LN2_LOW, exp_of_negative
+from gradc.codegen.math_exp import EXPONENTIALS, exp_of_negative
 from gradc.codegen.math_ir import Code, Term
 
 LOG_L = (
@@ -21,48 +21,62 @@ LOG_L = (
     0.15314893948149247,
     0.14788078054248152,
 )
-SQRT_HALF_BITS = 0x3FE6A09E00000000
+LOG_L_F32 = (
+    0.6666677412727635,
+    0.3997776030518868,
+    0.2986678526337135,
+)
 SQRT_2 = 1.4142135623730951
-ONE_BITS = 0x3FF0000000000000
-TWO_52_BITS = 0x4330000000000000
-LIFT = 1024 << 52  # makes exponents positive: the low bits of the double 2^52 + k + 1024
+# A number of bits near those of sqrt(1/2): x is taken to pieces there.
+SQRT_HALF_BITS = {"i64": 0x3FE6A09E00000000, "i32": 0x3F3504F3}
 
 
 def split_power(code: Code, x: Term) -> tuple[Term, Term, Term]:
-    """(k, m, (k + 1024) * 2^52 and lower bits): x = 2^k m with sqrt(1/2) <= m < sqrt 2, for
-    positive normal x.
+    """(k, m, lifted): x = 2^k m with sqrt(1/2) <= m < sqrt 2, for positive normal x; above the
+    digits of `lifted` stands k + lift.
     """
-    lifted = code.bits(x) - (SQRT_HALF_BITS - LIFT)
-    k = code.from_bits(lifted >> 52 | TWO_52_BITS) - (2.0**52 + 1024.0)
-    m = code.from_bits((lifted & (1 << 52) - 1) + SQRT_HALF_BITS)
-    return k, m, lifted
+    kind, digits, lift = x.format.integer, x.format.digits, _lift(x)
+    lifted = code.bits(x) - (SQRT_HALF_BITS[kind] - (lift << digits))
+    # The low bits of a float of this size are k + lift.
+    float_of_size = x.format.bias + digits << digits
+    k = code.from_bits(lifted >> digits | float_of_size) - (2.0**digits + lift)
+    return k, code.from_bits((lifted & (1 << digits) - 1) + SQRT_HALF_BITS[kind]), lifted
+
+
+def _lift(x: Term) -> int:
+    """What makes the exponent of an x positive."""
+    return x.format.bias + 1
 
 
 def log_sum(code: Code, k: Term, f: Term, f_low: Term | None) -> Term:
     """k ln 2 + log(1 + f), plus f_low, a last small summand."""
+    ln2 = EXPONENTIALS[f.element]
     s = f / (f + 2.0)
     z = s * s
     half_square = (0.5 * f) * f
-    inner = s * code.fma(z, code.polynomial(LOG_L, z), half_square)
-    low = code.fma(k, LN2_LOW, inner)
+    terms = LOG_L if f.element == "double" else LOG_L_F32
+    inner = s * code.fma(z, code.polynomial(terms, z), half_square)
+    low = code.fma(k, ln2.ln2_low, inner)
     if f_low is not None:
         low = low + f_low
-    return code.fma(k, LN2_HIGH, f - (half_square - low))
+    return code.fma(k, ln2.ln2_high, f - (half_square - low))
 
 
 def log(code: Code, x: Term) -> Term:
-    """log x; a subnormal x is first multiplied by 2^54."""
-    tiny = x < 2.0**-1022
-    normal = code.select(tiny, x * 2.0**54, x)
-    k, m, _ = split_power(code, normal)
-    k = k - code.select(tiny, code.constant(54.0, "double"), 0.0)
+    """log x; a subnormal x is first multiplied by a power of 2."""
+    digits = x.format.digits + 2
+    tiny = x < x.format.smallest
+    k, m, _ = split_power(code, code.select(tiny, x * 2.0**digits, x))
+    k = k - code.select(tiny, code.constant(digits, x.element), 0.0)
     return log_specials(code, x, log_sum(code, k, m - 1.0, None))
 
 
 def log_specials(code: Code, x: Term, result: Term) -> Term:
     """log at 0 (-inf), below (NaN), at inf and NaN."""
     result = code.select(code.compare("ult", x, math.inf), result, x)
-    special = code.select(code.compare("oeq", x, 0.0), code.constant(-math.inf, "double"), math.nan)
+    special = code.select(
+        code.compare("oeq", x, 0.0), code.constant(-math.inf, x.element), math.nan
+    )
     return code.select(code.compare("ule", x, 0.0), special, result)
 
 
@@ -71,10 +85,14 @@ def log1p_core(code: Code, x: Term) -> Term:
 
     Beyond 2^53 the rest is not the rounding error, but still below an ULP of u.
     """
-    u, u_low = code.fast_two_sum(code.constant(1.0, "double"), x)
+    digits = x.format.digits
+    u, u_low = code.fast_two_sum(code.constant(1.0, x.element), x)
     k, m, lifted = split_power(code, u)
-    scale = code.from_bits(code.constant(ONE_BITS + LIFT, "i64") - (lifted & (-1 << 52)))
-    f, f_low = code.fast_two_sum(m - 1.0, u_low * scale)
+    # Half of 2^(1 - k), which is 0 for the largest k.
+    bits_of_2 = code.constant(x.format.bias + 1 << digits, x.format.integer)
+    lift = _lift(x) << digits
+    scale = code.from_bits(bits_of_2 - ((lifted & (-1 << digits)) - lift))
+    f, f_low = code.fast_two_sum(m - 1.0, 0.5 * u_low * scale)
     return log_sum(code, k, f, f_low)
 
 
@@ -85,9 +103,9 @@ def log1p(code: Code, x: Term) -> Term:
 
 def log1p_specials(code: Code, x: Term, result: Term) -> Term:
     """log1p near 0 (x, with its sign), at -1 (-inf), below (NaN), at inf and NaN."""
-    ordinary = (x < math.inf) & (code.fabs(x) > 2.0**-54)
+    ordinary = (x < math.inf) & (code.fabs(x) > x.format.half_last)
     result = code.select(ordinary, result, x)
-    at_end = code.select(x < -1.0, math.nan, code.constant(-math.inf, "double"))
+    at_end = code.select(x < -1.0, math.nan, code.constant(-math.inf, x.element))
     return code.select(x <= -1.0, at_end, result)
 
 
@@ -99,10 +117,10 @@ def softplus(code: Code, x: Term) -> Term:
 
 def log1p_of_unit(code: Code, x: Term, x_low: Term) -> Term:
     """log(1 + x + x_low) for 0 <= x <= 1: k is 0 or 1."""
-    u, u_low = code.fast_two_sum(code.constant(1.0, "double"), x)
+    u, u_low = code.fast_two_sum(code.constant(1.0, x.element), x)
     u_low = u_low + x_low
     above = u > SQRT_2
     m, rest = code.select(above, u * 0.5, u), code.select(above, u_low * 0.5, u_low)
-    k = code.select(above, code.constant(1.0, "double"), 0.0)
+    k = code.select(above, code.constant(1.0, x.element), 0.0)
     f, f_low = code.fast_two_sum(m - 1.0, rest)
     return log_sum(code, k, f, f_low)

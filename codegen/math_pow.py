@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from gradc.codegen.math_exp import LN2_HIGH, LN2_LOW, exp_of_sum, quotient_pair
+from gradc.codegen.math_exp import EXPONENTIALS, exp_of_sum, quotient_pair
 from gradc.codegen.math_ir import Code, Term
 from gradc.codegen.math_log import split_power
 
@@ -29,15 +29,16 @@ TWO_THIRDS_LOW = 3.700743415417188e-17
 
 def log_pair(code: Code, x: Term) -> tuple[Term, Term]:
     """(high, low): log x for x >= 0, -inf at 0, inf at inf."""
+    ln2 = EXPONENTIALS["double"]
     tiny = x < 2.0**-1022
     k, m, _ = split_power(code, code.select(tiny, x * 2.0**54, x))
     k = k - code.select(tiny, code.constant(54.0, "double"), 0.0)
     f = m - 1.0
     s, s_low = quotient_pair(code, f, None, *code.fast_two_sum(code.constant(2.0, "double"), f))
     cube, cube_low = cubed_pair(code, s, s_low)
-    high, low_1 = code.fast_two_sum(k * LN2_HIGH, s + s)
+    high, low_1 = code.fast_two_sum(k * ln2.ln2_high, s + s)
     high, low_2 = code.fast_two_sum(high, cube)
-    low = (low_1 + low_2) + (code.fma(k, LN2_LOW, s_low + s_low) + cube_low)
+    low = (low_1 + low_2) + (code.fma(k, ln2.ln2_low, s_low + s_low) + cube_low)
     extreme = code.select(code.compare("oeq", x, 0.0), -math.inf, x)
     ordinary = (x > 0.0) & (x < math.inf)
     return code.select(ordinary, high, extreme), low

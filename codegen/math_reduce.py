@@ -131,8 +131,9 @@ def reduce_large(fma_is_fast: bool, wide: bool) -> MathFunction:
     low = code.fma(a, PI_2_PARTS[1], code.fma(a_low, half_pi, low))
     negative, infinite = Term(code, "%negative", "i1"), Term(code, "%infinite", "i1")
     signed = code.select(negative, -high, high)
+    nan = float_text(math.nan, "double")
     code.lines += [
-        f"  %r = select i1 {infinite.text}, double {float_text(math.nan)}, double {signed.text}",
+        f"  %r = select i1 {infinite.text}, double {nan}, double {signed.text}",
         f"  %r.low = select i1 {negative.text}, double {(-low).text}, double {low.text}",
         *REPLACE_PARTS.splitlines(),
     ]

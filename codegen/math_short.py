@@ -1,4 +1,5 @@
-"""The f32 functions, computed in f64 with short polynomials: about 30 bits, rounded once to 24.
+"""sin, cos, atan2 and pow of f32, computed in f64 with short polynomials: about 30 bits, rounded
+once to 24.
 
 The range of f64 contains every result, its subnormal ones too, so nothing needs scaling, and no
 rounding error has to be carried. The polynomials stand for the terms of the f64 functions.
@@ -9,9 +10,9 @@ from __future__ import annotations
 import math
 
 from gradc.codegen.math_atan import TAN_EIGHTH_PI, atan2_specials, octant, ordered
-from gradc.codegen.math_exp import ROUND, power_of_two, reduce_roughly
+from gradc.codegen.math_exp import power_of_two, reduce_by_ln2
 from gradc.codegen.math_ir import Code, Term
-from gradc.codegen.math_log import SQRT_2, log1p_specials, log_specials, split_power
+from gradc.codegen.math_log import split_power
 from gradc.codegen.math_pow import with_sign
 from gradc.codegen.math_trig import (
     PI_2_PARTS,
@@ -53,56 +54,14 @@ ATAN_SHORT = (
     -0.08482773588242792,
     0.047561718028133707,
 )
-ERF_SHORT = (
-    0.1283791659139839,
-    -0.3761262713503077,
-    0.11283600165828474,
-    -0.026854444202604705,
-    0.0051895346586251,
-    -0.0008020835570813898,
-    7.889101034357745e-05,
-)
-LOG_ERFC_SHORT = (
-    0.0001884558303730079,
-    -1.129580256210761,
-    -0.6332165039146552,
-    -0.10842198657706753,
-    0.02521026958177072,
-    -0.004205259113049192,
-    0.00044146754651096866,
-    -2.169718687045678e-05,
-)
-
-
-def growth(code: Code, x: Term) -> tuple[Term, Term]:
-    """(2^n, e^r - 1): e^x = 2^n (1 + (e^r - 1)), for |x| < 700."""
-    biased, r = reduce_roughly(code, x)
-    return power_of_two(code, biased), code.fma(r * r, code.polynomial(EXP_SHORT, r), r)
 
 
 def exp(code: Code, x: Term) -> Term:
     """e^x; beyond the range of f32 the rounding makes 0 or infinity of it."""
-    scale, q = growth(code, code.minimum(200.0, code.maximum(-200.0, x)))
-    return code.fma(scale, q, scale)
-
-
-def expm1(code: Code, x: Term) -> Term:
-    """e^x - 1 = 2^n (e^r - 1) + (2^n - 1)"""
-    scale, q = growth(code, code.minimum(200.0, code.maximum(-200.0, x)))
-    return code.copysign(code.fma(scale, q, scale - 1.0), x)
-
-
-def tanh(code: Code, x: Term) -> Term:
-    """tanh |x| = F / (F + 2), F = e^(2|x|) - 1"""
-    magnitude = code.minimum(20.0, code.fabs(x))
-    scale, q = growth(code, magnitude + magnitude)
-    f = code.fma(scale, q, scale - 1.0)
-    return code.copysign(f / (f + 2.0), x)
-
-
-def sigmoid(code: Code, x: Term) -> Term:
-    """1 / (1 + e^-x)"""
-    return 1.0 / (1.0 + exp(code, -x))
+    bounded = code.minimum(200.0, code.maximum(-200.0, x))
+    shifted, r, _ = reduce_by_ln2(code, bounded)
+    scale = power_of_two(code, shifted)
+    return code.fma(scale, code.fma(r * r, code.polynomial(EXP_SHORT, r), r), scale)
 
 
 def log_parts(code: Code, k: Term, f: Term) -> Term:
@@ -119,36 +78,6 @@ def log_positive(code: Code, x: Term) -> Term:
     return log_parts(code, k, m - 1.0)
 
 
-def log(code: Code, x: Term) -> Term:
-    """log x; what is subnormal in f32 is normal here."""
-    return log_specials(code, x, log_positive(code, x))
-
-
-def log1p(code: Code, x: Term) -> Term:
-    """log(1 + x); where 1 + x needs no power of 2 taken out, f is x itself."""
-    k, m, _ = split_power(code, x + 1.0)
-    f = code.select(code.compare("oeq", k, 0.0), x, m - 1.0)
-    return log1p_specials(code, x, log_parts(code, k, f))
-
-
-def softplus(code: Code, x: Term) -> Term:
-    """max(x, 0) + log(1 + e^-|x|)"""
-    e = exp(code, -code.fabs(x))
-    above = e > SQRT_2 - 1.0
-    f = code.select(above, code.fma(e, 0.5, -0.5), e)
-    k = code.select(above, code.constant(1.0, "double"), 0.0)
-    return code.maximum(0.0, x) + log_parts(code, k, f)
-
-
-def erf(code: Code, x: Term) -> Term:
-    """x + x E(x^2) for |x| < 1, 1 - exp(Q(|x|)) up to 4, where erf rounds to 1."""
-    magnitude = code.minimum(4.0, code.fabs(x))
-    near = code.fma(x, code.polynomial(ERF_SHORT, magnitude * magnitude), x)
-    scale, q = growth(code, code.polynomial(LOG_ERFC_SHORT, magnitude))
-    far = 1.0 - code.fma(scale, q, scale)
-    return code.select(magnitude < 1.0, near, code.copysign(far, x))
-
-
 def sin(code: Code, x: Term) -> Term:
     """sin |x| with the sign of x."""
     r, quadrant = reduce_by_half_pi(code, code.fabs(x))
@@ -163,8 +92,8 @@ def cos(code: Code, x: Term) -> Term:
 
 def reduce_by_half_pi(code: Code, x: Term) -> tuple[Term, Term]:
     """(r, n): x = n pi/2 + r, two parts of pi/2 for x < 2^28."""
-    shifted = code.fma(x, TWO_OVER_PI, ROUND)
-    n = shifted - ROUND
+    shifted = code.fma(x, TWO_OVER_PI, x.format.round)
+    n = shifted - x.format.round
     high = code.product_difference(x, n, code.constant(PI_2_PARTS[0], "double"))
     r = code.fma(n, -PI_2_PARTS[1], high)
     zero = code.constant(0.0, "double")

@@ -7,7 +7,6 @@ selects and signs.
 
 from __future__ import annotations
 
-from gradc.codegen.math_exp import ROUND
 from gradc.codegen.math_ir import Code, Term, any_lane, symbol_of
 from gradc.ir.types import f64
 
@@ -75,8 +74,8 @@ def reduce_by_half_pi(code: Code, x: Term) -> tuple[Term, Term, Term]:
     """(r, r_low, n): x = n pi/2 + r + r_low for x >= 0; only the low two bits of the integer n
     count.
     """
-    shifted = code.fma(x, TWO_OVER_PI, ROUND)
-    n = shifted - ROUND
+    shifted = code.fma(x, TWO_OVER_PI, x.format.round)
+    n = shifted - x.format.round
     first, first_low = code.exact_product(n, code.constant(PI_2_PARTS[0], "double"))
     high = (x - first) - first_low
     if code.fma_is_fast:

@@ -1,12 +1,12 @@
 """Mathematical functions of vectors, as LLVM text that calls nothing outside the module.
 
 A function of one lane is the same algorithm on scalars: results do not depend on the vector width.
-f32 functions compute in f64 and round once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from gradc.codegen import math_short
 from gradc.codegen.math_atan import atan2
@@ -36,20 +36,14 @@ FULL: tuple[tuple[str, Body], ...] = (
     ("atan2", atan2),
     ("pow", pow_),
 )
-SHORT: tuple[tuple[str, Body], ...] = (
-    ("exp", math_short.exp),
-    ("expm1", math_short.expm1),
-    ("log", math_short.log),
-    ("log1p", math_short.log1p),
-    ("tanh", math_short.tanh),
-    ("sigmoid", math_short.sigmoid),
-    ("softplus", math_short.softplus),
-    ("sin", math_short.sin),
-    ("cos", math_short.cos),
-    ("erf", math_short.erf),
-    ("erf_from", erf_from),
-    ("atan2", math_short.atan2),
-    ("pow", math_short.pow_),
+# f32 functions that compute in f64, and round once.
+SHORT: Mapping[str, Body] = MappingProxyType(
+    {
+        "sin": math_short.sin,
+        "cos": math_short.cos,
+        "atan2": math_short.atan2,
+        "pow": math_short.pow_,
+    }
 )
 BINARY = ("atan2", "pow", "erf_from")
 MATH_NAMES = tuple(name for name, _ in FULL)
@@ -108,13 +102,18 @@ def _table(code: Code) -> str:
 
 
 def body(code: Code, name: str, terms: list[Term]) -> Term:
-    """The result of the function on `terms`; floats are widened, and the result is rounded."""
+    """The result of the function on `terms`."""
     if name not in MATH_NAMES:
         raise ValueError(f"math function {name}: unknown; there are {', '.join(MATH_NAMES)}")
-    if terms[0].element == "float":
+    if terms[0].element == "float" and name in SHORT:
         wide = [code.cast("fpext", term, "double") for term in terms]
-        return code.cast("fptrunc", dict(SHORT)[name](code, *wide), "float")
+        return code.cast("fptrunc", SHORT[name](code, *wide), "float")
     return dict(FULL)[name](code, *terms)
+
+
+def working_bits(name: str, dtype: DType) -> int:
+    """Of the format that a function computes in."""
+    return 64 if name in SHORT else 8 * dtype.itemsize
 
 
 def math_text(

@@ -53,6 +53,11 @@ SPECIAL = (
         (0.0, -0.0, -1.0, -1.5, INF, -INF, NAN, TINY),
         (0.0, -0.0, -INF, NAN, INF, NAN, NAN, TINY),
     ),
+    (
+        "log1p",
+        (2.0**1023 * 1.5, 2.0**127 * 1.5),
+        (math.log(1.5 * 2.0**1023), math.log(1.5 * 2.0**127)),
+    ),
     ("tanh", (0.0, -0.0, INF, -INF, NAN, 20.0, -1e300, TINY), (0.0, -0.0, 1, -1, NAN, 1, -1, TINY)),
     (
         "sigmoid",
@@ -169,7 +174,7 @@ def test_special_pairs(name: str, table, lanes: int, target: Target) -> None:
 
 @pytest.mark.parametrize("case", SPECIAL, ids=lambda case: case[0])
 def test_special_values_in_f32(case) -> None:
-    """The points that f32 has; a result is the rounded one of f64."""
+    """The points that f32 has."""
     name, points, values = case
     with np.errstate(all="ignore"):
         x, expected = np.array(points).astype("f4"), np.array(values, float).astype("f4")
