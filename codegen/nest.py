@@ -40,7 +40,7 @@ def lower_nest(
 ) -> None:
     """Write the loops of a nest. What is in `last` nothing reads after it is stored."""
     copy_bases(reader, nest, vector_bits)
-    clear(reader, accumulated(nest))
+    clear(reader, accumulated(reader, nest))
     lanes = lanes_of(nest, vector_bits)
     flat = flat_loop(nest, lanes)
     if flat is not None and _reads_flat(reader, nest, flat):
@@ -62,10 +62,19 @@ def _streamed(reader: Reader, nest: Nest, last: Collection[Value]) -> tuple[Buff
     return buffers if all(buffer.kind == "output" for buffer in buffers) else ()
 
 
-def accumulated(nest: Nest) -> list[Value]:
+def accumulated(reader: Reader, nest: Nest) -> list[Value]:
     """The values that start from zero: a nest adds to them, or leaves some of their entries out."""
     added = {r.value for p in nest.written for r in p.roots if accumulates_in_memory(r, p.order)}
-    return [root.value for root in nest.roots if root.value in added or _leaves_out(nest, root)]
+    return [
+        root.value
+        for root in nest.roots
+        if root.value in added or _leaves_out(nest, root) or _is_partly_read(reader, root)
+    ]
+
+
+def _is_partly_read(reader: Reader, root: Root) -> bool:
+    """Whether nobody reads some entries of a sum over the rows: they are left out."""
+    return root.value in reader.structure.wanted and root.adds_up and 0 in root.reduced
 
 
 def _leaves_out(nest: Nest, root: Root) -> bool:
@@ -285,6 +294,10 @@ def _values(
         spans = [range(b, b + extent) for b, extent in zip(begins, extents, strict=True)]
         for point in every(*spans):
             at = {**coordinates, **{a: k.index(i) for a, i in zip(own, point, strict=True)}}
+            if _is_partly_read(reader, root) and not reader.is_read(
+                root.value, [at[a] for a in root.placement]
+            ):
+                continue
             value = value_at(reader, root, at, flat)
             if root.scatters:
                 write_update(reader, root, value, at, flat)

@@ -24,6 +24,7 @@ from gradc.ir.lowering import (
     Reduction,
 )
 from gradc.ir.record import dataclass
+from gradc.ir.structure import NOTHING_KNOWN, Pattern
 from gradc.ir.types import ConstantData, bool_
 
 
@@ -111,6 +112,7 @@ class Reader:
         self.block: Block | None = None
         self.tables: dict[Value, Tables] = {}
         self.elements: Elements | None = None
+        self.structure = NOTHING_KNOWN
 
     def begin(self, computed: Collection[Value]) -> None:
         """Start a nest whose stored values `computed` are code there, not yet memory."""
@@ -197,7 +199,25 @@ class Reader:
         a, b = (self.at(operand, index) for operand in owner.inputs)
         return self.k.term(a, b)
 
+    def is_read(self, value: Value, coordinates: Sequence[Ref]) -> bool:
+        """Whether anything may read an entry of a value."""
+        return self._counts(self.structure.wanted.get(value), coordinates)
+
+    def _counts(self, pattern: Pattern | None, coordinates: Sequence[Ref]) -> bool:
+        """Whether an entry is one of a pattern, as far as its coordinates are known.
+
+        Of a pattern without any every entry counts: a number 0 does not make a nan vanish.
+        """
+        if pattern is None or not pattern.any():
+            return True
+        lengths = zip(coordinates, pattern.shape, strict=True)
+        at = [self.k.known(i) if length > 1 else 0 for i, length in lengths]
+        return bool(pattern[tuple(slice(None) if i is None else int(i) for i in at)].any())
+
     def _load(self, value: Value, index: Index) -> Ref:
+        coordinates = index.__dict__.get("coordinates")
+        if coordinates and not self._counts(self.structure.nonzero.get(value), coordinates):
+            return self.k.absent(self.k.const(0.0, value.dtype))
         buffer, flat = self.place(value, index)
         found = self.k.load(buffer, flat, stable=not self._changes(value, flat))
         tell = prepares(value)

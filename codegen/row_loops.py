@@ -30,6 +30,7 @@ from gradc.ir.loops import Buffer, Ref
 def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
     """Write a loop over blocks of rows, and inside it each step over the rows of the block."""
     k, by_columns = reader.k, group.columns | group.tiles
+    reader.structure = group.structure
     opened: dict[Value, Tables] = {}
     for step in group.steps:
         if isinstance(step, Nest):
@@ -37,7 +38,7 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
         if isinstance(step, Nest) and step.scattered:
             loops = plan_loops(step, lanes_of(step, vector_bits), by_columns, in_block=True)
             opened |= open_tables(reader, step, loops)
-        clear(reader, [value for value in _added_to(step) if value not in group.local])
+        clear(reader, [value for value in _added_to(reader, step) if value not in group.local])
     changing = frozenset(value for step in group.steps for value in written(step))
     sums: dict[Partial, Ref] = {}
     with _blocks(reader, group) as (start, count):
@@ -52,7 +53,7 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
             _copy_tile(reader, value, tile, (start, count), vector_bits)
         for step in group.steps:
             assert isinstance(step, Nest | ProductStep)
-            clear(reader, [value for value in _added_to(step) if value in group.local])
+            clear(reader, [value for value in _added_to(reader, step) if value in group.local])
             partials = _write_step(reader, step, (start, count), by_columns, vector_bits)
             for (root, point), partial in partials.items():
                 sums[root, point] = k.reduce(str(root.kind), partial)
@@ -117,10 +118,10 @@ def _write_step(
     return {}
 
 
-def _added_to(step: Step) -> list[Value]:
+def _added_to(reader: Reader, step: Step) -> list[Value]:
     """The values that a step adds to, which start from zero."""
     if isinstance(step, Nest):
-        return accumulated(step)
+        return accumulated(reader, step)
     if isinstance(step, ProductStep) and accumulates(step.equation, row_label(step.equation)):
         return list(step.equation.outputs)
     return []

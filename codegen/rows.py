@@ -15,10 +15,15 @@ from itertools import chain
 from typing import TypeAlias
 
 from gradc.codegen.choices import Choices
-from gradc.codegen.loop_plan import cost_in_block, lanes_of
 from gradc.codegen.product import can_finish
+from gradc.codegen.row_layouts import (
+    BLOCK_BYTES,
+    entries_of,
+    is_narrow,
+    layouts_in_block,
+    rows_of_block,
+)
 from gradc.codegen.schedule import nest_of, root_of
-from gradc.codegen.selected_loops import cost_of_tests
 from gradc.codegen.split import split_sums
 from gradc.codegen.steps import (
     FinishedProduct,
@@ -43,17 +48,10 @@ from gradc.ir.dims import Dim, product
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import Contraction
 from gradc.ir.record import dataclass
-from gradc.ir.structure import Structure, structure_of
+from gradc.ir.structure import NOTHING_KNOWN, Structure, structure_of
 from gradc.ir.types import ArrayType
 
-_BLOCK_BYTES = 32 * 1024
-_BLOCK_BYTES_BY_COLUMNS = 1024 * 1024
-_NARROW_BYTES = 16 * 1024  # of a block of vectors
-_MOST_ROWS = 512  # in it
 _SHORT_SIDE = 16  # rows and columns of a product that loops do well
-_WIDEST_TILE = 64  # entries of a row
-_COPIED = 8.0  # instructions
-_WIDEST_COLUMNS = 32  # entries of a row: longer ones are vectors of their own
 _USUAL_LENGTH = 64  # what an unknown length counts as
 _BLOCK_OF_PRODUCTS = 256  # rows, as many as the packed kernel adds up at a time
 # Rows of a block instead, where the matrices beside the rows are so small that it costs little to
@@ -72,7 +70,8 @@ class RowGroup:
     them in `columns` are stored with the rows as the last axis, so that vectors over the rows lie
     in one piece. `tiles` are stored elsewhere row by row: a block of them is copied in that layout.
     `matrices` are the bytes of those that products of unknown size read or add to beside the rows:
-    a call that finds none above SMALL_MATRIX runs FEWER_ROWS at a time.
+    a call that finds none above SMALL_MATRIX runs FEWER_ROWS at a time. `structure`: what is known
+    of entries, if short axes are written out.
     """
 
     steps: tuple[Step, ...]
@@ -82,6 +81,7 @@ class RowGroup:
     columns: frozenset[Value]
     tiles: frozenset[Value]
     matrices: tuple[Dim, ...] = ()
+    structure: Structure = NOTHING_KNOWN
 
     def block_type(self, value: Value) -> ArrayType:
         """The type of a local value's buffer."""
@@ -335,7 +335,7 @@ def _is_small(value: Value, labels: Sequence[int], apart: Collection[int | None]
     A large one would be packed again for every block. `apart`: the labels of rows and products.
     """
     own = [d for label, d in zip(labels, value.shape, strict=True) if label not in apart]
-    return _entries(own, _USUAL_LENGTH) * value.dtype.itemsize <= _BLOCK_BYTES
+    return entries_of(own, _USUAL_LENGTH) * value.dtype.itemsize <= BLOCK_BYTES
 
 
 def _matrix_bytes(step: Step) -> Dim:
@@ -413,8 +413,8 @@ def _group(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup:
     }
     rows = _rows(steps[0])
     assert rows is not None
-    columns, tiles = _layouts(steps, local, arrays - rowwise.keys(), choices.vector_bits)
-    usual = _block_for(local, arrays, not all(map(_is_narrow, columns)))
+    columns, tiles = layouts_in_block(steps, local, arrays - rowwise.keys(), choices.vector_bits)
+    usual = rows_of_block(local, arrays, not all(map(is_narrow, columns)))
     matrices = tuple(_matrix_bytes(step) for step in steps if _is_of_unknown_size(step))
     if matrices:
         usual = _BLOCK_OF_PRODUCTS
@@ -422,78 +422,32 @@ def _group(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup:
     matrices = () if choices.block else tuple(dict.fromkeys(matrices))
     parts = (split_sums(s, known.stored, columns | tiles, choices.vector_bits) for s in steps)
     steps = tuple(chain.from_iterable(parts))
-    return RowGroup(steps, rows, block, local, columns, tiles, matrices)
+    structure = known.structure() if _multiplies_matrices(known, steps) else NOTHING_KNOWN
+    return RowGroup(steps, rows, block, local, columns, tiles, matrices, structure)
 
 
-def _layouts(
-    steps: Sequence[Step],
-    local: Collection[Value],
-    arrays: Collection[Value],
-    vector_bits: int,
-) -> tuple[frozenset[Value], frozenset[Value]]:
-    """The local values that have the rows as their last axis, and the arrays to copy for that.
-
-    Both by what the loops of a row cost then. A copy loads entries apart from their neighbours.
-    """
-    nests = [nest for step in steps if isinstance(step, Nest) for nest in step.written]
-
-    def cost(way: tuple[frozenset[Value], frozenset[Value]]) -> float:
-        columns, tiles = way
-        by_columns = columns | tiles
-        loops = sum(_cost_of_row(n, lanes_of(n, vector_bits), by_columns) for n in nests)
-        return loops + sum(_COPIED * _row_entries(value, 64) for value in tiles)
-
-    wide = frozenset(value for value in local if value.type.rank > 1)
-    narrow = frozenset(filter(_is_narrow, wide))
-    every = frozenset(v for v in arrays if v.type.rank > 1 and _is_small_tile(v))
-    ways = [(columns, frozenset[Value]()) for columns in (narrow, wide)]
-    for columns in (narrow, wide):
-        full = cost((columns, every))
-        ways.append((columns, frozenset(v for v in every if full < cost((columns, every - {v})))))
-    return min(ways, key=cost)
+def _multiplies_matrices(known: _Cut, steps: Iterable[Step]) -> bool:
+    """Whether loops multiply rows by what was computed before them, along axes of known length."""
+    nests = [step for step in steps if isinstance(step, Nest)]
+    return any(map(partial(_sums_products, known.stored), nests)) and any(
+        value.owner is not None and 0 not in axes
+        for nest in nests
+        for value, axes in _row_reads(nest, known.stored)
+        if any(isinstance(extent, int) and extent > 1 for extent in value.shape)
+    )
 
 
-def _cost_of_row(nest: Nest, lanes: int, columns: Collection[Value]) -> float:
-    """About the instructions a row takes; of a sum of selected terms those of the conditions."""
-    cost = cost_of_tests if nest.selects else cost_in_block
-    return cost(nest, lanes, columns)
-
-
-def _is_narrow(value: Value) -> bool:
-    """Whether no row of the value has a long or unknown axis."""
-    return all(isinstance(extent, int) and extent <= _WIDEST_COLUMNS for extent in value.shape[1:])
-
-
-def _is_small_tile(value: Value) -> bool:
-    return _is_narrow(value) and _row_entries(value, 0) <= _WIDEST_TILE
-
-
-def _block_for(local: Collection[Value], arrays: Collection[Value], by_columns: bool) -> int:
-    """How many rows, from 16 to 64; up to 512 of vectors alone.
-
-    As many as the first cache holds of the widest array; if vectors run over the rows, as many as
-    the second cache holds of what lives for a block, so that sums over a block are long.
-    """
-    every = [_row_entries(v, 64) * v.dtype.itemsize for v in {*local, *arrays}]
-    row_bytes, limit = max(every, default=8), _BLOCK_BYTES
-    if by_columns:
-        row_bytes = sum(_row_entries(v, 32) * v.dtype.itemsize for v in local)
-        limit = _BLOCK_BYTES_BY_COLUMNS
-    block = 64
-    while block > 16 and block * row_bytes > limit:
-        block //= 2
-    if all(v.type.rank == 1 for v in {*local, *arrays}):
-        while block < _MOST_ROWS and 2 * block * sum(every) <= _NARROW_BYTES:
-            block *= 2
-    return block
-
-
-def _row_entries(value: Value, unknown: int) -> int:
-    """The entries of a row; an unknown length counts as so many."""
-    return _entries(value.shape[1:], unknown)
-
-
-def _entries(shape: Iterable[Dim], unknown: int) -> int:
-    length: Dim = product(dim if isinstance(dim, int) else unknown for dim in shape)
-    assert isinstance(length, int)
-    return length
+def _sums_products(stored: Collection[Value], nest: Nest) -> bool:
+    """Whether a nest computes a contraction, or has one written out in what it computes."""
+    stack = [root.value for root in nest.roots]
+    seen: set[Value] = set()
+    while stack:
+        made = stack.pop().owner
+        if made is None:
+            continue
+        if isinstance(made.op.lower, Contraction):
+            return True
+        new = {value for value in made.inputs if value not in stored} - seen
+        seen |= new
+        stack += new
+    return False

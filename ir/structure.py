@@ -62,6 +62,9 @@ class Structure:
         return terms
 
 
+NOTHING_KNOWN = Structure({}, {})
+
+
 def structure_of(fn: Function) -> Structure:
     """The zeros of a function's values, and what is read of them: a sweep there and one back."""
     numbers: dict[Value, Array] = {}
