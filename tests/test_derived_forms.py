@@ -11,8 +11,10 @@ from gradc.driver import function
 from gradc.gradient import grad
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
+from gradc.ir.ops.arithmetic import sub
+from gradc.ir.ops.indexing import scatter_add
 from gradc.ir.passes.pipeline import optimize
-from gradc.ir.types import f32, f64
+from gradc.ir.types import f32, f64, i64
 from gradc.tensor.variable import Tensor
 from native import native
 
@@ -101,3 +103,23 @@ def test_the_square_of_a_difference_is_doubled_once() -> None:
     fn = function([x, y], grad(cost, y)).optimized
     names = [made.op.name for made in fn.equations if made.outputs[0].type.rank]
     assert names.count("add") == 1  # of the two terms; d itself enters twice, as 2 * d
+
+
+def test_scalars_leave_sums_at_indices() -> None:
+    """What is summed for each group is y - a[group]; the value still divides it by the scale."""
+    x, y, group = gt.vector("x"), gt.vector("y"), gt.vector("group", dtype=i64)
+    scale = gt.scalar("scale")
+    residual = (y - gt.exp(x)[group]) / scale
+    cost = gt.sum(residual**2)
+    fn = function([x, y, group, scale], [cost, grad(cost, x)]).optimized
+    (summed,) = (made.inputs[2] for made in fn.equations if made.op is scatter_add)
+    assert summed.owner is not None and summed.owner.op is sub
+    rng = np.random.default_rng(0)
+    given = rng.normal(size=3), rng.normal(size=50), rng.integers(0, 3, 50), np.asarray(0.3)
+    at, there, number, width = given
+    apart = there - np.exp(at)[number]
+    sums = -2 / width**2 * np.bincount(number, apart) * np.exp(at)
+    for found, expected in zip(
+        native(fn)(*given), [np.sum((apart / width) ** 2), sums], strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-13)

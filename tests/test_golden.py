@@ -26,6 +26,7 @@ from gradc.ir.passes.pads import join_pads
 from gradc.ir.passes.pairs import share_sums_over_pairs
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.passes.reciprocals import share_reciprocals
+from gradc.ir.passes.scattered_factors import pull_factors_out_of_scatters
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
 from gradc.ir.passes.stability import stabilize
@@ -58,6 +59,7 @@ TRANSFORMS: dict[str, Callable[[Function], Function]] = {
     "pads": join_pads,
     "pairs": share_sums_over_pairs,
     "reciprocals": share_reciprocals,
+    "scattered_factors": pull_factors_out_of_scatters,
     "pushforward": lambda fn: pushforward(fn, every_parameter(fn)),
     "pullback": lambda fn: pullback(fn, every_parameter(fn)),
     "batch": lambda fn: batch(fn, [0] + [None] * (len(fn.parameters) - 1), 5),

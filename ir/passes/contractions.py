@@ -14,7 +14,7 @@ from gradc.ir.ops.constants import filled
 from gradc.ir.ops.contract import contract
 from gradc.ir.ops.structural import broadcast, other_axes, sum_, transpose
 from gradc.ir.passes.indexing import sum_of_chosen
-from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, repeated
+from gradc.ir.passes.matching import Inputs, attrs_of, input_of, inputs_of, repeated, scalar_factor
 from gradc.ir.passes.rewrite import NUMBER, Table, needs, rewrite
 from gradc.ir.passes.structured import (
     product_with_diagonal,
@@ -199,7 +199,7 @@ def _pull_factor_out(made: Equation) -> Value | None:
     """
     for (x, side), position in zip(_sides(made), (0, 1), strict=True):
         factors = inputs_of(x, mul)
-        found = None if factors is None else _scalar_factor(factors)
+        found = None if factors is None else scalar_factor(factors)
         if found is None or not _is_no_larger(made, x, made.attrs[side]):
             continue
         rest, factor = found
@@ -235,15 +235,6 @@ def _pull_negative_out(made: Equation) -> Value | None:
 @needs(neg)
 def _negative_twice(made: Equation) -> Value | None:
     return input_of(made.inputs[0], neg)
-
-
-def _scalar_factor(factors: Inputs) -> tuple[Value, Value] | None:
-    """The other factor and the scalar, if one factor is a broadcast scalar."""
-    for rest, factor in (factors, factors[::-1]):
-        source = input_of(factor, broadcast)
-        if source is not None and not source.shape:
-            return rest, source
-    return None
 
 
 def _sides(made: Equation) -> tuple[tuple[Value, str], tuple[Value, str]]:

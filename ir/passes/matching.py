@@ -51,6 +51,15 @@ def other_operand(operands: Inputs, number: float) -> Value | None:
     return y if is_number(x, number) else None
 
 
+def scalar_factor(factors: Inputs) -> tuple[Value, Value] | None:
+    """The other factor and the scalar, if one factor is a broadcast scalar."""
+    for rest, factor in (factors, factors[::-1]):
+        source = input_of(factor, broadcast)
+        if source is not None and not source.shape:
+            return rest, source
+    return None
+
+
 def is_finite(value: Value) -> bool:
     """Whether `value` certainly holds neither a nan nor an infinity."""
     while value.owner is not None and value.owner.op in (broadcast, transpose, reshape):

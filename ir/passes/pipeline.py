@@ -19,6 +19,7 @@ from gradc.ir.passes.pads import join_pads
 from gradc.ir.passes.pairs import share_sums_over_pairs
 from gradc.ir.passes.reciprocals import share_reciprocals, share_reciprocals_in_derivatives
 from gradc.ir.passes.regions import in_regions
+from gradc.ir.passes.scattered_factors import pull_factors_out_of_scatters
 from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
 from gradc.ir.passes.stability import stabilize
@@ -70,6 +71,7 @@ DEFAULT: Pipeline = (
     share_common_subexpressions,
     share_reciprocals_in_derivatives,
     share_sums_over_pairs,
+    pull_factors_out_of_scatters,
     share_common_subexpressions,
     optimize_regions,
     simplify_algebra,
