@@ -323,12 +323,19 @@ def float_text(value: float, element: str) -> str:
 
 
 def any_lane(code: Code, condition: Term) -> Term:
-    """Whether a condition holds in some lane: one i1."""
+    """Whether a condition holds in some lane: one i1.
+
+    The bits of the lanes are a number above 0: compared so, AVX moves them to a general register.
+    Compared with 0 they would take `vtestpd`, two instructions, of which one waits for the unit
+    that divides.
+    """
     if code.lanes == 1:
         return condition
     mask = f"i{code.lanes}"
     packed = code.emit(f"bitcast {code.type_of('i1')} {condition.text} to {mask}", mask)
-    return code.emit(f"icmp ne {mask} {packed.text}, 0", "i1")
+    number = code.emit(f"zext {mask} {packed.text} to i64", "i64")
+    less = code.emit(f"sub i64 {number.text}, 1", "i64")
+    return code.emit(f"icmp sge i64 {less.text}, 0", "i1")
 
 
 def symbol_of(name: str, dtype: DType, lanes: int) -> str:

@@ -9,7 +9,7 @@ from gradc.codegen.cabi import manifest_of
 from gradc.codegen.choices import Choices
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import lower
-from gradc.codegen.target import parse_target
+from gradc.codegen.target import compile_to_assembly, parse_target
 from gradc.driver import CompiledFunction, function
 from gradc.ir.types import DType, f32, f64
 
@@ -149,3 +149,13 @@ def test_targets(name: str) -> None:
     program = lower(function([x, d], x / d).ir, "f", Choices(target.vector_bits))
     text = emit_module([program], manifest_of([program], target), target)
     assert ("llvm.fma" in text) == target.has_fma
+
+
+def test_the_check_leaves_the_unit_that_divides_alone() -> None:
+    """Whether a lane is exceptional is asked in a general register: `vtestpd` would wait for it."""
+    target = parse_target("x86_64-linux-gnu/x86-64-v3")
+    x, d = gt.vector("x"), gt.scalar("d")
+    program = lower(function([x, d], x / d).ir, "f", Choices(target.vector_bits))
+    text = emit_module([program], manifest_of([program], target), target)
+    assembly = compile_to_assembly(text, target)
+    assert "vmovmskpd" in assembly and "vtestpd" not in assembly
