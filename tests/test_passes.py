@@ -369,6 +369,21 @@ def test_an_equation_that_rules_build_again_is_not_rewritten_again():
     assert equations(40) <= 2 * equations(20)
 
 
+def test_a_pass_runs_again_only_where_something_has_changed():
+    fn = parse_function("fn f(x: f64) { %0 = sin(x) %1 = neg(%0) return %1 }")
+    seen = []
+
+    def look(fn):
+        seen.append(fn)
+        return fn
+
+    def change(fn):
+        return function("f", fn.parameters, [neg(fn.results[0])])
+
+    made = optimize(fn, (look, look, change, look, look))
+    assert seen == [fn, made]
+
+
 def test_observers_see_every_stage_and_checks_name_the_pass():
     seen = []
     fn = parse_function("fn f(x: f64) { %0 = neg(x) %1 = neg(%0) %2 = sin(x) return %1 }")

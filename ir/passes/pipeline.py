@@ -100,21 +100,24 @@ def optimize(
     observe: Observer | None = None,
     check: bool = False,
 ) -> Function:
-    """`fn` after every pass of the pipeline.
+    """`fn` after every pass of the pipeline; a pass that has left it as it is need not run again.
 
     After each pass `observe(name, fn, seconds, changed)` is told the pass' name, what it made, its
     time, and whether that is anything new. With `check` the verifier runs after each pass; an
     InvalidFunctionError then names the pass.
     """
+    left: dict[Pass, Function] = {}  # by each pass as it is
     with collection_paused():
         for work in pipeline:
             start = perf_counter()
-            made = work(fn)
+            made = fn if left.get(work) is fn else work(fn)
             seconds = perf_counter() - start
             if check and made is not fn:
                 _verify_after(work, made)
             if observe is not None:
                 observe(work.__name__, made, seconds, made is not fn)
+            if made is fn:
+                left[work] = fn
             fn = made
     return fn
 

@@ -92,7 +92,7 @@ class _Alias:
 class _Sweep:
     """The rules, those for each op and makers of its inputs, and what is known of values.
 
-    `settled` are the values that stay, `final` has what replaces those that do not. `computed`:
+    `settled` are the equations that stay, or whose outputs `final` replaces. `computed`:
     what replaces the outputs of equations for which rules fired, so that an equation like one of
     them, built by a later rule, is not rewritten again from the start. `marks`: the tables that
     leave an equation as it is, with this one.
@@ -100,7 +100,7 @@ class _Sweep:
 
     table: Table
     of_makers: dict[tuple[Op | None, ...], tuple[Rule, ...]] = field(default_factory=dict)
-    settled: set[Value] = field(default_factory=set)
+    settled: set[Equation] = field(default_factory=set)
     final: dict[Value, Value] = field(default_factory=dict)
     computed: dict[Hashable, Value] = field(default_factory=dict)
     marks: dict[tuple[object, ...], tuple[object, ...]] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class _Sweep:
 
     def keep(self, made: Equation, again: Equation) -> None:
         """Enter `again` as what replaces `made`: no rule fires for it."""
-        self.settled.update(again.outputs)
+        self.settled.add(again)
         if again is not made:
             self.final.update(zip(made.outputs, again.outputs, strict=True))
 
@@ -157,16 +157,17 @@ def rewrite(fn: Function, table: Table) -> Function:
     if all(table in made.unchanged_by for made in fn.equations):
         return fn
     sweep = _Sweep(table)
-    sweep.settled.update(fn.parameters)
+    sweep.settled.update(fn.equations)
+    sweep.settled.update(value.owner for value in fn.parameters if value.owner is not None)
     replaced = sweep.final.keys()
     with at(None):
         for made in fn.equations:
             again = made if replaced.isdisjoint(made.inputs) else sweep.rebuilt(made)
             found = None if table in again.unchanged_by else sweep.fired(again)
-            if found is None:
-                sweep.keep(made, again)
-            else:
+            if found is not None:
                 _settle(sweep, [_Alias((made, again), found), *_made_by(found)])
+            elif again is not made:
+                sweep.keep(made, again)
     results = [sweep.final.get(result, result) for result in fn.results]
     if all(new is old for new, old in zip(results, fn.results, strict=True)):
         return fn
@@ -188,13 +189,13 @@ def _settle(sweep: _Sweep, work: list[Equation | _Alias]) -> None:
         waiting = [
             value.owner
             for value in item.inputs
-            if value not in settled and value not in final and value.owner is not None
+            if value.owner is not None and value.owner not in settled and value not in final
         ]
         if waiting:
             work.extend(waiting)
             continue
         work.pop()
-        if item.outputs[0] in settled or item.outputs[0] in final:
+        if item in settled or item.outputs[0] in final:
             continue
         made = sweep.rebuilt(item)
         found = sweep.computed.get(_key(made))
