@@ -184,6 +184,8 @@ def is_static(shape: Iterable[Dim]) -> TypeGuard[tuple[int, ...]]:
 
 def is_nonnegative(dim: Dim) -> bool:
     """Whether `dim` >= 0 is certain for all sizes (a False means: not known)."""
+    if isinstance(dim, int):
+        return dim >= 0
     below: Dim | None = dim
     while below is not None:
         if all(

@@ -499,3 +499,13 @@ def test_a_row_keeps_its_coordinate_when_its_columns_are_reshaped() -> None:
     assert index.coordinates[0] is row
     assert index.coordinates[2] is column
     assert not k.divided
+
+
+def test_what_would_be_wrong_is_not_said_of_what_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Type rules run for every equation: messages are written where they are needed."""
+    x, zero = parameter(f64[n, 6]), scalar(0.0, f64)
+    monkeypatch.setattr(ArrayType, "__str__", None)
+    part = slice_(x, starts=(0, 1), stops=(n, 5), steps=(1, 2))
+    assert pad(part, zero, low=(0, 1), high=(n, 0), interior=(0, 0)).shape == (2 * n, 3)
+    assert update_slice(x, part, starts=(0, 1), steps=(1, 2)).shape == x.shape
+    assert reshape(x, shape=(n, 2, 3)).shape == (n, 2, 3)

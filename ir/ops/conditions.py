@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from gradc.ir.dims import Dim, is_nonnegative
 from gradc.ir.function import Requirement
 from gradc.ir.types import TypeRuleError
+
+
+def is_ascending(*dims: Dim) -> bool:
+    """Whether it is certain that no dimension is larger than the next."""
+    return all(is_nonnegative(after - before) for before, after in pairwise(dims))
 
 
 def at_least(dim: Dim, bound: Dim, why: str) -> Iterator[Requirement]:

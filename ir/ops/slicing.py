@@ -19,7 +19,7 @@ from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Ref
 from gradc.ir.lowering import Alignment, Index, IndexMap, Operand
 from gradc.ir.op import Cotangent, Op
-from gradc.ir.ops.conditions import at_least
+from gradc.ir.ops.conditions import at_least, is_ascending
 from gradc.ir.ops.constants import scalar, zeros_like
 from gradc.ir.ops.kinds import in_front, linear
 from gradc.ir.ops.structural import broadcast, check_axis, check_dims, sum_
@@ -70,6 +70,8 @@ def _require_slice(
 ) -> Iterator[Requirement]:
     axes = zip(x.shape, starts, stops, steps, strict=True)
     for axis, (length, start, stop, step) in enumerate(axes):
+        if is_ascending(0, start, stop, length):
+            continue
         what = f"the slice {start}:{stop}" + (f":{step}" if step > 1 else "")
         what += f" of axis {axis} of {x}, whose length is {length},"
         yield from at_least(start, 0, f"{what} needs {start} >= 0")
@@ -164,6 +166,8 @@ def _require_pad(
     x: ArrayType, fill: ArrayType, *, low: Dims, high: Dims, interior: Steps
 ) -> Iterator[Requirement]:
     for axis, (a, b) in enumerate(zip(low, high, strict=True)):
+        if is_ascending(0, a) and is_ascending(0, b):
+            continue
         what = f"padding axis {axis} of {x} by {a} and {b}"
         yield from at_least(a, 0, f"{what} needs {a} >= 0")
         yield from at_least(b, 0, f"{what} needs {b} >= 0")
@@ -311,6 +315,8 @@ def _require_update(
     axes = zip(x.shape, update.shape, starts, steps, strict=True)
     for axis, (length, m, start, step) in enumerate(axes):
         stop = start + span(m, step)
+        if is_ascending(0, start) and is_ascending(stop, length):
+            continue
         what = f"writing {update} into {x} from {start} on along axis {axis}"
         what += f" in steps of {step}" if step > 1 else ""
         yield from at_least(start, 0, f"{what} needs {start} >= 0")

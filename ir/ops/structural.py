@@ -6,7 +6,7 @@ costs anything in a kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -220,8 +220,10 @@ transpose: Op = linear(
 # --- reshape, assume_shape ---------------------------------------------------------------------
 
 
-def _require_equal_size(x: ArrayType, *, shape: Shape) -> Iterator[Requirement]:
+def _require_equal_size(x: ArrayType, *, shape: Shape) -> Iterable[Requirement]:
     result = x.with_shape(shape)
+    if x.size == result.size:
+        return ()
     why = f"reshape: {x} has {x.size} elements, but {result} has {result.size}"
     return equal(x.size, result.size, why)
 
