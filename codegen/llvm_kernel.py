@@ -120,7 +120,7 @@ def _instruction(k: KernelState, instruction: Instruction) -> Spread:
         found = index_arithmetic(k, op, operands, _are_natural(k, instruction.operands))
         if found is not None:
             return found
-    axes, wide = union(operands), any(operand.varies_over_lanes for operand in operands)
+    axes, wide = union(operands), True in [operand.varies_over_lanes for operand in operands]
     columns = [
         project(k.vectors(ref.dtype, operand) if wide and not operand.is_vector else operand, axes)
         for ref, operand in zip(instruction.operands, operands, strict=True)

@@ -51,12 +51,12 @@ def _scratch_of(kernel: Kernel, vector_bits: int) -> int:
     products: list[MatMul] = []
     while pending:
         statement = pending.pop()
-        if isinstance(statement, (For, If)):
+        if isinstance(statement, Instruction):
+            made[statement.result] = statement
+        elif isinstance(statement, For | If):
             pending.extend(statement.body)
         elif isinstance(statement, MatMul):
             products.append(statement)
-        elif isinstance(statement, Instruction):
-            made[statement.result] = statement
     needed = [0, *bodies]
     for product in products:
         m, n, k = (_most(ref, made) for ref in (product.m, product.n, product.k))

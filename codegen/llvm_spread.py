@@ -47,7 +47,7 @@ class Spread:
 
     @property
     def varies_over_lanes(self) -> bool:
-        return self.is_vector or any(isinstance(entry, Affine) for entry in self.entries)
+        return self.is_vector or Affine in map(type, self.entries)
 
 
 def union(spreads: Iterable[Spread]) -> Axes:
@@ -267,7 +267,7 @@ class KernelState:
         """All entries as vector registers."""
         if spread.is_vector:
             return spread
-        entries = tuple(self.vector(dtype, entry, False) for entry in spread.entries)
+        entries = tuple([self.vector(dtype, entry, False) for entry in spread.entries])
         return Spread(spread.axes, entries, True)
 
     def _ramp(self, entry: Affine) -> str:

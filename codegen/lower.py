@@ -285,7 +285,11 @@ def _note(step: Scheduled) -> str:
 
 
 def _check_sizes(fn: Function, known: Collection[str]) -> None:
+    told: set[int] = set()  # types, which many values share
     for value in (*fn.results, *(v for equation in fn.equations for v in equation.outputs)):
+        if id(value.type) in told:
+            continue
+        told.add(id(value.type))
         unknown = names_of(value.shape).difference(known)
         if unknown:
             raise UnknownSizeError(

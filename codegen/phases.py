@@ -68,7 +68,7 @@ def _ways(levels: int) -> Iterator[range]:
     """Levels after which a loop may be cut: all, and all but the last; of many some."""
     step = -(-levels // _MOST_CUTS)
     yield range(step, levels + 1, step)
-    if levels > step:
+    if levels > step and levels % step == 0:  # else that is the same
         yield range(step, levels, step)
 
 
@@ -127,13 +127,13 @@ def _memory(buffer: Buffer) -> object:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Which phases need a ref, where each of those that are kept is computed, and the cost.
+    """Which phases compute or load a ref, where each that is kept is computed, and the cost.
 
-    Sets of phases are bits. `waits`: whether a phase takes as long as its chain of results, not as
-    its instructions.
+    Of refs that no phase needs nothing is said; users stand before what they read. `waits`: whether
+    a phase takes as long as its chain of results, not as its instructions.
     """
 
-    needs: Mapping[Ref, int]
+    where: Mapping[Ref, tuple[int, ...]]
     home: Mapping[Ref, int]
     phases: int
     cycles: float = 0.0
@@ -141,36 +141,34 @@ class _Plan:
 
     def passes(self, ref: Ref) -> bool:
         """Whether a ref is kept for a later phase."""
-        return ref in self.home and self.needs[ref] >> self.home[ref] > 1
-
-    def where(self, ref: Ref) -> tuple[int, ...]:
-        """The phases that compute or load a ref."""
-        needs, home = self.needs.get(ref, 0), self.home.get(ref)
-        return _numbers(needs if home is None else needs | 1 << home)
+        return ref in self.home and self.where[ref][-1] > self.home[ref]
 
 
 @cache
 def _numbers(phases: int) -> tuple[int, ...]:
+    """The phases of a set, which is given as bits."""
     return tuple(i for i in range(phases.bit_length()) if phases >> i & 1)
 
 
 def _plan(body: _Body, cuts: Sequence[int]) -> _Plan:
     """The phases of a loop that is cut after these levels of functions."""
     last = len(cuts)
-    needs: dict[Ref, int] = dict.fromkeys(body.ends, 1 << last)
+    needs: dict[Ref, int] = dict.fromkeys(body.ends, 1 << last)  # sets of phases, as bits
+    where: dict[Ref, tuple[int, ...]] = {}
     home: dict[Ref, int] = {}
     for ref, instruction in reversed(body.made.items()):
         if ref not in needs:
             continue
-        where = needs[ref]
+        needed = computed = needs[ref]
         if ref in body.kept:
             is_call = instruction.op == "call"
-            first = (where & -where).bit_length() - 1
+            first = (needed & -needed).bit_length() - 1
             home[ref] = sum(c < body.level[ref] for c in cuts) if is_call else first
-            where = 1 << home[ref]
+            computed = 1 << home[ref]
+        where[ref] = _numbers(needed | computed)
         for operand in instruction.operands:
-            needs[operand] = needs.get(operand, 0) | where
-    plan = _Plan(needs, home, last + 1)
+            needs[operand] = needs.get(operand, 0) | computed
+    plan = _Plan(where, home, last + 1)
     times = _times(body, plan)
     begins = _BEGINS * sum(chain for _, _, chain in times) if cuts else 0.0
     cycles = begins + sum(max(busy, waits) for busy, waits, _ in times)
@@ -180,20 +178,17 @@ def _plan(body: _Body, cuts: Sequence[int]) -> _Plan:
 def _times(body: _Body, plan: _Plan) -> list[tuple[float, float, int]]:
     """Cycles of each phase, an iteration: while units are busy, while they wait; its chain."""
     lengths, longest = [0] * plan.phases, [0] * plan.phases
-    chains: list[dict[Ref, int]] = [{} for _ in lengths]
-    for ref, instruction in body.made.items():
+    behind: list[dict[Ref, int]] = [{} for _ in lengths]  # the chain of what waits for a ref
+    for ref, phases in plan.where.items():
         home = plan.home.get(ref, plan.phases)
-        for phase in plan.where(ref):
-            (own, latency), start, chain = body.costs[ref], 0, chains[phase]
-            if home < phase:  # a load
-                own, latency = USUAL
-            else:
-                start = max([chain.get(x, 0) for x in instruction.operands], default=0)
-                own += plan.passes(ref)
+        for phase in phases:
+            (own, latency), waiting, is_loaded = body.costs[ref], behind[phase], home < phase
+            own, latency = USUAL if is_loaded else (own + (phases[-1] > home), latency)
             lengths[phase] += own
-            chain[ref] = end = start + latency
-            if end > longest[phase]:
-                longest[phase] = end
+            chain = waiting.get(ref, 0) + latency
+            longest[phase] = max(longest[phase], chain)
+            for x in () if is_loaded else body.made[ref].operands:
+                waiting[x] = max(waiting.get(x, 0), chain)
     return [
         (length / RATE, chain * min(1.0, length / _WINDOW), chain)
         for length, chain in zip(lengths, longest, strict=True)
@@ -202,7 +197,7 @@ def _times(body: _Body, plan: _Plan) -> list[tuple[float, float, int]]:
 
 def _write(loop: For, body: _Body, plan: _Plan) -> For:
     """A loop over blocks, inside it the phases."""
-    kept = [ref for ref in body.made if ref in plan.needs and plan.passes(ref)]
+    kept = [ref for ref in body.made if plan.passes(ref)]
     block = _block_of(kept)
     places = {
         ref: Buffer(f"kept{number}", ArrayType(ref.dtype, (block,)), "scratch")
@@ -269,14 +264,15 @@ def _phase(
     new = {loop.variable: variable}
     statements: list[Statement] = [Instruction(place, "sub", (variable, begin))]
     for ref, instruction in body.made.items():
-        if phase not in plan.where(ref):
+        if phase not in plan.where.get(ref, ()):
             continue
         new[ref] = Ref(ref.dtype, depth)
         if plan.home.get(ref, phase) < phase:
             statements.append(Instruction(new[ref], "load", (place,), buffer=places[ref]))
             continue
         operands = tuple(new.get(x, x) for x in instruction.operands)
-        statements.append(replace(instruction, result=new[ref], operands=operands))
+        op, value, buffer = instruction.op, instruction.value, instruction.buffer
+        statements.append(Instruction(new[ref], op, operands, value, buffer))
         if ref in places:
             statements.append(Store(places[ref], place, new[ref]))
     sums: list[Accumulator] = []

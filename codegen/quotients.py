@@ -84,9 +84,11 @@ class _Rewriter:
         inside = list(_inside(body))
         made = [i for i in inside if isinstance(i, Instruction)]
         quotients = [i for i in made if i.op == "div" and self.numbers.get(i.operands[0]) != 1]
-        busy = sum(map(divider_cycles, made))
-        others = len(inside) - len(made)
-        others += sum(1 if divider_cycles(i) else costs_of(i)[0] for i in made)
+        if not quotients:
+            return False
+        cycles = list(map(divider_cycles, made))
+        busy, others = sum(cycles), len(inside) - len(made)
+        others += sum(1 if c else costs_of(i)[0] for i, c in zip(made, cycles, strict=True))
         left = busy - sum(map(divider_cycles, quotients))
         return max(busy, others / RATE) <= max(left, (others + _LONGER * len(quotients)) / RATE)
 

@@ -87,18 +87,22 @@ class _Cone:
     def of(equation: Equation, parts: Iterable[_Cone]) -> _Cone:
         """The cone of an equation's outputs, on those of the operands that are inlined, too."""
         rule, cost, size, views, hardest = equation.op.lower, 0, 1, 0, 0
-        sizes = [value.type.dtype.itemsize for value in (*equation.outputs, *equation.inputs)]
+        widest = max([v.type.dtype.itemsize for v in (*equation.outputs, *equation.inputs)])
         for part in parts:
             cost, size = cost + part.cost, size + part.size
-            views, hardest = max(views, part.views), max(hardest, part.hardest)
-            sizes.append(part.widest)
+            if part.views > views:
+                views = part.views
+            if part.hardest > hardest:
+                hardest = part.hardest
+            if part.widest > widest:
+                widest = part.widest
         if isinstance(rule, Pointwise):
             own = rule.cost if equation.outputs[0].type.dtype.is_float else 0
-            return _Cone(cost + rule.cost, size, views, max(sizes), max(hardest, own))
+            return _Cone(cost + rule.cost, size, views, widest, max(hardest, own))
         if isinstance(rule, IndexMap | Literal):
-            return _Cone(cost, size, views + 1, max(sizes), hardest)
+            return _Cone(cost, size, views + 1, widest, hardest)
         terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
-        return _Cone(terms * (cost + 2), terms * (size + 1), views + 1, max(sizes), hardest)
+        return _Cone(terms * (cost + 2), terms * (size + 1), views + 1, widest, hardest)
 
 
 def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozenset()) -> Schedule:
@@ -146,8 +150,8 @@ def _choose_stored(
         if not isinstance(equation.op.lower, Pointwise):
             needed = (*_needed_in_memory(equation, cones), *_too_long_for_terms(equation, cones))
             stored.update(value for value in needed if value.owner is not None)
-        inlined = (v for v in dict.fromkeys(equation.inputs) if v in cones and v not in stored)
-        cone = _Cone.of(equation, [cones[value] for value in inlined])
+        operands = dict.fromkeys(equation.inputs)
+        cone = _Cone.of(equation, [cones[v] for v in operands if v in cones and v not in stored])
         is_long = cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT
         if is_long or not can_inline(equation) or prepares(equation.outputs[0]):
             stored.update(equation.outputs)

@@ -332,10 +332,13 @@ def reads(root: Root, stored: Collection[Value]) -> set[Read]:
             continue
         seen.add(item)
         value, axes = item
-        if value.owner is None or value in stored:
+        owner = value.owner
+        if owner is None or value in stored:
             found.add(item)
+        elif isinstance(owner.op.lower, Pointwise):  # most of them
+            stack += [(operand, axes) for operand in owner.inputs]
         else:
-            stack.extend(operand_reads(value.owner, axes))
+            stack += operand_reads(owner, axes)
     return found
 
 

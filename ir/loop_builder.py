@@ -409,17 +409,19 @@ class LoopBuilder:
         buffer: Buffer | None = None,
         key: object = None,
     ) -> Ref:
-        folded = self._folded(op, operands, dtype)
-        if folded is not None:
-            return self.const(folded, dtype)
-        order = sorted(operands, key=id) if op in _COMMUTATIVE else operands
-        key = (op, dtype.name, tuple(order), value if key is None else key, buffer)
-        depth = max((operand.depth for operand in operands), default=0)
+        if operands and operands[0] in self._constants:
+            folded = self._folded(op, operands, dtype)
+            if folded is not None:
+                return self.const(folded, dtype)
+        order = tuple(sorted(operands, key=id)) if op in _COMMUTATIVE else operands
+        key = (op, dtype.name, order, value if key is None else key, buffer)
+        depth = max([operand.depth for operand in operands], default=0)
         if op == "load":  # a condition that is still open may be what makes the read possible
             depth = max(depth, self._innermost_condition)
         block = self._blocks[depth]
-        if key in block.known:
-            return block.known[key]
+        found = block.known.get(key)
+        if found is not None:
+            return found
         result = Ref(dtype, depth)
         block.known[key] = result
         made = Instruction(result, op, operands, value, buffer)
@@ -432,7 +434,7 @@ class LoopBuilder:
     def _folded(self, op: str, operands: tuple[Ref, ...], dtype: DType) -> float | None:
         """The value of integer and logical arithmetic on constants, as the instruction gives it."""
         rule = _FOLDED.get(op)
-        if rule is None or not operands or any(o.dtype.is_float for o in operands):
+        if rule is None or any(o.dtype.is_float for o in operands):
             return None
         values = [self.known(operand) for operand in operands]
         if any(value is None for value in values):

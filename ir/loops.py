@@ -308,6 +308,8 @@ def programs_run(kernel: Kernel) -> list[Program]:
     pending, found = list(kernel.body), []
     while pending:
         statement = pending.pop()
+        if isinstance(statement, Instruction):  # most of them
+            continue
         if isinstance(statement, For | If):
             pending.extend(statement.body)
         elif isinstance(statement, Run):

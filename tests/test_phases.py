@@ -180,3 +180,10 @@ def test_bits_are_collected_in_one_piece() -> None:
         before = [s for s in k.body if isinstance(s, For)]
         after = [s for s in in_phases(k.body, ALWAYS) if isinstance(s, For)]
         assert (before == after) is (kind == "bits")
+
+
+@pytest.mark.parametrize("levels", range(1, 40))
+def test_no_way_to_cut_a_loop_is_weighed_twice(levels: int) -> None:
+    ways = [tuple(cuts) for cuts in phases._ways(levels)]
+    assert len(set(ways)) == len(ways)
+    assert all(0 < cut <= levels for cuts in ways for cut in cuts)
