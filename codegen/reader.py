@@ -215,8 +215,9 @@ class Reader:
         return bool(pattern[tuple(slice(None) if i is None else int(i) for i in at)].any())
 
     def _load(self, value: Value, index: Index) -> Ref:
+        pattern = self.structure.nonzero.get(value) if value.dtype.is_float else None
         coordinates = index.__dict__.get("coordinates")
-        if coordinates and not self._counts(self.structure.nonzero.get(value), coordinates):
+        if coordinates and not self._counts(pattern, coordinates):
             return self.k.absent(self.k.const(0.0, value.dtype))
         buffer, flat = self.place(value, index)
         found = self.k.load(buffer, flat, stable=not self._changes(value, flat))
