@@ -8,8 +8,9 @@ from dataclasses import replace
 from gradc.codegen.steps import INSIDE, Axes, Nest, Root, in_layout
 from gradc.codegen.target import LINE_BYTES
 from gradc.ir.dims import Dim, product
-from gradc.ir.function import Value
+from gradc.ir.function import Equation, Value
 from gradc.ir.loops import Buffer
+from gradc.ir.lowering import Contraction, Pointwise, Reduction
 from gradc.ir.record import dataclass
 
 _USUAL_BLOCK = 64  # rows
@@ -298,7 +299,33 @@ def copies_of(nest: Nest, lanes: int) -> int:
     if cost <= 8:
         return 4
     waits = nest.hardest >= _FUNCTION and 8 * nest.widest * lanes <= 256
+    if waits and cost > _LONG_BODY:
+        cost = _work(nest) * nest.points
     return 2 if cost <= (_LONG_BODY if waits else 16) else 1
+
+
+def _work(nest: Nest) -> int:
+    """The operations of a point: `nest.cost` counts what several terms need as often.
+
+    Beside sums, which repeat what is inside, that count is good enough.
+    """
+    read = {value for value, _ in nest.reads}
+    seen: set[Equation] = set()
+    stack: list[Value] = []
+    for root in nest.roots:
+        made = root.value.owner
+        stack += made.inputs if made and root.operands == (root.value,) else root.operands
+    while stack:
+        value = stack.pop()
+        made = value.owner
+        if made is None or made in seen or value in read:
+            continue
+        if isinstance(made.op.lower, Reduction | Contraction):
+            return nest.cost
+        seen.add(made)
+        stack += made.inputs
+    rules = (made.op.lower for made in seen)
+    return sum(rule.cost for rule in rules if isinstance(rule, Pointwise))
 
 
 def _is_tile(nest: Nest, order: Sequence[int], vector: int) -> bool:

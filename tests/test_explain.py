@@ -103,3 +103,18 @@ def test_random_programs_are_explained(seed: int, store: str) -> None:
     assert evaluate_dim(least, SIZES) >= sum(
         evaluate_dim(bytes_of(v), SIZES) for v in found.fn.results
     )
+
+
+def test_work_that_terms_share_counts_once_when_vectors_run_side_by_side() -> None:
+    """A tanh and products of its powers, each of which would count all that is before it."""
+    fn = parse_function(
+        """fn f(x: f64[n]) {
+          %0 = tanh(x)
+          %1 = mul(%0, %0)
+          %2 = mul(%1, %0)
+          %3 = add(%1, %2)
+          %4 = mul(%3, %2)
+          return %4
+        }"""
+    )
+    assert "vectors of 4, 2 side by side" in explain_kernels(fn, "f", Choices(256))
