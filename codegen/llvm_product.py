@@ -1,4 +1,7 @@
-"""Matrix products: calls of the packed kernel, whose text joins the module or stands in its own."""
+"""Matrix products: calls of the packed kernel, whose text joins the module or stands in its own.
+
+The writers of that text are imported where there is a product: most programs have none.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from gradc.codegen.llvm_shared import argument, symbol_of
 from gradc.codegen.llvm_spread import KernelState, Spread
 from gradc.codegen.llvm_text import Module, Writer, memory_type
-from gradc.codegen.matmul import matmul_functions, scratch_bytes
-from gradc.codegen.matmul_half import half_function, half_symbol
 from gradc.codegen.product_names import product_symbol
 from gradc.codegen.target import Target
 from gradc.ir.loops import (
@@ -30,6 +31,8 @@ _INDICES = ("%batch", "%row", "%rows", "%column", "%columns")
 
 def product_module(dtype: DType, target: Target) -> str:
     """A module that exports the packed kernel, for code that shares it."""
+    from gradc.codegen.matmul import matmul_functions
+
     module, symbol = Module(target), product_symbol(dtype)
     text = matmul_functions(dtype, target.vector_bits)
     head = f"define internal void @{symbol}("
@@ -58,6 +61,8 @@ def _scratch_of(kernel: Kernel, vector_bits: int) -> int:
         elif isinstance(statement, MatMul):
             products.append(statement)
     needed = [0, *bodies]
+    if products:
+        from gradc.codegen.matmul import scratch_bytes
     for product in products:
         m, n, k = (_most(ref, made) for ref in (product.m, product.n, product.k))
         longest = None if m is None or n is None else max(m, n)
@@ -81,6 +86,9 @@ def write_product(
     write: Callable[[KernelState, Sequence[Statement]], None],
 ) -> None:
     """Call the packed kernel; `write` writes the statements that finish its parts."""
+    from gradc.codegen.matmul import matmul_functions
+    from gradc.codegen.matmul_half import half_function, half_symbol
+
     dtype = statement.c[0].type.dtype
     element, symbol = memory_type(dtype), product_symbol(dtype)
     if k.module.in_process:

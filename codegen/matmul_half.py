@@ -10,9 +10,8 @@ from __future__ import annotations
 from gradc.codegen.loop_text import LoopText
 from gradc.codegen.matmul import ENTRY_PARAMETERS
 from gradc.codegen.matmul_tile import Tile, internal, tile_for
+from gradc.codegen.symmetric import WHOLE
 from gradc.ir.types import DType
-
-WHOLE = 32  # rows up to which a product is computed whole
 
 
 def half_symbol(dtype: DType) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gradc.codegen.matmul_half import WHOLE
 from gradc.codegen.reader import Reader
 from gradc.ir.dims import product
 from gradc.ir.function import Equation
 from gradc.ir.symmetry import is_symmetric_product
 
+WHOLE = 32  # rows up to which a product is computed whole
 _FEW_TERMS = 64  # of an entry: up to here they cost about what two passes over it do
 _TILE = 16  # rows and columns that are mirrored at once: both lie in the first cache
 

@@ -31,12 +31,24 @@ from typing import Any
 
 from gradc.ir.dims import SizeExpr
 from gradc.ir.function import Equation, Function, Value
+from gradc.ir.op import Op
 from gradc.ir.span import Span
-from gradc.ir.text_numbers import format_number, quote
-from gradc.ir.text_parser import RESERVED, TextFormError, parse_function
-from gradc.ir.types import ArrayType, ConstantData, DType
+from gradc.ir.text_numbers import TextFormError, format_number, quote
+from gradc.ir.types import DTYPES_BY_NAME, ArrayType, ConstantData, DType
 
 __all__ = ["TextFormError", "parse_function", "print_function"]
+
+_RESERVED = frozenset({*DTYPES_BY_NAME, "true", "false", "none", "nan", "inf", "fn"})
+
+
+def parse_function(text: str, ops: Mapping[str, Op] | None = None) -> Function:
+    """The function that `text` describes, its equations as they stand there; `ops` by their names.
+
+    Raises TextFormError, with line and column, for what the grammar or an op's type rule refuses.
+    """
+    from gradc.ir.text_parser import parse  # a compiler prints texts, but reads none
+
+    return parse(text, ops)
 
 
 def print_function(fn: Function, *, spans: bool = False, indent: str = "") -> str:
@@ -102,7 +114,7 @@ def _attribute(value: Any, indent: str) -> str:
         return quote(value)
     if isinstance(value, SizeExpr):
         text = str(value)
-        return f"1*{text}" if text in RESERVED else text
+        return f"1*{text}" if text in _RESERVED else text
     if isinstance(value, int | DType):
         return str(value)
     raise TypeError(f"an attribute of type {type(value).__name__} has no text form: {value!r}")

@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 from gradc.ir.types import DType
 
+
+class TextFormError(ValueError):
+    """The text is no function; the message gives line and column."""
+
+
 _BITS = {4: np.uint32, 8: np.uint64}
 
 

@@ -22,12 +22,10 @@ from gradc.ir.op import Op
 from gradc.ir.ops.table import OPS_BY_NAME
 from gradc.ir.record import dataclass
 from gradc.ir.span import Span
-from gradc.ir.text_numbers import parse_number
+from gradc.ir.text_numbers import TextFormError, parse_number
 from gradc.ir.types import DTYPES_BY_NAME, ArrayType, ConstantData, DType, TypeRuleError
 
 T = TypeVar("T")
-
-RESERVED = frozenset({*DTYPES_BY_NAME, "true", "false", "none", "nan", "inf", "fn"})
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+|--[^\n]*)
@@ -41,10 +39,6 @@ _TOKEN = re.compile(
 )
 
 
-class TextFormError(ValueError):
-    """The text is no function; the message gives line and column."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str
@@ -52,12 +46,12 @@ class _Token:
     start: int  # offset in the text
 
 
-def parse_function(text: str, ops: Mapping[str, Op] = OPS_BY_NAME) -> Function:
+def parse(text: str, ops: Mapping[str, Op] | None = None) -> Function:
     """The function that `text` describes, its equations as they stand there.
 
     Raises TextFormError, with line and column, for what the grammar or an op's type rule refuses.
     """
-    parser = _Parser(text, ops)
+    parser = _Parser(text, OPS_BY_NAME if ops is None else ops)
     fn = parser.function()
     parser.expect_end()
     return fn

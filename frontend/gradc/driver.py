@@ -26,7 +26,6 @@ from gradc.tensor.operands import asarray, assume_shape, is_weak, same_length
 from gradc.tensor.sizes import display, has_anonymous
 from gradc.tensor.source import located
 from gradc.tensor.variable import Tensor
-from gradc.tracing import make_function, trace
 
 if TYPE_CHECKING:
     from gradc.codegen.target import Target
@@ -264,6 +263,8 @@ def function(
     several = isinstance(outputs, tuple | list)
     if outputs is None or (several and not outputs):
         raise GradcTypeError("function: there are no outputs")
+    from gradc.tracing import make_function
+
     made = make_function(inputs, outputs if several else [outputs], name or "function")
     return CompiledFunction(made, not several, trap_nan, fast_math)
 
@@ -271,6 +272,8 @@ def function(
 def _traced(
     python: Callable[..., Any], name: str | None, traps: bool, fast_math: bool
 ) -> CompiledFunction:
+    from gradc.tracing import trace  # a function of a .grad file is not traced
+
     made, single = trace(python, name)
     compiled = CompiledFunction(made, single, traps, fast_math)
     if python.__doc__:

@@ -6,7 +6,6 @@ The table is explicit: no text of the user's is ever looked up as an attribute.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from inspect import Parameter, signature
@@ -89,5 +88,7 @@ def did_you_mean(text: str, known: Sequence[str]) -> list[str]:
 
 def close_names(text: str, known: Sequence[str]) -> list[str]:
     """The known name closest to `text`, if one is close."""
+    from difflib import get_close_matches  # only for what is wrong
+
     exact = [name for name in known if name.lower() == text.lower()]
     return exact or get_close_matches(text, known[:1000], n=1, cutoff=0.6)

@@ -26,6 +26,7 @@ from gradc.native import function_of_source, keep_for_source
 from gradc.runtime.manifest import ArrayEntry
 
 if TYPE_CHECKING:
+    from gradc.driver import CompiledFunction
     from gradc.elaborate import ElaboratedModule
     from gradc.ir.function import Function
     from gradc.trap import NotFinite
@@ -51,25 +52,35 @@ def run_function(options: argparse.Namespace) -> int:
 def _run_from_source(options: argparse.Namespace, source: tuple[str, str]) -> int:
     """Run a function after its source has been elaborated."""
     from gradc.driver import CompiledFunction
-    from gradc.trap import NotFiniteError, find_not_finite
 
     module = read_module(options, source)
     fn = choose(module.functions, options.function)
     arguments = _arguments(fn.name, _entries(fn), options.arg)
-    try:
-        compiled = CompiledFunction(fn, len(fn.results) == 1, bool(options.trap_nan))
+    compiled = CompiledFunction(fn, len(fn.results) == 1, bool(options.trap_nan))
+    if options.trap_nan:
+        results = _trapped(compiled, arguments, options.trap_nan == "everywhere")
+    else:
         results = _called(compiled, arguments)
-        origin = None
-        if options.trap_nan == "everywhere":
-            origin = find_not_finite(fn, *arguments, everywhere=True)
-    except NotFiniteError as error:
-        return _report(fn, error.origin, source[0])
-    if origin is not None:
-        return _report(fn, origin, source[0])
+    if not isinstance(results, tuple):
+        return _report(fn, results, source[0])
     _write(results, fn.result_names, options.output)
     if _says_all(module, fn):
         keep_for_source(source[0], fn)
     return OK
+
+
+def _trapped(
+    compiled: CompiledFunction, arguments: Sequence[Any], everywhere: bool
+) -> tuple[Any, ...] | NotFinite:
+    """The results, or what was not finite in them, or anywhere."""
+    from gradc.trap import NotFiniteError, find_not_finite
+
+    try:
+        results = _called(compiled, arguments)
+    except NotFiniteError as error:
+        return error.origin
+    origin = find_not_finite(compiled.ir, *arguments, everywhere=True) if everywhere else None
+    return results if origin is None else origin
 
 
 def _says_all(module: ElaboratedModule, fn: Function) -> bool:
