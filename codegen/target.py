@@ -150,6 +150,8 @@ def _optimised(text: str, target: Target) -> tuple[binding.ModuleRef, binding.Ta
 def _machine(target: Target) -> binding.TargetMachine:
     """A fresh machine: LLVM's own are not safe to share between threads."""
     llvm = _llvm()
+    if target.triple != llvm.get_process_triple():
+        _initialize_all()
     try:
         found = llvm.Target.from_triple(target.triple)
     except RuntimeError as error:
@@ -200,12 +202,20 @@ def _standard_error_of_llvm() -> Iterator[list[str]]:
 
 @cache
 def _llvm() -> binding:
+    """LLVM, ready for this machine."""
     from llvmlite import binding as llvm
 
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm
+
+
+@cache
+def _initialize_all() -> None:
+    """Make LLVM ready for other machines, too: it has two dozen kinds."""
+    llvm = _llvm()
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
 
 
 _LEVELS = {"x86-64-v3": {"avx2", "fma"}, "x86-64-v4": {"avx512f", "avx2", "fma"}}

@@ -3,7 +3,7 @@
 The standard decorator compiles every method of every class by itself: with two hundred classes that
 is a fifth of the time from the start of a process to the first gradient. Here `__init__` and
 comparisons are interpreted at first, and compiled when they turn out to be called often: compiling
-one takes as long as some dozen interpreted calls, and most classes have few objects in a short
+one takes as long as some sixty interpreted calls, and most classes have few objects in a short
 process. The other methods are shared. It knows the options that gradc uses; `fields`, `replace`,
 `is_dataclass`, `match`, `copy` and `pickle` treat its classes as they treat others.
 """
@@ -27,7 +27,7 @@ else:
         return lambda cls: _made(cls, slots, frozen, eq, repr)
 
 
-_OFTEN = 32  # calls
+_OFTEN = 64  # calls
 _LEFT = object()  # what an interpreted method gives for a call that the compiled one is to answer
 
 
@@ -129,33 +129,53 @@ def _compiled_when_called_often(
 
 def _initialize(cls: type, fields: Mapping[str, Field[Any]], frozen: bool) -> None:
     """`__init__`; what is wrong with a call the compiled one says, as a function does."""
-    put = object.__setattr__ if frozen else setattr
     has_more = hasattr(cls, "__post_init__")
+    setters: list[Callable[[object, Any], None]] = []
 
     def plain(self: Any, *args: Any, **kwargs: Any) -> Any:
-        values = dict(zip(fields, args, strict=False))
-        if len(args) > len(fields) or not values.keys().isdisjoint(kwargs):
+        is_whole = len(args) == len(fields) and not kwargs
+        values = args if is_whole else _completed(fields, args, kwargs)
+        if values is None:
             return _LEFT
-        values.update(kwargs)
-        missing = [entry for name, entry in fields.items() if name not in values]
-        if len(values) + len(missing) > len(fields) or any(map(_is_required, missing)):
-            return _LEFT
-        for entry in missing:
-            default, make = entry.default, entry.default_factory
-            values[entry.name] = default if make is MISSING else make()
-        for name, value in values.items():
-            put(self, name, value)
+        if not setters:
+            setters.extend(_setter(cls, name) for name in fields)
+        for put, value in zip(setters, values, strict=True):
+            put(self, value)
         return self.__post_init__() if has_more else None
 
     _compiled_when_called_often(cls, "__init__", plain, lambda: _initializer(cls, fields, frozen))
 
 
-def _is_required(entry: Field[Any]) -> bool:
-    return entry.default is MISSING and entry.default_factory is MISSING
+def _completed(
+    fields: Mapping[str, Field[Any]], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[Any] | None:
+    """The value of each field; None where a call gives one too many, twice, or not at all."""
+    given = {**dict(zip(fields, args, strict=False)), **kwargs}
+    if len(given) < len(args) + len(kwargs):
+        return None
+    values = []
+    for name, entry in fields.items():
+        if name in given:
+            values.append(given.pop(name))
+        elif entry.default is not MISSING:
+            values.append(entry.default)
+        elif entry.default_factory is not MISSING:
+            values.append(entry.default_factory())
+        else:
+            return None
+    return None if given else values
+
+
+def _setter(cls: type, name: str) -> Callable[[object, Any], None]:
+    """What sets a field of an object, also of a frozen one."""
+    slot = getattr(cls, name, None)
+    if isinstance(slot, MemberDescriptorType):
+        return slot.__set__
+    return lambda self, value: object.__setattr__(self, name, value)
 
 
 def _initializer(cls: type, fields: Mapping[str, Field[Any]], frozen: bool) -> Callable[..., None]:
-    known: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
+    known: dict[str, Any] = {"_missing": MISSING}
     parameters, lines = [], []
     for name, entry in fields.items():
         parameter, value = name, name
@@ -166,13 +186,10 @@ def _initializer(cls: type, fields: Mapping[str, Field[Any]], frozen: bool) -> C
         elif entry.default is not MISSING:
             known[f"_default_{name}"] = entry.default
             parameter = f"{name}=_default_{name}"
+        if frozen:
+            known[f"_set_{name}"] = _setter(cls, name)
         parameters.append(parameter)
-        slot = getattr(cls, name, None)
-        if frozen and isinstance(slot, MemberDescriptorType):  # at once: `_set` has to find it
-            known[f"_set_{name}"] = slot.__set__
-            lines.append(f"_set_{name}(self, {value})")
-        else:
-            lines.append(f"_set(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
+        lines.append(f"_set_{name}(self, {value})" if frozen else f"self.{name} = {value}")
     if hasattr(cls, "__post_init__"):
         lines.append("self.__post_init__()")
     made = _compiled(cls, "__init__", ", ".join(["self", *parameters]), lines or ["pass"], known)

@@ -507,6 +507,27 @@ def test_what_a_check_does_not_import():
     assert found.returncode == 0, found.stderr.decode()[-300:]
 
 
+def test_what_a_run_does_not_load():
+    """Nor what this program has no use for, nor LLVM's code generators for other machines."""
+    code = (
+        "import sys; from gradc.cli import main\n"
+        "values = [f'--arg={a}' for a in ('w=[0.1]', 'X=[[1]]', 'y=[0]', 'l2=0.1')]\n"
+        "main(['run', '-', 'loss_grad', *values])\n"
+        "names = ('lark', 'difflib', 'gradc.codegen.matmul', 'gradc.ir.text_parser',"
+        " 'gradc.tracing', 'gradc.trap')\n"
+        "print([name for name in names if name in sys.modules])\n"
+        "from llvmlite.binding import Target\n"
+        "Target.from_triple('riscv64-linux-gnu')"
+    )
+    environment = {**os.environ, "GRADC_CACHE": "off"}
+    found = subprocess.run(
+        [sys.executable, "-c", code], input=LOGISTIC, capture_output=True, text=True, timeout=60,
+        env=environment,
+    )  # fmt: skip
+    assert found.stdout.startswith('{"value": ') and found.stdout.endswith("\n[]\n")
+    assert "RuntimeError: No available targets" in found.stderr
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     from gradc.codegen.whole_file import write_whole
 
