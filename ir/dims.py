@@ -174,6 +174,8 @@ def product(dims: Iterable[Dim]) -> Dim:
 def volume(shape: Iterable[Dim]) -> int:
     """About how many entries an array has: sizes that only a call tells count as a hundred."""
     dim = product(shape)
+    if isinstance(dim, int):
+        return dim
     return evaluate_dim(dim, dict.fromkeys(names_of((dim,)), _NOMINAL))
 
 

@@ -84,7 +84,7 @@ def structure_of(fn: Function) -> Structure:
 
 
 def _lengths(value: Value) -> tuple[int, ...]:
-    return tuple(extent if isinstance(extent, int) else 1 for extent in value.shape)
+    return tuple([extent if isinstance(extent, int) else 1 for extent in value.shape])
 
 
 def _is_small(value: Value) -> bool:
@@ -171,9 +171,9 @@ def _nonzero_of(
     made: Equation, nonzero: Mapping[Value, Pattern], numbers: Mapping[Value, Array]
 ) -> Pattern | None:
     """Where the result may be other than zero; None if nothing is known."""
-    if not made.outputs[0].dtype.is_float or not all(map(_is_small, made.inputs)):
+    if nonzero.keys().isdisjoint(made.inputs):
         return None
-    if not any(value in nonzero for value in made.inputs):
+    if not made.outputs[0].dtype.is_float or not all(map(_is_small, made.inputs)):
         return None
     rule = made.op.lower
     patterns = [nonzero.get(value, _everywhere(value)) for value in made.inputs]
