@@ -137,7 +137,7 @@ class KernelState:
         if isinstance(dim, int):
             return str(dim)
         if dim not in self.dims:
-            sizes = {name: self.size_parameter(name) for name in names_of((dim,))}
+            sizes = {name: self.size_parameter(name) for name in sorted(names_of((dim,)))}
             lines, self.w.lines = self.w.lines, self.entry
             self.dims[dim] = self.w.dim(dim, sizes)
             self.w.lines = lines

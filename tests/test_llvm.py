@@ -15,7 +15,7 @@ from gradc.codegen.target import compile_to_assembly, host, parse_target
 from gradc.ir.dims import evaluate_dim, size
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import MATH_FUNCTIONS, Buffer, MatMul, Program
-from gradc.ir.types import ALL_DTYPES, DType, bool_, f32, f64, i32, i64
+from gradc.ir.types import ALL_DTYPES, ArrayType, DType, bool_, f32, f64, i32, i64
 from loop_fuzz import SIZES, random_program
 from loop_native import check, compile_program, compile_shared, kernel_program
 
@@ -409,3 +409,13 @@ def test_division_of_indices(lanes: int, static: int | None) -> None:
     native = compile_program(kernel_program(k, ("n", "m"), (), (y, z)))
     for m in range(0, 21, 1 if static is None else 100):
         check(native, {"n": 77, "m": m}, {})
+
+
+def test_the_text_does_not_depend_on_the_order_of_a_set() -> None:
+    """Sets of names are ordered differently in every process."""
+    n = size("a") * size("b") * size("c") * size("d") * size("e") * size("f")
+    out, k = Buffer("out", ArrayType(i64), "output"), LoopBuilder()
+    k.store(out, k.index(0), k.size(n))
+    text = emit_module([kernel_program(k, tuple("abcdef"), (), (out,))], "{}", host())
+    (kernel,) = re.findall(r"define internal void @gradc\.\w+\.0\((.*)\)", text)
+    assert re.findall(r"%n\.(\w)", kernel) == list("abcdef")
