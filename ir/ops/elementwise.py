@@ -13,7 +13,6 @@ from gradc.ir.loops import Ref
 from gradc.ir.op import Op
 from gradc.ir.ops.kinds import Partial, Quotient, elementwise, same_type
 from gradc.ir.ops.logic import eq, logical_and, where
-from gradc.ir.types import f64
 
 
 def _function(
@@ -53,12 +52,7 @@ def _erf(x: np.ndarray[Any, Any]) -> Any:
 
 
 def _erf_code(k: LoopBuilder, x: Ref) -> Ref:
-    """From the exponential in its derivative, so that a loop with both computes one.
-
-    Not in f32, where that of an x^2 which was rounded is not exact enough.
-    """
-    if x.dtype is not f64:
-        return k.call("erf", x)
+    """From the exponential in its derivative, so that a loop with both computes one."""
     return k.call("erf_from", x, k.call("exp", k.unary("neg", k.mul(x, x))))
 
 
