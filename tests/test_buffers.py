@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -134,9 +134,9 @@ def test_many_values_take_linear_time() -> None:
         [life(N, i, i + 1) for i in range(100_000)],
         [life(i % 700 + 1, i, 100_000) for i in range(100_000)],
     ):
-        start = perf_counter()
+        start = process_time()
         plan(lives)
-        assert perf_counter() - start < 20
+        assert process_time() - start < 20
 
 
 def chain(length: int) -> Function:

@@ -62,9 +62,9 @@ def body(expression):
     ids=lambda text: repr(text[:30]) if len(text) > 5 else text,
 )
 def test_refused_with_its_code(text, code):
-    start = time.perf_counter()
+    start = time.process_time()
     assert errors_of(text)[0] == code
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_too_large_a_file_is_refused_before_it_is_read():
@@ -97,9 +97,9 @@ def test_a_long_sum_and_many_statements_compile():
 
 
 def seconds(text):
-    start = time.perf_counter()
+    start = time.process_time()
     parse_source(text, "long.grad")
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_parsing_takes_linear_time():
@@ -115,9 +115,9 @@ def test_parsing_takes_linear_time():
 
 def test_many_errors_take_linear_time():
     text = body("\n".join(f"y{i} = nothing{i}" for i in range(2_000)) + "\nx")
-    start = time.perf_counter()
+    start = time.process_time()
     assert errors_of(text) == ["G0301"] * 2_000
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert errors_of("\n".join("fn f( {" for _ in range(50)))[0] == "G0106"
     assert set(errors_of("$ " * 100_000)) == {"G0102"}
 

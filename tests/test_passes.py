@@ -1,6 +1,6 @@
 """Optimizer passes: values before = values after, and each pass does what it is for."""
 
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -406,9 +406,9 @@ def test_a_long_chain_is_ordinary():
     y = x
     for i in range(10_000):
         y = sin(y) if i % 2 else y * 1.0 + x
-    start = perf_counter()
+    start = process_time()
     made = optimize(pullback(function("f", [x], [y]), [0]))
-    assert perf_counter() - start < 60
+    assert process_time() - start < 60
     assert "broadcast" not in op_names(made)
 
 

@@ -1,6 +1,6 @@
 """Forward, reverse, batch, inline, expand: what they mean on graphs, and that depth is no limit."""
 
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -464,20 +464,20 @@ def chain(length: int) -> Function:
 
 
 def test_a_chain_of_100_000_equations_is_ordinary():
-    start = perf_counter()
+    start = process_time()
     fn = chain(100_000)
     reverse, forward = pullback(fn, [0]), pushforward(fn, [0])
-    assert perf_counter() - start < 60
+    assert process_time() - start < 60
     pulled, pushed = evaluate(reverse, 0.5, 1.0)[1], evaluate(forward, 0.5, 1.0)[1]
     np.testing.assert_allclose(pulled, pushed, rtol=1e-9)
 
 
 def test_the_other_transforms_take_long_chains_too():
     fn = chain(20_000)
-    start = perf_counter()
+    start = process_time()
     many, inlined = batch(fn, [0], 4), inline(fn, [real("y")])
     assert expand_composites(fn) is fn
-    assert perf_counter() - start < 20
+    assert process_time() - start < 20
     assert len(many.equations) == 20_000 and inlined[0].type == SCALAR
 
 
