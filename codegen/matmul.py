@@ -54,6 +54,7 @@ BLOCKED_ROWS = 257  # rows of C from which A is cut into blocks, and B's panels 
 REUSED_ROWS = 32  # from which that pays where a panel stays in the first cache, for a large B
 SMALL_B = 131_072  # bytes
 PACKED_ROWS, LARGE_B = 12, 1_048_576  # from which, and bytes above which, each panel is packed
+STREAMED_ROWS = 16  # of such a B that fewer rows meet: more streams are not fetched ahead
 FEWEST_DEEP, COLUMNS_BYTES = 64, 16_384  # of a block of columns of A that stays in the first cache
 MANY_LINES = 16  # rows of C beyond which packing B is better than dot products
 SHORT_SUM = 4  # vectors up to which it never does
@@ -413,14 +414,14 @@ def multiply_directly(
     e = tile.element
     a, b, c = places
     pack = body.negation(body.is_equal(given.b[1], 1))
+    large = body.is_less(LARGE_B // tile.dtype.itemsize, body.mul(given.n, "%k"))
     if tile.keeps_panels:
-        large = body.is_less(LARGE_B // tile.dtype.itemsize, body.mul(given.n, "%k"))
         pack = body.either(pack, body.both(large, body.is_less(PACKED_ROWS - 1, given.m)))
     step = panel_step(body, tile, given.n)
     entries = body.mul(body.add(given.m, 1), step)  # of a panel and more: m may be 0
     panels = body.emit(f"udiv i64 {FINISHED_AT_ONCE}, {entries}")
     group = body.mul(step, body.add(panels, 1))
-    most = depth_of_columns(body, tile, given)
+    most = depth_of_block(body, tile, given, large)
     depth_step = depth_of_blocks(body, most)
     with body.loop(0, "%k", depth_step) as pc, body.loop(0, given.n, group) as jc:
         depth = body.minimum(body.sub("%k", pc), depth_step)
@@ -448,10 +449,11 @@ def multiply_directly(
             call_finish(body, part, index, given.turned)
 
 
-def depth_of_columns(body: LoopText, tile: Tile, given: Given) -> str:
+def depth_of_block(body: LoopText, tile: Tile, given: Given, large: str) -> str:
     """The depth of a block: of few rows of A that lie by columns what the first cache holds.
 
-    Every tile of rows reads a part of each of these columns.
+    Every tile of rows reads a part of each of these columns. Of a large B that few rows meet a
+    block is a few rows: each is then read from its begin to its end, and the machine fetches ahead.
     """
     column = body.mul(body.add(given.m, 1), tile.dtype.itemsize)
     held = body.emit(f"udiv i64 {COLUMNS_BYTES}, {column}")
@@ -459,7 +461,10 @@ def depth_of_columns(body: LoopText, tile: Tile, given: Given) -> str:
         body.is_equal(given.a[0], 1), body.negation(body.is_equal(given.a[1], 1))
     )
     short = body.both(by_columns, body.is_less(FEWEST_DEEP, held))
-    return body.select("i64", short, body.minimum(held, tile.depth_block), tile.depth_block)
+    depth = body.select("i64", short, body.minimum(held, tile.depth_block), tile.depth_block)
+    streams = body.both(large, body.is_less(given.m, PACKED_ROWS))
+    streams = body.both(streams, body.is_equal(given.b[1], 1))
+    return body.select("i64", streams, body.minimum(depth, STREAMED_ROWS), depth)
 
 
 def half_empty(body: LoopText, tile: Tile, n: str) -> str:

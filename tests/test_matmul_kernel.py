@@ -204,12 +204,20 @@ def test_the_same_sum_every_time() -> None:
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.vector_bits}")
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)
 def test_few_rows_of_long_sums(dtype: DType, target: Target) -> None:
-    """Panels of a large B are packed one by one, columns of A cut where they fill a cache."""
+    """Panels of a large B are packed one by one, or its rows are streamed; columns of A are cut
+    where they fill a cache.
+    """
     run, rng = product(dtype, target), np.random.default_rng(9)
-    for m, n, k in ((12, 301, 700), (13, 45, 6000), (31, 20, 1100), (11, 301, 700)):
+    for m, n, k in (
+        (12, 301, 700),
+        (13, 45, 6000),
+        (31, 20, 1100),
+        (11, 301, 700),
+        (5, 900, 330),
+    ):
         for left in ("rows", "columns"):
             a, b = matrix(rng, (1, m, k), left, dtype), matrix(rng, (1, k, n), "rows", dtype)
-            check(run, a, b, matrix(rng, (1, m, n), "rows", dtype), m == 12)
+            check(run, a, b, matrix(rng, (1, m, n), "rows", dtype), m in (5, 12))
 
 
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)
