@@ -54,7 +54,8 @@ def lower_product(
     if rows is not None:
         extents[rows.label] = rows.count
     lengths = estimated_lengths(equation)
-    batch, first, second, sums = runs((lhs, rhs, out), lengths)
+    label = None if rows is None else rows.label
+    batch, first, second, sums = runs((lhs, rhs, out), lengths, label)
     looped = [*batch[0], *first[0], *second[0], *sums[0]]
     looped.sort(key=lambda x: distance(x, labels, lengths), reverse=True)
     with ExitStack() as stack:
@@ -69,7 +70,6 @@ def lower_product(
             reduce(k.mul, (extents[x] for x in part[1]), k.index(1))
             for part in (first, second, sums, batch)
         )
-        label = None if rows is None else rows.label
         adds = accumulates(equation, label)
         half = finish is None and computes_half(equation, label)
         k.append(MatMul(count, m, n, depth, a, b, c, adds, finish, half))
@@ -77,18 +77,21 @@ def lower_product(
         mirror(reader, equation)
 
 
-def runs(labels: tuple[Labels, Labels, Labels], lengths: Mapping[int, int]) -> Runs:
+def runs(
+    labels: tuple[Labels, Labels, Labels], lengths: Mapping[int, int], rows: int | None = None
+) -> Runs:
     """The batch, row, column and sum labels: those to loop over, and those of the kernel.
 
-    Neighbours in every operand are one dimension. The kernel gets the longest one of rows, columns
+    Neighbours in every operand are one dimension; of a block, where the label `rows` may fill a
+    part of its axis, only what follows it. The kernel gets the longest one of rows, columns
     and sums, and of the batch the one whose entries lie nearest to one another.
     """
     lhs, rhs, out = labels
-    batch = _chains([x for x in out if x in lhs and x in rhs], (lhs, rhs, out))
+    batch = _chains([x for x in out if x in lhs and x in rhs], (lhs, rhs, out), rows)
     groups = (
-        _chains([x for x in out if x in lhs and x not in rhs], (lhs, out)),
-        _chains([x for x in out if x in rhs and x not in lhs], (rhs, out)),
-        _chains([x for x in lhs if x in rhs and x not in out], (lhs, rhs)),
+        _chains([x for x in out if x in lhs and x not in rhs], (lhs, out), rows),
+        _chains([x for x in out if x in rhs and x not in lhs], (rhs, out), rows),
+        _chains([x for x in lhs if x in rhs and x not in out], (lhs, rhs), rows),
     )
     near = min(reversed(batch), key=lambda c: distance(c[-1], labels, lengths), default=[])
     longest = (
@@ -154,12 +157,13 @@ def _is_one_call(equation: Equation) -> bool:
     return list(equation.attrs["out"][-1:]) in (first, second)
 
 
-def _chains(labels: Labels, operands: Sequence[Labels]) -> list[list[int]]:
-    """The labels in runs that are adjacent, in order, in every operand."""
+def _chains(labels: Labels, operands: Sequence[Labels], begins: int | None) -> list[list[int]]:
+    """The labels in runs that are adjacent, in order, in every operand; `begins` begins one."""
     found: list[list[int]] = []
     for label in labels:
         last = found[-1][-1] if found else None
-        if last is not None and all(own.index(label) == own.index(last) + 1 for own in operands):
+        follows = last is not None and label != begins
+        if follows and all(own.index(label) == own.index(last) + 1 for own in operands):
             found[-1].append(label)
         else:
             found.append([label])

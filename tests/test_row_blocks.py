@@ -20,7 +20,8 @@ from gradc.codegen.target import host
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
 from gradc.ir.loops import For, Instruction
-from native import native
+from gradc.ir.text import parse_function
+from native import assert_agrees, native
 
 Make: TypeAlias = Callable[[str, "int | None", int], Function]
 
@@ -205,6 +206,23 @@ def test_products_of_unknown_size_share_their_rows() -> None:
     (group,) = (step for step in steps if isinstance(step, RowGroup))
     assert sum(isinstance(step, ProductStep) for step in group.steps) == 2
     assert not any(isinstance(step, ProductStep) for step in steps)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_columns_of_a_product_in_a_block_that_is_not_full(name: str) -> None:
+    """Three columns for each row, with the rows last: they lie apart by a whole block."""
+    fn = parse_function(
+        """fn f(a: f64[n, m], c: f64[n, 3]) {
+          %0: f64[n, n, 3] = broadcast(c, shape=[n, n, 3], axes=[0, 2])
+          %1 = sin(%0)
+          %2: f64[n, m, 3] = contract(a, %1, lhs=[0, 1], rhs=[2, 0, 3], out=[2, 1, 3])
+          %3 = sin(%2)
+          return %3
+        }"""
+    )
+    compiled, rng = native(fn, choices=CHOICES[name]), np.random.default_rng(4)
+    for n in (1, 4, 65, 300):
+        assert_agrees(compiled, fn, (rng.normal(size=(n, 5)), rng.normal(size=(n, 3))))
 
 
 def test_a_product_of_unknown_size_that_a_nest_finishes_stays_by_itself() -> None:
