@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
+from gradc.ir.passes.pipeline import optimize
 from gradc.ir.types import f32
 from native import assert_agrees, native
 from random_programs import random_arguments, random_function, with_derivatives
@@ -21,9 +22,10 @@ STEP = 1e-5
 
 @pytest.mark.parametrize("seed", range(COUNT))
 def test_random_program(seed):
+    """Every other one after the passes, as users run them: these leave other graphs."""
     fn = random_function(seed)
     both = with_derivatives(fn)
-    compiled = native(both)
+    compiled = native(optimize(both) if seed % 2 else both)
     for sizes in SIZES:
         assert_agrees(compiled, both, random_arguments(both, seed, **sizes))
     check_derivatives(fn, both, seed)
