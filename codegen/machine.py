@@ -18,7 +18,7 @@ _FUNCTIONS = MappingProxyType(
     {
         "exp": (33, 55), "expm1": (50, 75), "log": (50, 70), "log1p": (60, 85), "tanh": (55, 95),
         "sigmoid": (50, 90), "softplus": (100, 150), "sin": (50, 70), "cos": (50, 70),
-        "erf": (78, 75), "erf_from": (40, 50), "atan2": (90, 120), "pow": (190, 220),
+        "erf_from": (40, 50), "atan2": (90, 120), "pow": (190, 220),
     }
 )  # fmt: skip
 _SLOW = MappingProxyType(

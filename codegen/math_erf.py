@@ -6,7 +6,6 @@ one. The exponential is that of the derivative, so whoever has it passes it on.
 
 from __future__ import annotations
 
-from gradc.codegen.math_exp import exp_of_negative
 from gradc.codegen.math_ir import Code, Term
 
 ERF_E = (
@@ -59,14 +58,8 @@ ERFCX_R_F32 = (
 TERMS = {"double": (ERF_E, ERFCX_R), "float": (ERF_E_F32, ERFCX_R_F32)}
 
 
-def erf(code: Code, x: Term) -> Term:
-    """erf x; 1 to the last bit from |x| = 5.93 on."""
-    e, _ = exp_of_negative(code, -(x * x))
-    return erf_from(code, x, e)
-
-
 def erf_from(code: Code, x: Term, e: Term) -> Term:
-    """erf x, given e = exp(-x^2) as the product and `exp` round it."""
+    """erf x, given e = exp(-x^2) as the product and `exp` round it; 1 from |x| = 5.93 on."""
     small, large = TERMS[x.element]
     magnitude = code.minimum(6.0, code.fabs(x))
     near = code.fma(x, code.polynomial(small, magnitude * magnitude), x)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from gradc.codegen import math_short
 from gradc.codegen.math_atan import atan2
-from gradc.codegen.math_erf import erf, erf_from
+from gradc.codegen.math_erf import erf_from
 from gradc.codegen.math_exp import exp, expm1, sigmoid, tanh
 from gradc.codegen.math_ir import Code, MathFunction, Term, symbol_of
 from gradc.codegen.math_log import log, log1p, softplus
@@ -31,7 +31,6 @@ FULL: tuple[tuple[str, Body], ...] = (
     ("softplus", softplus),
     ("sin", sin),
     ("cos", cos),
-    ("erf", erf),
     ("erf_from", erf_from),
     ("atan2", atan2),
     ("pow", pow_),

@@ -272,7 +272,6 @@ _FUNCTIONS: Mapping[str, Any] = {
     "softplus": lambda x: np.logaddexp(0, x),
     "sin": np.sin,
     "cos": np.cos,
-    "erf": math.erf,
     "erf_from": lambda x, _: math.erf(x),
     "atan2": np.arctan2,
     "pow": np.power,
