@@ -14,9 +14,10 @@ Rows of A stay rows or columns stay columns, whichever is contiguous, since the 
 broadcasts from them.
 
 Operands that are used too little to pay for it are read where they are; if few rows or few columns
-meet a single depth block, there are no blocks at all. A matrix with contiguous rows times a column
-is a dot product a row, a row times such a matrix a sum of rows. The order of summation is ascending
-in k within a lane and a depth block, then over the blocks: it depends on sizes and strides only.
+meet a single depth block, there are no blocks at all. A large B streams past few rows of A, some of
+its rows at a time. A matrix with contiguous rows times a column is a dot product a row, a row times
+such a matrix a sum of rows. The order of summation is ascending in k within a lane and a depth
+block, then over the blocks: it depends on sizes and strides only.
 
 When entries of C are complete, `finish(context, batch, row, rows, column, columns)` is called for
 the part of C that they fill, if it is not null: while that part is still in the first caches.
@@ -25,6 +26,13 @@ the part of C that they fill, if it is not null: while that part is still in the
 from __future__ import annotations
 
 from gradc.codegen.loop_text import Carried, LoopText
+from gradc.codegen.matmul_finish import (
+    FINISH,
+    FINISH_NAMES,
+    FINISH_PARAMETERS,
+    call_finish,
+    is_given,
+)
 from gradc.codegen.matmul_lines import (
     LINE_PARAMETERS,
     LONG_SUM,
@@ -34,8 +42,10 @@ from gradc.codegen.matmul_lines import (
 from gradc.codegen.matmul_pack import (
     PACK_A_PARAMETERS,
     PACK_B_PARAMETERS,
+    is_packed,
     pack_functions,
 )
+from gradc.codegen.matmul_stream import LARGE_B, STREAMED_ROWS, stream_function, stream_scratch
 from gradc.codegen.matmul_tile import (
     FINISHED_AT_ONCE,
     ROW_PADDING,
@@ -53,8 +63,6 @@ from gradc.ir.types import DType
 BLOCKED_ROWS = 257  # rows of C from which A is cut into blocks, and B's panels packed
 REUSED_ROWS = 32  # from which that pays where a panel stays in the first cache, for a large B
 SMALL_B = 131_072  # bytes
-PACKED_ROWS, LARGE_B = 12, 1_048_576  # from which, and bytes above which, each panel is packed
-STREAMED_ROWS = 16  # of such a B that fewer rows meet: more streams are not fetched ahead
 FEWEST_DEEP, COLUMNS_BYTES = 64, 16_384  # of a block of columns of A that stays in the first cache
 MANY_LINES = 16  # rows of C beyond which packing B is better than dot products
 SHORT_SUM = 4  # vectors up to which it never does
@@ -63,8 +71,6 @@ LONG_ROW = 256  # columns from which whole rows of B are combined even so
 PACK_COLUMNS_OF_A = 160  # columns of C from which packing A pays
 SCRATCH_ALIGNMENT = 16  # elements
 
-FINISH_PARAMETERS = "ptr %context, i64 %batch, i64 %row, i64 %rows, i64 %column, i64 %columns"
-FINISH = "ptr %finish, ptr %context, i64 %index, i1 %turned"  # what is handed on to `finish`
 BLOCK_PARAMETERS = (
     "i64 %rows, i64 %n, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, "
     "i64 %b_col, ptr %c, i64 %c_row, i64 %c_col, i1 %accumulate, i1 %pack, i1 %fresh, "
@@ -92,9 +98,10 @@ def scratch_bytes(
     columns = most if longest is None else -(-longest // tile.width) * tile.width
     of_a = (rows + tile.rows) * (depth + ROW_PADDING) + SCRATCH_ALIGNMENT
     of_b = min(columns * depth, most) + tile.lanes * tile.width
-    return (
-        of_a + max(of_b, line_scratch(tile, k if k is not None else most))
-    ) * dtype.itemsize + 64
+    needed = of_a + max(of_b, line_scratch(tile, k if k is not None else most))
+    if longest is None or k is None or longest * k * dtype.itemsize > LARGE_B:
+        needed = max(needed, stream_scratch(tile))
+    return needed * dtype.itemsize + 64
 
 
 def matmul_functions(dtype: DType, vector_bits: int) -> str:
@@ -107,8 +114,8 @@ def matmul_functions(dtype: DType, vector_bits: int) -> str:
     """
     tile = tile_for(dtype, vector_bits)
     parts = [declarations(tile), kernel_functions(tile), pack_functions(tile), line_functions(tile)]
-    parts += [block_function(tile), product_function(tile), any_function(tile)]
-    return "\n".join([*parts, entry_function(tile)])
+    parts += [stream_function(tile), block_function(tile), product_function(tile)]
+    return "\n".join([*parts, any_function(tile), entry_function(tile)])
 
 
 def block_function(tile: Tile) -> str:
@@ -134,35 +141,6 @@ def block_function(tile: Tile) -> str:
                 part = (body.add("%first", ir), rows, body.add("%column", jc), columns)
                 call_finish(body, part)
     return body.function(internal(tile, "block", BLOCK_PARAMETERS))
-
-
-def is_given(body: LoopText) -> str:
-    return body.emit("icmp ne ptr %finish, null")
-
-
-def call_finish(
-    body: LoopText,
-    part: tuple[str | int, str, str | int, str],
-    index: str = "%index",
-    turned: str = "%turned",
-) -> None:
-    """Call `finish` for rows and columns of the product as it is computed, perhaps turned."""
-    row, rows, column, columns = part
-    given = (
-        body.select("i64", turned, column, row),
-        body.select("i64", turned, columns, rows),
-        body.select("i64", turned, row, column),
-        body.select("i64", turned, rows, columns),
-    )
-    body.call("%finish", FINISH_PARAMETERS, "%context", index, *given)
-
-
-def is_packed(body: LoopText, tile: Tile, columns: str, pack: str) -> str:
-    """Whether a panel is packed: if all are, or where its edge cannot be masked."""
-    if tile.masks_loads:
-        return pack
-    rest = body.emit(f"and i64 {columns}, {tile.lanes - 1}")
-    return body.either(body.negation(body.is_equal(rest, 0)), pack)
 
 
 def pack_panel(body: LoopText, tile: Tile, columns: str, at: tuple[str, str], packed: str) -> None:
@@ -248,8 +226,7 @@ def product_function(tile: Tile) -> str:
             *(pack_b, body.is_equal(ic, 0) if tile.keeps_panels else "true", packed_b),
             *(ic, jc, body.is_equal(body.add(pc, depth), "%k")),
         )
-        names = ("%finish", "%context", "%index", "%turned")
-        body.call(tile.symbol("block"), BLOCK_PARAMETERS, *values, *names)
+        body.call(tile.symbol("block"), BLOCK_PARAMETERS, *values, *FINISH_NAMES)
     return body.function(internal(tile, "product", PRODUCT_PARAMETERS))
 
 
@@ -335,9 +312,10 @@ def any_function(tile: Tile) -> str:
         )
         with body.when(way["direct"]):
             multiply_directly(body, tile, given, (left, right, c), index)
-        with body.when(way["blocks"]):
-            more = ("%finish", "%context", index, given.turned)
-            body.call(tile.symbol("product"), PRODUCT_PARAMETERS, *values, *more)
+        for name in ("stream", "product"):
+            with body.when(way[name]):
+                more = ("%finish", "%context", index, given.turned)
+                body.call(tile.symbol(name), PRODUCT_PARAMETERS, *values, *more)
         for name in lines:
             with body.when(way[name]):
                 body.call(tile.symbol(name), LINE_PARAMETERS, *values)
@@ -373,9 +351,9 @@ def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
     """How the product is computed: conditions by name, of which one holds.
 
     It is empty (k = 0); a column of dot products; some columns of them, where vectors along the
-    columns would be half empty, or few rows do not pay for packing B; a combination of rows;
-    direct, from operands that are read where they are, but for panels of B whose columns are
-    contiguous; else by blocks.
+    columns would be half empty, or few rows do not pay for packing B; a combination of rows; a
+    stream of B past few rows of A; direct, from operands that are read where they are, but for
+    panels of B whose columns are contiguous; else by blocks.
     """
     row_of_c, row_of_b = body.is_equal(given.c[1], 1), body.is_equal(given.b[1], 1)
     column_of_b = body.is_equal(given.b[0], 1)
@@ -398,13 +376,14 @@ def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
         "dots1": body.both(one_column, along),
         f"dots{tile.dot_columns}": several,
         "combination": body.both(one_row, lines),
+        "stream": is_streamed(body, tile, (given.m, given.n, "%k"), given.b),
         "direct": body.both(few, readable),
     }
     left = "true"
     for name, condition in choice.items():
         choice[name] = body.both(left, condition)
         left = body.both(left, body.negation(condition))
-    return choice | {"blocks": left}
+    return choice | {"product": left}
 
 
 def multiply_directly(
@@ -414,14 +393,11 @@ def multiply_directly(
     e = tile.element
     a, b, c = places
     pack = body.negation(body.is_equal(given.b[1], 1))
-    large = body.is_less(LARGE_B // tile.dtype.itemsize, body.mul(given.n, "%k"))
-    if tile.keeps_panels:
-        pack = body.either(pack, body.both(large, body.is_less(PACKED_ROWS - 1, given.m)))
     step = panel_step(body, tile, given.n)
     entries = body.mul(body.add(given.m, 1), step)  # of a panel and more: m may be 0
     panels = body.emit(f"udiv i64 {FINISHED_AT_ONCE}, {entries}")
     group = body.mul(step, body.add(panels, 1))
-    most = depth_of_block(body, tile, given, large)
+    most = depth_of_block(body, tile, given)
     depth_step = depth_of_blocks(body, most)
     with body.loop(0, "%k", depth_step) as pc, body.loop(0, given.n, group) as jc:
         depth = body.minimum(body.sub("%k", pc), depth_step)
@@ -449,11 +425,10 @@ def multiply_directly(
             call_finish(body, part, index, given.turned)
 
 
-def depth_of_block(body: LoopText, tile: Tile, given: Given, large: str) -> str:
+def depth_of_block(body: LoopText, tile: Tile, given: Given) -> str:
     """The depth of a block: of few rows of A that lie by columns what the first cache holds.
 
-    Every tile of rows reads a part of each of these columns. Of a large B that few rows meet a
-    block is a few rows: each is then read from its begin to its end, and the machine fetches ahead.
+    Every tile of rows reads a part of each of these columns.
     """
     column = body.mul(body.add(given.m, 1), tile.dtype.itemsize)
     held = body.emit(f"udiv i64 {COLUMNS_BYTES}, {column}")
@@ -461,10 +436,7 @@ def depth_of_block(body: LoopText, tile: Tile, given: Given, large: str) -> str:
         body.is_equal(given.a[0], 1), body.negation(body.is_equal(given.a[1], 1))
     )
     short = body.both(by_columns, body.is_less(FEWEST_DEEP, held))
-    depth = body.select("i64", short, body.minimum(held, tile.depth_block), tile.depth_block)
-    streams = body.both(large, body.is_less(given.m, PACKED_ROWS))
-    streams = body.both(streams, body.is_equal(given.b[1], 1))
-    return body.select("i64", streams, body.minimum(depth, STREAMED_ROWS), depth)
+    return body.select("i64", short, body.minimum(held, tile.depth_block), tile.depth_block)
 
 
 def half_empty(body: LoopText, tile: Tile, n: str) -> str:
@@ -474,12 +446,20 @@ def half_empty(body: LoopText, tile: Tile, n: str) -> str:
     return body.both(sparse, body.is_less(n, 2 * tile.lanes))
 
 
+def is_streamed(body: LoopText, tile: Tile, sizes: tuple[str, str, str], b: tuple[str, str]) -> str:
+    """Whether few rows of A (m, n and k are given) meet a B by rows that the caches do not hold."""
+    m, n, k = sizes
+    few = body.both(body.is_less(m, STREAMED_ROWS), body.is_less(tile.width, n))
+    large = body.is_less(LARGE_B // tile.dtype.itemsize, body.mul(n, k))
+    return body.both(body.both(few, large), body.is_equal(b[1], 1))
+
+
 def is_turned(body: LoopText, tile: Tile) -> str:
     """Whether C^T = B^T A^T is computed.
 
-    So that the columns of C are contiguous, or, where they are too few to fill vectors, those of
-    A^T; with one row or one column, where the stride of C says nothing, so that the matrix is read
-    along its contiguous axis.
+    So that a large operand is streamed; so that the columns of C are contiguous, or, where they are
+    too few to fill vectors, those of A^T; with one row or one column, where the stride of C says
+    nothing, so that the matrix is read along its contiguous axis.
     """
     one_row, one_column = body.is_equal("%m", 1), body.is_equal("%n", 1)
     line = body.either(one_row, one_column)
@@ -493,4 +473,7 @@ def is_turned(body: LoopText, tile: Tile) -> str:
     )
     large = body.both(body.is_less(MANY_LINES, "%m"), body.is_less(LONG_SUM, "%k"))
     thin = body.both(body.both(half_empty(body, tile, "%n"), a_turned), large)
-    return body.select("i1", line, of_line, body.either(c_turned, thin))
+    streamed = is_streamed(body, tile, ("%m", "%n", "%k"), ("%b_row", "%b_col"))
+    streamed_turned = is_streamed(body, tile, ("%n", "%m", "%k"), ("%a_col", "%a_row"))
+    turned = body.either(streamed_turned, body.either(c_turned, thin))
+    return body.select("i1", line, of_line, body.both(turned, body.negation(streamed)))

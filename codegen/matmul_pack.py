@@ -55,6 +55,14 @@ def copy_line(
         body.do(f"store {e} {value}, ptr {body.address(e, target, i)}")
 
 
+def is_packed(body: LoopText, tile: Tile, columns: str, pack: str) -> str:
+    """Whether a panel is packed: if all are, or where its edge cannot be masked."""
+    if tile.masks_loads:
+        return pack
+    rest = body.emit(f"and i64 {columns}, {tile.lanes - 1}")
+    return body.either(body.negation(body.is_equal(rest, 0)), pack)
+
+
 def pack_b_function(tile: Tile) -> str:
     """depth x columns of B to a panel [k, width], width >= columns whole vectors.
 

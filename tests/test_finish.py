@@ -14,7 +14,7 @@ from gradc.ir.dims import evaluate_dim
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
 from gradc.ir.loops import STATUS_INDEX_OUT_OF_RANGE
-from gradc.ir.text import parse_function
+from gradc.ir.text import parse_function, print_function
 from loop_native import check, compile_program, compile_shared, output_arrays
 from native import assert_agrees, native
 
@@ -65,6 +65,20 @@ def test_a_layer_agrees_with_the_evaluator(results: str, finish: bool) -> None:
     compiled = native(fn, choices=replace(USUAL, finish=finish))
     for n, k, m in (*SHAPES, LONG):
         assert_agrees(compiled, fn, arguments(fn, n=n, k=k, m=m))
+
+
+def test_parts_of_a_stream() -> None:
+    """Slabs of the few rows, or few columns, that a large operand gives."""
+    fn = layer(RESULTS[-1])
+    assert_agrees(native(fn), fn, arguments(fn, n=5, k=130, m=2100))
+    text = (
+        print_function(fn)
+        .replace("a: f64[n, k]", "a: f64[k, n]")
+        .replace("lhs=[0, 2]", "lhs=[2, 0]")
+    )
+    turned = parse_function(text)
+    assert joined(turned)
+    assert_agrees(native(turned), turned, arguments(turned, n=2100, k=130, m=5))
 
 
 @pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])

@@ -15,6 +15,7 @@ import pytest
 from gradc.codegen.jit import Library, load_object
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
 from gradc.codegen.matmul_pack import pack_functions
+from gradc.codegen.matmul_stream import stream_function
 from gradc.codegen.matmul_tile import kernel_functions, tile_for
 from gradc.codegen.target import Target, compile_to_assembly, compile_to_object, host
 from gradc.ir.types import DType, f32, f64, i64
@@ -204,9 +205,7 @@ def test_the_same_sum_every_time() -> None:
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.vector_bits}")
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)
 def test_few_rows_of_long_sums(dtype: DType, target: Target) -> None:
-    """Panels of a large B are packed one by one, or its rows are streamed; columns of A are cut
-    where they fill a cache.
-    """
+    """Columns of A are cut where they fill a cache; a large B is streamed."""
     run, rng = product(dtype, target), np.random.default_rng(9)
     for m, n, k in (
         (12, 301, 700),
@@ -218,6 +217,38 @@ def test_few_rows_of_long_sums(dtype: DType, target: Target) -> None:
         for left in ("rows", "columns"):
             a, b = matrix(rng, (1, m, k), left, dtype), matrix(rng, (1, k, n), "rows", dtype)
             check(run, a, b, matrix(rng, (1, m, n), "rows", dtype), m in (5, 12))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.vector_bits}")
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_large_operands_that_are_streamed(dtype: DType, target: Target) -> None:
+    """Either operand, from rows of any number on, into C of any strides."""
+    run, rng = product(dtype, target), np.random.default_rng(10)
+    for few, many, k in ((2, 6000, 45), (4, 1037, 300), (13, 140, 1901), (31, 49, 5400)):
+        for left, out in (("rows", "rows"), ("columns", "columns"), ("backwards", "every other")):
+            a, b = matrix(rng, (2, few, k), left, dtype), matrix(rng, (2, k, many), "rows", dtype)
+            check(run, a, b, matrix(rng, (2, few, many), out, dtype), few == 4)
+            a, b = b.transpose(0, 2, 1), a.transpose(0, 2, 1)
+            check(run, a, b, matrix(rng, (2, many, few), out, dtype), few == 13)
+
+
+def test_the_order_of_a_streamed_sum() -> None:
+    """A term that hides those added to it, up to the end of its block of 8 rows, or of 16."""
+    run, many, k = product(f64, host()), 1000, 600
+    for few, depth in ((2, 8), (12, 8), (13, 16), (31, 16)):
+        a, b = np.ones((1, few, k)), np.ones((1, k, many))
+        a[0, :, 0], a[0, :, -1] = 2.0**53, -(2.0**53)
+        for c in (np.empty((1, few, many)), np.empty((1, many, few)).transpose(0, 2, 1)):
+            run(a, b, c)
+            assert (c == k - 2 - (depth - 1)).all()
+
+
+def test_the_next_rows_of_a_stream_are_fetched() -> None:
+    for bits in OF_WIDTH:
+        for dtype in (f64, f32):
+            tile = tile_for(dtype, bits)
+            lines = -(-tile.width * dtype.itemsize // 64)
+            assert stream_function(tile).count("call void @llvm.prefetch") == lines
 
 
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)
