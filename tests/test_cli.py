@@ -323,13 +323,13 @@ def test_passes_are_shown(model, tmp_path, capsys):
     assert code == 0
     assert "eliminate_dead_code" in out and " ms  link" in out
     code, out, _ = run(
-        "build", model, "-o", tmp_path / "no.so", "--stop-after", "fold_constants", capsys=capsys
+        "build", model, "-o", tmp_path / "no.so", "--stop-after", "canonicalize", capsys=capsys
     )
     assert code == 0
     assert out.count("-- loss after ") >= 1
     assert not (tmp_path / "no.so").exists()
     code, out, _ = run(
-        "build", model, "-o", library, "--print-after", "fold_constants", capsys=capsys
+        "build", model, "-o", library, "--print-after", "canonicalize", capsys=capsys
     )
     assert "fn loss(" in out and library.exists()
 

@@ -17,17 +17,16 @@ from gradc.codegen.choices import Choices
 from gradc.codegen.lower import lower
 from gradc.elaborate import elaborate
 from gradc.ir.function import Function
+from gradc.ir.passes.canonical import canonicalize
 from gradc.ir.passes.contractions import form_contractions
 from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
-from gradc.ir.passes.fold import fold_constants
 from gradc.ir.passes.indexing import simplify_indexing
 from gradc.ir.passes.pads import join_pads
 from gradc.ir.passes.pairs import share_sums_over_pairs
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.passes.reciprocals import share_reciprocals
 from gradc.ir.passes.scattered_factors import pull_factors_out_of_scatters
-from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
 from gradc.ir.passes.stability import stabilize
 from gradc.ir.text import parse_function, print_function
@@ -50,8 +49,8 @@ def every_parameter(fn: Function) -> list[int]:
 TRANSFORMS: dict[str, Callable[[Function], Function]] = {
     "dce": eliminate_dead_code,
     "cse": share_common_subexpressions,
-    "fold": fold_constants,
-    "shapes": simplify_shapes,
+    "fold": canonicalize,
+    "shapes": canonicalize,
     "simplify": simplify_algebra,
     "stability": stabilize,
     "contractions": form_contractions,

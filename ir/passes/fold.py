@@ -1,4 +1,10 @@
-"""Constant folding: what can be computed now is, by the rules of the reference evaluator."""
+"""Constant folding: what can be computed now is, by the rules of the reference evaluator.
+
+Equations of constants become constants of at most 64 elements. Of integers and booleans there may
+be 4,096, and beside an array of constants repeated numbers and ranges count as constants too:
+indices are what they come to, and masks that are all true vanish. A broadcast scalar stays a
+broadcast, a padded one padded: rules recognise them.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from gradc.ir.dims import is_static, product
-from gradc.ir.function import Equation, Function, Value, requirements_of
+from gradc.ir.function import Equation, Value, requirements_of
 from gradc.ir.lowering import Contraction, IndexMap, Pointwise, Reduction, Scatter
 from gradc.ir.ops.constants import constant, iota, size_value
 from gradc.ir.ops.slicing import pad
 from gradc.ir.ops.structural import broadcast
-from gradc.ir.passes.rewrite import Table, needs, rewrite
+from gradc.ir.passes.rewrite import Table, needs
 from gradc.ir.types import constant_data
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -19,16 +25,6 @@ Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 _COMPUTED = (Pointwise, IndexMap, Reduction, Contraction, Scatter)
 _LARGEST = 64  # elements: a larger constant costs more to store and load than to compute
 _LARGEST_OF_INTEGERS = 4096  # indices and masks: known ones show structure
-
-
-def fold_constants(fn: Function) -> Function:
-    """`fn` with equations of constants replaced by constants, of at most 64 elements.
-
-    Of integers and booleans there may be 4,096, and beside an array of constants repeated numbers
-    and ranges count as constants too: indices are what they come to, and masks that are all true
-    vanish. A broadcast scalar stays a broadcast, a padded one padded: rules recognise them.
-    """
-    return rewrite(fn, _RULES)
 
 
 def _fold_size(made: Equation) -> Value | None:
@@ -98,4 +94,4 @@ def _known(value: Value) -> Array | None:
     return None
 
 
-_RULES = Table({size_value: (_fold_size,)}, dict.fromkeys(_COMPUTED, (_fold,)))
+CONSTANTS = Table({size_value: (_fold_size,)}, dict.fromkeys(_COMPUTED, (_fold,)))

@@ -9,18 +9,17 @@ from typing import TypeAlias
 from gradc.ir.collection import collection_paused
 from gradc.ir.function import Function
 from gradc.ir.passes.association import associate_products
+from gradc.ir.passes.canonical import canonicalize
 from gradc.ir.passes.contractions import form_contractions
 from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.expansion import expand_to_primitives
-from gradc.ir.passes.fold import fold_constants
 from gradc.ir.passes.indexing import simplify_indexing
 from gradc.ir.passes.pads import join_pads
 from gradc.ir.passes.pairs import share_sums_over_pairs
 from gradc.ir.passes.reciprocals import share_reciprocals, share_reciprocals_in_derivatives
 from gradc.ir.passes.regions import in_regions
 from gradc.ir.passes.scattered_factors import pull_factors_out_of_scatters
-from gradc.ir.passes.shapes import simplify_shapes
 from gradc.ir.passes.simplify import simplify_algebra
 from gradc.ir.passes.stability import stabilize
 from gradc.ir.verify import InvalidFunctionError, verify
@@ -43,12 +42,11 @@ def optimize_regions_fast(fn: Function) -> Function:
 # What a function goes through before it is differentiated: less to differentiate and to store.
 BEFORE_DERIVATIVES: Pipeline = (
     eliminate_dead_code,
-    fold_constants,
-    simplify_shapes,
+    canonicalize,
     simplify_indexing,
     share_common_subexpressions,
     stabilize,
-    simplify_shapes,
+    canonicalize,
     associate_products,
     eliminate_dead_code,
 )
@@ -56,8 +54,7 @@ BEFORE_DERIVATIVES: Pipeline = (
 # What every function goes through before code is made of it; derivatives are in it by then.
 DEFAULT: Pipeline = (
     eliminate_dead_code,
-    simplify_shapes,
-    fold_constants,
+    canonicalize,
     simplify_indexing,
     join_pads,
     share_common_subexpressions,
@@ -66,8 +63,7 @@ DEFAULT: Pipeline = (
     form_contractions,
     associate_products,
     expand_to_primitives,
-    simplify_shapes,
-    fold_constants,
+    canonicalize,
     share_common_subexpressions,
     share_reciprocals_in_derivatives,
     share_sums_over_pairs,
@@ -77,7 +73,7 @@ DEFAULT: Pipeline = (
     simplify_algebra,
     form_contractions,
     simplify_algebra,
-    simplify_shapes,
+    canonicalize,
     share_common_subexpressions,
     eliminate_dead_code,
 )

@@ -67,6 +67,15 @@ class _Guarded:
         return not any(group.isdisjoint(makers) for group in self.groups)
 
 
+def joined(first: Table, second: Table) -> Table:
+    """The rules of two tables, which one sweep applies; those of the first are asked first."""
+
+    def both(a: Mapping[Any, tuple[Rule, ...]], b: Mapping[Any, tuple[Rule, ...]]) -> Any:
+        return {key: (*a.get(key, ()), *b.get(key, ())) for key in (*a, *b)}
+
+    return Table(both(first.of_ops, second.of_ops), both(first.of_kinds, second.of_kinds))
+
+
 def needs(*groups: Op | tuple[Op, ...], all: tuple[Op, ...] = ()) -> Callable[[Rule], Rule]:
     """Say of a rule that it fires only if an input is made by an op, or by one of several.
 
@@ -114,8 +123,11 @@ class _Sweep:
             self.of_makers[made.op, *makers] = applicable
         found = _first(made, applicable) if applicable else None
         if found is None:
-            marks = made.unchanged_by
-            made.unchanged_by = self.marks.setdefault(marks, (*marks, self.table))
+            before = made.unchanged_by
+            marks = self.marks.get(before)
+            if marks is None:
+                marks = self.marks[before] = (*before, self.table)
+            made.unchanged_by = marks
         return found
 
     def rebuilt(self, made: Equation) -> Equation:
@@ -154,7 +166,8 @@ def rewrite(fn: Function, table: Table) -> Function:
 
     `fn` itself where no result changes. New equations carry the span of the one they replace.
     """
-    if all(table in made.unchanged_by for made in fn.equations):
+    inert = {op for op in {made.op for made in fn.equations} if not table.rules(op)}
+    if all(made.op in inert or table in made.unchanged_by for made in fn.equations):
         return fn
     sweep = _Sweep(table)
     sweep.settled.update(fn.equations)
@@ -163,7 +176,8 @@ def rewrite(fn: Function, table: Table) -> Function:
     with at(None):
         for made in fn.equations:
             again = made if replaced.isdisjoint(made.inputs) else sweep.rebuilt(made)
-            found = None if table in again.unchanged_by else sweep.fired(again)
+            is_left = again.op in inert or table in again.unchanged_by
+            found = None if is_left else sweep.fired(again)
             if found is not None:
                 _settle(sweep, [_Alias((made, again), found), *_made_by(found)])
             elif again is not made:

@@ -1,4 +1,4 @@
-"""Canonical shape operations: each chain of them becomes the shortest one that means the same.
+"""Rules for shape operations: each chain of them becomes the shortest one that means the same.
 
 Two directions are fixed: broadcasts move towards the results (what is computed of broadcast values
 is computed before the broadcast, on fewer elements), and neighbours of one kind become one. All
@@ -8,7 +8,7 @@ rules are exact: no number changes.
 from __future__ import annotations
 
 from gradc.ir.dims import Dim
-from gradc.ir.function import Equation, Function, Value
+from gradc.ir.function import Equation, Value
 from gradc.ir.lowering import Pointwise
 from gradc.ir.ops.constants import constant_number, filled
 from gradc.ir.ops.reductions import all_, any_, max_, min_, prod
@@ -23,12 +23,7 @@ from gradc.ir.ops.structural import (
     transpose,
 )
 from gradc.ir.passes.matching import attrs_of, input_of, inputs_of
-from gradc.ir.passes.rewrite import NUMBER, Table, needs, rewrite
-
-
-def simplify_shapes(fn: Function) -> Function:
-    """`fn` with chains of broadcasts, transposes, reshapes, slices, ... in canonical form."""
-    return rewrite(fn, _RULES)
+from gradc.ir.passes.rewrite import NUMBER, Table, needs
 
 
 @needs(all=(broadcast,))
@@ -338,7 +333,7 @@ _REDUCTION = (
     _reduce_before_broadcast,
 )
 
-_RULES = Table(
+SHAPES = Table(
     {
         broadcast: (_broadcast_of_broadcast, _broadcast_of_unit_reshape),
         transpose: (_transpose_of_transpose, _transpose_of_broadcast),
