@@ -6,7 +6,7 @@ what nobody reads is taken out again at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import reduce
 from math import prod
 
@@ -43,23 +43,22 @@ def entry_count(shape: Shape) -> int | None:
     return count if 0 < count <= LARGEST else None
 
 
-def equations_between(results: Sequence[Value], known: Callable[[Value], bool]) -> list[Equation]:
-    """What computes the results from values that are known, operands first."""
+def equations_between(results: Collection[Value], stored: Collection[Value]) -> list[Equation]:
+    """What computes the results from what is stored beside them, operands first."""
+    own = set(results)
     found: dict[Equation, None] = {}
-    stack: list[tuple[Equation, bool]] = [
-        (v.owner, False) for v in reversed(results) if v.owner is not None
-    ]
+    stack = [v.owner for v in results if v.owner is not None][::-1]
     while stack:
-        equation, is_ready = stack.pop()
-        if is_ready:
-            found[equation] = None
-        elif equation not in found:
-            stack.append((equation, True))
-            stack.extend(
-                (v.owner, False)
-                for v in reversed(equation.inputs)
-                if v.owner is not None and not known(v) and v.owner not in found
-            )
+        equation = stack[-1]
+        waiting = [
+            v.owner
+            for v in equation.inputs
+            if v.owner is not None and v.owner not in found and (v not in stored or v in own)
+        ]
+        if waiting:
+            stack += waiting[::-1]
+            continue
+        found[stack.pop()] = None
     return list(found)
 
 
@@ -153,7 +152,7 @@ class _Tables:
 
 def _fill(tables: _Tables, results: Sequence[Value]) -> None:
     """Make the tables of the results, and of all that they need."""
-    equations = equations_between(results, lambda value: value in tables.known)
+    equations = equations_between(results, tables.known)
     small = [e for e in equations if entry_count(e.outputs[0].shape) is not None]
     for equation in filter(is_costly, small):
         tables.costly.setdefault(equation.inputs, []).append(equation)

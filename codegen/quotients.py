@@ -115,10 +115,12 @@ class _Rewriter:
 def _inside(statements: Iterable[Statement]) -> Iterator[Instruction | Store]:
     """The instructions and stores of a block, those of the loops in it once."""
     for statement in statements:
-        if isinstance(statement, Instruction | Store):
+        if isinstance(statement, Instruction):
             yield statement
         elif isinstance(statement, For | If):
             yield from _inside(statement.body)
+        elif isinstance(statement, Store):
+            yield statement
 
 
 def _reciprocal_of(number: float, dtype: DType) -> float | None:

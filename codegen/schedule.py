@@ -147,15 +147,19 @@ def _choose_stored(
     stored: set[Value] = {*forced, *fn.results} - set(fn.parameters)
     cones: dict[Value, _Cone] = {}
     for equation in fn.equations:
-        if not isinstance(equation.op.lower, Pointwise):
+        rule = equation.op.lower
+        if isinstance(rule, Pointwise):
+            is_stored = rule.prepared is not None
+        else:
             needed = (*_needed_in_memory(equation, cones), *_too_long_for_terms(equation, cones))
             stored.update(value for value in needed if value.owner is not None)
+            is_stored = not can_inline(equation)
         operands = dict.fromkeys(equation.inputs)
         cone = _Cone.of(equation, [cones[v] for v in operands if v in cones and v not in stored])
-        is_long = cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT
-        if is_long or not can_inline(equation) or prepares(equation.outputs[0]):
+        if is_stored or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
             stored.update(equation.outputs)
-        cones.update(dict.fromkeys(equation.outputs, cone))
+        for value in equation.outputs:
+            cones[value] = cone
     return frozenset(stored), cones
 
 

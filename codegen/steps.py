@@ -20,6 +20,7 @@ INSIDE = -1  # stands for the axis of an inlined sum: all of it is read at each 
 ANYWHERE = -1  # stands for the axis of a scatter's result along which indices say the place
 Read: TypeAlias = "tuple[Value, Axes]"
 T = TypeVar("T")
+_PER_ENTRY = Pointwise | IndexMap | Literal  # an entry needs few others, whatever the shapes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -266,7 +267,7 @@ def is_short(extent: Dim) -> bool:
 
 def can_inline(equation: Equation) -> bool:
     rule = equation.op.lower
-    if isinstance(rule, Pointwise | IndexMap | Literal):
+    if isinstance(rule, _PER_ENTRY):
         return True
     return isinstance(rule, Contraction | Reduction) and terms_of(equation) > 0
 
@@ -314,7 +315,7 @@ def reads(root: Root, stored: Collection[Value]) -> set[Read]:
     None stands for an axis that is read at some other coordinate.
     """
     found: set[Read] = set()
-    seen: set[Read] = set()
+    seen: dict[Axes, set[Value]] = {}
     stack: list[Read] = []
     if root.scatters:  # the base is copied before the loops
         found |= {(value, (None,) * len(axes)) for value, axes in reads(base_root(root), stored)}
@@ -327,18 +328,21 @@ def reads(root: Root, stored: Collection[Value]) -> set[Read]:
         else:
             stack.append((operand, along))
     while stack:
-        item = stack.pop()
-        if item in seen:
-            continue
-        seen.add(item)
-        value, axes = item
-        owner = value.owner
-        if owner is None or value in stored:
-            found.add(item)
-        elif isinstance(owner.op.lower, Pointwise):  # most of them
-            stack += [(operand, axes) for operand in owner.inputs]
-        else:
-            stack += operand_reads(owner, axes)
+        first, axes = stack.pop()
+        known = seen.setdefault(axes, set())
+        values = [first]
+        while values:
+            value = values.pop()
+            if value in known:
+                continue
+            known.add(value)
+            owner = value.owner
+            if owner is None or value in stored:
+                found.add((value, axes))
+            elif isinstance(owner.op.lower, Pointwise):  # most of them
+                values += owner.inputs
+            else:
+                stack += operand_reads(owner, axes)
     return found
 
 

@@ -80,7 +80,7 @@ def is_short(steps: Sequence[Small], stored: Collection[Value]) -> bool:
         return False
     made = {root.value for root in roots}
     rows = roots[0].space[0]
-    computed = equations_between(list(made), lambda v: v in stored and v not in made)
+    computed = equations_between(made, stored)
     return sum(work_of(equation, rows) for equation in computed) <= _MOST_INSTRUCTIONS
 
 
@@ -136,11 +136,8 @@ class Run:
         larger = [r for r in roots if not _is_little(r) and not _joins_little(r)]
         if not all(map(self._is_sparse, larger)):
             return False
-
-        def known(value: Value) -> bool:
-            return value in self.stored and value not in made
-
-        fresh = [e for e in equations_between(list(made), known) if e not in self.equations]
+        computed = equations_between(made, self.stored)
+        fresh = [equation for equation in computed if equation not in self.equations]
         # Of a sparse array, most of what its equations make is never written.
         own = _LITTLE_WORK if larger else sum(work_of(equation) for equation in fresh)
         work = self.work + own
@@ -165,11 +162,11 @@ class Run:
             return False
         if not self.trials:
             return False
-        known = {value for value in self.stored if value is not root.value}
-        computed = equations_between([root.value], known.__contains__)
+        computed = equations_between([root.value], self.stored)
         if not any(map(_tells_positions, computed)) or any(map(_chooses, computed)):
             return False
         self.trials -= 1
+        known = {value for value in self.stored if value is not root.value}
         return 2 * distinct_entries(root.value, known) <= count
 
 
@@ -238,7 +235,7 @@ def _is_known(equation: Equation) -> bool:
 def can_write(group: Straight, stored: Collection[Value]) -> bool:
     """Whether every entry is read at a position that is known here: tried where it is not plain."""
     made = {root.value for root in group.roots}
-    computed = equations_between(list(made), lambda v: v in stored and v not in made)
+    computed = equations_between(made, stored)
     if group.rows is None:
         is_plain = not any(map(_chooses, computed))
     else:

@@ -20,12 +20,13 @@ Rules are dtype-free and build ordinary IR, so derivatives nest to any order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from gradc.ir.function import Requirement, Value, apply, no_requirements
+from gradc.ir.function import Requirement, Value, equation, no_requirements
 from gradc.ir.lowering import Lowering
 from gradc.ir.record import dataclass
+from gradc.ir.span import current_span
 from gradc.ir.types import ArrayType
 
 
@@ -68,6 +69,8 @@ class Op:
     evaluate(*arrays, **attrs) -> NumPy array(s); dimensions in attrs arrive as integers.
     requires(*types, **attrs) -> the conditions on sizes that cannot be decided from the types.
     lift(name, inputs) -> values: what a call makes of inputs that are no values (Python numbers).
+    partials: of an op applied entry by entry, the partial derivative for each input, of which
+    reverse mode builds those that it needs; `vjp` applies all, see `kinds.elementwise`.
     """
 
     name: str
@@ -79,11 +82,12 @@ class Op:
     lower: Lowering
     requires: Callable[..., Iterable[Requirement]] = no_requirements
     lift: Callable[[str, tuple[Any, ...]], tuple[Value, ...]] | None = None
+    partials: Sequence[Callable[..., Any]] = ()
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
         """Build the equation: the output, or the tuple of outputs where the op has several."""
         values = inputs if self.lift is None else self.lift(self.name, inputs)
-        return apply(self, *values, **attrs)
+        return equation(self, values, attrs, current_span()).result
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

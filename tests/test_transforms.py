@@ -15,6 +15,7 @@ from gradc.ir.ops.composite import logsumexp, softmax
 from gradc.ir.ops.constants import full, scalar, size_value, zeros_like
 from gradc.ir.ops.contract import contract
 from gradc.ir.ops.elementwise import exp, log, sin, sqrt
+from gradc.ir.ops.kinds import elementwise
 from gradc.ir.ops.logic import ge, gt, lt, where
 from gradc.ir.ops.reductions import argmax
 from gradc.ir.ops.slicing import concat, slice_
@@ -92,6 +93,28 @@ def test_the_gradient_of_a_value_with_respect_to_itself():
     x = real()
     (g,) = pull_cotangents([(x, one())], [x])
     assert value_of(g) == 1.0
+
+
+def test_a_partial_derivative_that_nobody_asks_for_is_not_built():
+    built = []
+
+    def partial(own: str, other: int):
+        def derivative(result, *primals):
+            built.append(own)
+            return primals[other]
+
+        return derivative
+
+    product = elementwise(
+        "product",
+        evaluate=np.multiply,
+        partials=(partial("a", 1), partial("b", 0)),
+        scalar=lambda k, a, b: k.binary("mul", a, b),
+    )
+    a, b = real("a"), real("b")
+    (cotangent,) = pull_cotangents([(product(a, b), one())], [b])
+    assert built == ["b"] and value_of(cotangent, a=3.0, b=5.0) == 3.0
+    assert product.vjp((a, b), product(a, b), one()) and built == ["b", "a", "b"]
 
 
 def test_what_is_not_reached_is_disconnected():

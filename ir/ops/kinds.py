@@ -7,7 +7,7 @@ a rule runs (as `Value`'s operators find the arithmetic ops).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache, reduce, wraps
 from typing import Any, TypeAlias
 
@@ -79,10 +79,7 @@ def elementwise(
     def vjp(primals: Sequence[Value], result: Value, cotangent: Value) -> tuple[Cotangent, ...]:
         if not result.dtype.is_float:
             return (None,) * len(primals)
-        return tuple(
-            _applied(cotangent, partial(result, *primals)) if x.dtype.is_float else None
-            for partial, x in zip(partials, primals, strict=True)
-        )
+        return tuple(pull_wanted(partials, primals, result, cotangent, primals))
 
     op = Op(
         name=name,
@@ -93,6 +90,7 @@ def elementwise(
         batch=lambda *arguments, **attrs: batch_in_front(op, *arguments, **attrs),
         lower=Pointwise(scalar, cost, multiplies),
         lift=lift_numbers,
+        partials=partials,
     )
     return op
 
@@ -166,6 +164,22 @@ def _applied(t: Value, partial: Partial) -> Value | Masked | None:
     return scaled(t, partial)
 
 
+def pull_wanted(
+    partials: Sequence[Callable[..., Partial]],
+    primals: Sequence[Value],
+    result: Value,
+    cotangent: Value,
+    wanted: Collection[Value],
+) -> list[Cotangent]:
+    """The cotangents of those primals that are `wanted`, None for the others and for integers."""
+    return [
+        _applied(cotangent, partial(result, *primals))
+        if x in wanted and x.type.dtype.is_float
+        else None
+        for partial, x in zip(partials, primals, strict=True)
+    ]
+
+
 def no_tangent(primals: Any, result: Any, tangents: Any, **attrs: Any) -> None:
     """The jvp rule of an op whose derivative is zero."""
 
@@ -193,10 +207,12 @@ def in_front(x: Value, batched: bool, size: Dim) -> Value:
 
 def lift_numbers(name: str, inputs: Sequence[Any]) -> tuple[Value, ...]:
     """The operands, Python numbers among them turned into constants of the first value's type."""
-    values = [x for x in inputs if isinstance(x, Value)]
-    if len(values) == len(inputs):
-        return tuple(values)
-    model = values[0] if values else None
+    for x in inputs:
+        if not isinstance(x, Value):
+            break
+    else:
+        return tuple(inputs)
+    model = next((x for x in inputs if isinstance(x, Value)), None)
     return tuple([lifted(name, x, model) for x in inputs])
 
 

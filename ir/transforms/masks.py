@@ -12,7 +12,7 @@ anything) and `Zeroed` (its value off the mask is zero, until a multiplication s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ from gradc.ir.op import Cotangent, Disconnected, Masked, Null
 from gradc.ir.ops.arithmetic import add
 from gradc.ir.ops.cast import cast
 from gradc.ir.ops.constants import full
+from gradc.ir.ops.kinds import pull_wanted
 from gradc.ir.ops.logic import logical_and, logical_or, ne, where
 from gradc.ir.ops.reductions import any_
 from gradc.ir.ops.structural import broadcast, other_axes, transpose
@@ -45,6 +46,7 @@ class Zeroed:
     coarse: bool = False
 
 
+_CUT = Masked | Zeroed
 Flow: TypeAlias = "Value | Masked | Zeroed | Null | None"
 
 # Pointwise rules that pass an exact zero on as an exact zero, whatever the primals are.
@@ -106,22 +108,31 @@ def _keeps_zeros(made: Equation, flow: Flow) -> bool:
 # --- reverse mode ------------------------------------------------------------------------------
 
 
-def pull_masked(made: Equation, entering: Sequence[Flow]) -> Sequence[Flow | Disconnected]:
-    """Apply the reverse rule of an equation to the cotangents of its outputs, masks and all."""
+def pull_masked(
+    made: Equation, entering: Sequence[Flow], wanted: Collection[Value]
+) -> Sequence[Flow | Disconnected]:
+    """Apply the reverse rule of an equation to the cotangents of its outputs, masks and all.
+
+    What is said of inputs that are not `wanted` means nothing.
+    """
     flow = entering[0]
-    if len(entering) > 1 or not isinstance(flow, Masked | Zeroed):
-        return _pulled(made, [None if f is None else _finished(f) for f in entering])
+    if len(entering) > 1 or not isinstance(flow, _CUT):
+        return _pulled(made, [_finished(f) for f in entering], wanted)
     if not is_pointwise(made):
-        return _moved(made, flow, _pulled(made, [finish(flow)]))
-    pulled = _pulled(made, [flow.value])
+        return _moved(made, flow, _pulled(made, [finish(flow)], wanted))
+    pulled = _pulled(made, [flow.value], wanted)
     if _keeps_zeros(made, flow):
         coarse = _is_coarse(flow)
         return [Zeroed(flow.mask, a, coarse) if isinstance(a, Value) else a for a in pulled]
     return [_masked(flow.mask, answer) for answer in pulled]
 
 
-def _pulled(made: Equation, cotangents: Sequence[Value | None]) -> Sequence[Cotangent]:
+def _pulled(
+    made: Equation, cotangents: Sequence[Value | None], wanted: Collection[Value]
+) -> Sequence[Cotangent]:
     cotangent: Any = cotangents[0] if len(cotangents) == 1 else tuple(cotangents)
+    if made.op.partials and cotangent is not None:
+        return pull_wanted(made.op.partials, made.inputs, made.outputs[0], cotangent, wanted)
     pulled: Sequence[Cotangent] = made.op.vjp(made.inputs, made.result, cotangent, **made.attrs)
     if len(pulled) != len(made.inputs):
         raise TypeError(
@@ -132,7 +143,7 @@ def _pulled(made: Equation, cotangents: Sequence[Value | None]) -> Sequence[Cota
 
 
 def _finished(flow: Flow) -> Value | None:
-    return finish(flow) if isinstance(flow, Value | Masked | Zeroed) else None
+    return None if flow is None or isinstance(flow, Null) else finish(flow)
 
 
 def _masked(mask: Value, answer: Cotangent) -> Cotangent:

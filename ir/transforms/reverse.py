@@ -120,7 +120,8 @@ def _pull_through(made: Equation, flows: dict[Value, Flow], reaching: set[Value]
     if flows.keys().isdisjoint(made.outputs):
         return
     with at(differentiated(made.span)):
-        pulled = _cotangents_of_inputs(made, [flows.get(output) for output in made.outputs])
+        entering = [flows.get(output) for output in made.outputs]
+        pulled = _cotangents_of_inputs(made, entering, reaching)
         own: dict[Value, Flow] = {}  # x * x gives x two equal cotangents, which are added first
         for value, cotangent in zip(made.inputs, pulled, strict=True):
             if value in reaching and not isinstance(cotangent, Disconnected):
@@ -129,15 +130,17 @@ def _pull_through(made: Equation, flows: dict[Value, Flow], reaching: set[Value]
             _collect(flows, value, cotangent)
 
 
-def _cotangents_of_inputs(made: Equation, entering: list[Flow]) -> Sequence[Flow | Disconnected]:
-    """What an equation passes on to its inputs."""
+def _cotangents_of_inputs(
+    made: Equation, entering: list[Flow], wanted: Collection[Value]
+) -> Sequence[Flow | Disconnected]:
+    """What an equation passes on to its inputs, as far as they are `wanted`."""
     null = next((flow for flow in entering if isinstance(flow, Null)), None)
     carried = [
         flow if output.dtype.is_float else None
         for output, flow in zip(made.outputs, entering, strict=True)
     ]
     if null is None and any(flow is not None for flow in carried):
-        return pull_masked(made, carried)
+        return pull_masked(made, carried, wanted)
     return [
         DISCONNECTED if answer is DISCONNECTED else null or _only_null(answer)
         for answer in _connections(made)

@@ -24,6 +24,8 @@ from gradc.tensor.sizes import display, has_anonymous
 from gradc.tensor.variable import Tensor
 
 ArrayLike: TypeAlias = Any  # a Tensor, a number, a size, or what `numpy.asarray` takes
+_WEAK = int | float | SizeExpr
+_STRONG = np.generic | bool
 _JOINING = "to join symbolic arrays use gt.stack or gt.concat"
 
 
@@ -34,7 +36,7 @@ def build(name: str, *inputs: Tensor, **attrs: Any) -> Tensor:
 
 def is_weak(x: object) -> bool:
     """Whether `x` is a Python number or a size, which take the type of the array beside them."""
-    return isinstance(x, int | float | SizeExpr) and not isinstance(x, np.generic | bool)
+    return isinstance(x, _WEAK) and not isinstance(x, _STRONG)
 
 
 def as_dtype(dtype: object) -> DType:
