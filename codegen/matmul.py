@@ -34,6 +34,7 @@ from gradc.codegen.matmul_finish import (
     is_given,
 )
 from gradc.codegen.matmul_lines import (
+    FEW_LONG_SUM,
     LINE_PARAMETERS,
     LONG_SUM,
     line_functions,
@@ -63,8 +64,8 @@ from gradc.ir.types import DType
 BLOCKED_ROWS = 257  # rows of C from which A is cut into blocks, and B's panels packed
 REUSED_ROWS = 32  # from which that pays where a panel stays in the first cache, for a large B
 SMALL_B = 131_072  # bytes
-FEWEST_DEEP, COLUMNS_BYTES = 64, 16_384  # of a block of columns of A that stays in the first cache
-MANY_LINES = 16  # rows of C beyond which packing B is better than dot products
+FEWEST_DEEP, COLUMNS_BYTES = 128, 16_384  # of a block of A's columns, for the first cache
+MANY_LINES = 16  # rows of C beyond which few of its columns are dot products
 SHORT_SUM = 4  # vectors up to which it never does
 SHORT_COMBINATION = 64  # rows of B whose combination stays in registers
 LONG_ROW = 256  # columns from which whole rows of B are combined even so
@@ -360,9 +361,11 @@ def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
     one_row, one_column = body.is_equal(given.m, 1), body.is_equal(given.n, 1)
     along = body.is_equal(given.a[1], 1)
     sparse = body.both(half_empty(body, tile, given.n), body.is_less(MANY_LINES, given.m))
-    unpaid = body.both(column_of_b, body.is_less(given.m, MANY_LINES + 1))
+    unpaid = body.both(column_of_b, body.is_less(given.m, tile.dot_rows + 1))
     several = body.both(body.both(along, row_of_c), body.either(sparse, unpaid))
-    several = body.both(several, body.is_less(LONG_SUM * tile.lanes, "%k"))
+    very_few = body.is_less(body.mul(given.n, 2), tile.lanes + 1)
+    least = body.select("i64", very_few, FEW_LONG_SUM, LONG_SUM)
+    several = body.both(several, body.is_less(body.mul(least, tile.lanes), "%k"))
     long = body.either(body.is_less(SHORT_COMBINATION, "%k"), body.is_less(LONG_ROW, given.n))
     lines = body.both(body.both(row_of_b, row_of_c), long)
     few = body.is_less(given.m, BLOCKED_ROWS)
@@ -426,17 +429,17 @@ def multiply_directly(
 
 
 def depth_of_block(body: LoopText, tile: Tile, given: Given) -> str:
-    """The depth of a block: of few rows of A that lie by columns what the first cache holds.
+    """The depth of a block: of an A that lies by columns about what the first cache holds.
 
     Every tile of rows reads a part of each of these columns.
     """
     column = body.mul(body.add(given.m, 1), tile.dtype.itemsize)
     held = body.emit(f"udiv i64 {COLUMNS_BYTES}, {column}")
+    held = body.select("i64", body.is_less(held, FEWEST_DEEP), FEWEST_DEEP, held)
     by_columns = body.both(
         body.is_equal(given.a[0], 1), body.negation(body.is_equal(given.a[1], 1))
     )
-    short = body.both(by_columns, body.is_less(FEWEST_DEEP, held))
-    return body.select("i64", short, body.minimum(held, tile.depth_block), tile.depth_block)
+    return body.select("i64", by_columns, body.minimum(held, tile.depth_block), tile.depth_block)
 
 
 def half_empty(body: LoopText, tile: Tile, n: str) -> str:

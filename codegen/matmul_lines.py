@@ -20,11 +20,11 @@ from gradc.codegen.matmul_tile import (
     store_sum,
 )
 
-LONG_SUM = 16  # vectors of a dot product from which adding up the lanes pays
+LONG_SUM, FEW_LONG_SUM = 16, 8  # vectors of a dot product from which adding up the lanes pays
 DOT_BLOCK = 4096  # elements of a column that is packed for dot products
 DOT_ROWS = 4
 LINE_PADDING = 16  # elements between packed columns, against aliasing of cache sets
-COLUMN_BLOCK = 1024  # columns of a combination of rows: C stays in the first cache
+COLUMN_BLOCK = 4096  # columns of a combination of rows: C stays in the caches, rows are long
 COMBINED_ROWS = 8
 
 LINE_PARAMETERS = (
@@ -35,9 +35,11 @@ LINE_PARAMETERS = (
 
 def line_scratch(tile: Tile, k: int) -> int:
     """Elements of scratch for packed columns: of one, or of few, padded to squares."""
-    if k <= LONG_SUM * tile.lanes:
-        return k + tile.lanes
-    return max(DOT_BLOCK, 2 * tile.lanes * (DOT_BLOCK // 8 + LINE_PADDING)) + tile.lanes
+    one = min(k, DOT_BLOCK) + tile.lanes
+    if k <= FEW_LONG_SUM * tile.lanes:
+        return one
+    line = -(-min(k, DOT_BLOCK // 8) // LINE_PADDING) * LINE_PADDING + LINE_PADDING
+    return max(one, 2 * tile.lanes * line)
 
 
 def line_functions(tile: Tile) -> str:
@@ -53,12 +55,14 @@ def dots_function(tile: Tile, columns: int) -> str:
     """C[i, j] (+)= sum_k A[i, k] B[k, j] where A's rows are contiguous: vectors run along k.
 
     `columns` columns of B meet DOT_ROWS rows of A at a time; with more than one, C's columns are
-    contiguous. Columns of B that are not contiguous are packed.
+    contiguous. Columns of B that are not contiguous are packed. All columns meet the same rows in
+    turn, or, where there are more of them than rows, all rows the same columns.
     """
     body = LoopText()
     e = tile.element
     block = DOT_BLOCK if columns == 1 else DOT_BLOCK // 8
-    line_length = block + LINE_PADDING
+    whole = body.emit(f"and i64 {body.sub(body.minimum('%k', block), 1)}, {-LINE_PADDING}")
+    line_length = body.add(whole, 2 * LINE_PADDING)
     packed = body.negation(body.is_equal("%b_row", 1))
     line = body.select("i64", packed, line_length, "%b_col")
     with body.loop(0, "%k", block) as pc:
@@ -72,7 +76,12 @@ def dots_function(tile: Tile, columns: int) -> str:
                 body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
         start = body.select("ptr", packed, "%scratch", there)
         adds = body.either(body.is_less(0, pc), "%accumulate")
-        with body.loop(0, "%n", columns) as j, body.loop(0, "%m", DOT_ROWS) as i:
+        group = body.select("i64", body.is_less("%n", "%m"), DOT_ROWS, "%m")
+        with (
+            body.loop(0, "%m", group) as ic,
+            body.loop(0, "%n", columns) as j,
+            body.loop(ic, body.minimum(body.add(ic, group), "%m"), DOT_ROWS) as i,
+        ):
             few = body.minimum(body.sub("%n", j), columns)
             rows = body.minimum(body.sub("%m", i), DOT_ROWS)
             first = body.address(e, "%a", body.mul(i, "%a_row"), pc)

@@ -88,6 +88,11 @@ class Tile:
         return 4 if self.has_mask_registers else 2
 
     @property
+    def dot_rows(self) -> int:
+        """Rows up to which dot products take less time than packing B's columns does."""
+        return 16 if self.has_mask_registers else self.lanes
+
+    @property
     def square(self) -> Tile:
         """Vectors of at most eight lanes, of which as many as lanes fit the registers."""
         return replace(self, lanes=min(self.lanes, 8))

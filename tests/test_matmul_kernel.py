@@ -232,15 +232,44 @@ def test_large_operands_that_are_streamed(dtype: DType, target: Target) -> None:
             check(run, a, b, matrix(rng, (2, many, few), out, dtype), few == 13)
 
 
-def test_the_order_of_a_streamed_sum() -> None:
-    """A term that hides those added to it, up to the end of its block of 8 rows, or of 16."""
-    run, many, k = product(f64, host()), 1000, 600
+def hidden_terms(m: int, n: int, k: int, form: str = "nn", out: str = "n") -> int:
+    """How many terms of each sum are added to the first one, which is too large to notice them.
+
+    It is taken away again by the last one. So the number tells the block, and the lanes, of a sum.
+    """
+    run = product(f64, host())
+    a, b, c = (
+        np.ones((1, columns, rows)).transpose(0, 2, 1) if by == "t" else np.ones((1, rows, columns))
+        for rows, columns, by in ((m, k, form[0]), (k, n, form[1]), (m, n, out))
+    )
+    a[0, :, 0], a[0, :, -1] = 2.0**53, -(2.0**53)
+    run(a, b, c)
+    assert (c == c[0, 0, 0]).all()
+    return k - 2 - int(c[0, 0, 0])
+
+
+@pytest.mark.parametrize("out", ["n", "t"])
+def test_the_blocks_of_a_stream(out: str) -> None:
     for few, depth in ((2, 8), (12, 8), (13, 16), (31, 16)):
-        a, b = np.ones((1, few, k)), np.ones((1, k, many))
-        a[0, :, 0], a[0, :, -1] = 2.0**53, -(2.0**53)
-        for c in (np.empty((1, few, many)), np.empty((1, many, few)).transpose(0, 2, 1)):
-            run(a, b, c)
-            assert (c == k - 2 - (depth - 1)).all()
+        assert hidden_terms(few, 1000, 600, "nn", out) == depth - 1
+        assert hidden_terms(few, 1000, 600, "tn", out) == depth - 1
+        assert hidden_terms(1000, few, 600, "tn", out) == depth - 1
+
+
+def test_what_is_computed_by_dot_products() -> None:
+    """Few columns from half as long a sum on; a B by columns as long as that is not packed."""
+    tile = tile_for(f64, host().vector_bits)
+    for lengths, few in ((10, tile.lanes // 2), (18, tile.lanes - 1)):
+        in_lanes = hidden_terms(100, few, lengths * tile.lanes)
+        assert (in_lanes == lengths - 1) == (4 * few <= 3 * tile.lanes)
+    k = 32 * tile.lanes
+    assert hidden_terms(tile.dot_rows, 100, k, "nt") == k // tile.lanes - 1
+    assert hidden_terms(tile.dot_rows + 1, 100, k, "nt") > k // tile.lanes
+
+
+def test_columns_of_a_block_of_a_fit_the_first_cache() -> None:
+    assert hidden_terms(10, 50, 768, "tn") == 154 - 1
+    assert hidden_terms(100, 20, 768, "tn") == 128 - 1
 
 
 def test_the_next_rows_of_a_stream_are_fetched() -> None:
