@@ -16,7 +16,7 @@ from gradc.codegen.packed import is_costly, write_packed
 from gradc.codegen.reader import Elements, Reader, Table, contraction_kind
 from gradc.codegen.regrouping import RegroupingBuilder
 from gradc.ir.dims import Dim, Shape, is_static
-from gradc.ir.function import Equation, Value
+from gradc.ir.function import Equation, Value, equations_behind
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Ref
 from gradc.ir.lowering import (
@@ -41,25 +41,6 @@ def entry_count(shape: Shape) -> int | None:
     for extent in shape:
         count *= extent
     return count if 0 < count <= LARGEST else None
-
-
-def equations_between(results: Collection[Value], stored: Collection[Value]) -> list[Equation]:
-    """What computes the results from what is stored beside them, operands first."""
-    own = set(results)
-    found: dict[Equation, None] = {}
-    stack = [v.owner for v in results if v.owner is not None][::-1]
-    while stack:
-        equation = stack[-1]
-        waiting = [
-            v.owner
-            for v in equation.inputs
-            if v.owner is not None and v.owner not in found and (v not in stored or v in own)
-        ]
-        if waiting:
-            stack += waiting[::-1]
-            continue
-        found[stack.pop()] = None
-    return list(found)
 
 
 def work_of(equation: Equation, rows: Dim = 1) -> int:
@@ -152,7 +133,7 @@ class _Tables:
 
 def _fill(tables: _Tables, results: Sequence[Value]) -> None:
     """Make the tables of the results, and of all that they need."""
-    equations = equations_between(results, tables.known)
+    equations = equations_behind(results, tables.known)
     small = [e for e in equations if entry_count(e.outputs[0].shape) is not None]
     for equation in filter(is_costly, small):
         tables.costly.setdefault(equation.inputs, []).append(equation)

@@ -40,7 +40,7 @@ def finish_products(
 
     A product runs where its nest ran: nothing in between reads it.
     """
-    if not choices.finish:
+    if not choices.finish or not any(isinstance(step, ProductStep) for step in steps):
         return tuple(steps)
     readers = _readers(steps, stored)
     joined: dict[int, Scheduled] = {}

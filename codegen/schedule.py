@@ -7,7 +7,7 @@ unless one needs the other's finished result. Matrix products are steps of their
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import prod
 from types import MappingProxyType
 from typing import Any
@@ -84,11 +84,15 @@ class _Cone:
     hardest: int = 0
 
     @staticmethod
-    def of(equation: Equation, parts: Iterable[_Cone]) -> _Cone:
-        """The cone of an equation's outputs, on those of the operands that are inlined, too."""
+    def of(equation: Equation, cones: Mapping[Value, _Cone], stored: Collection[Value]) -> _Cone:
+        """The cone of an equation's outputs, on those of the operands that are not stored, too."""
         rule, cost, size, views, hardest = equation.op.lower, 0, 1, 0, 0
-        widest = max([v.type.dtype.itemsize for v in (*equation.outputs, *equation.inputs)])
-        for part in parts:
+        widest = max([value.type.dtype.itemsize for value in equation.outputs])
+        for value in dict.fromkeys(equation.inputs):
+            part = None if value in stored else cones.get(value)
+            if part is None:
+                widest = max(widest, value.type.dtype.itemsize)
+                continue
             cost, size = cost + part.cost, size + part.size
             if part.views > views:
                 views = part.views
@@ -154,8 +158,7 @@ def _choose_stored(
             needed = (*_needed_in_memory(equation, cones), *_too_long_for_terms(equation, cones))
             stored.update(value for value in needed if value.owner is not None)
             is_stored = not can_inline(equation)
-        operands = dict.fromkeys(equation.inputs)
-        cone = _Cone.of(equation, [cones[v] for v in operands if v in cones and v not in stored])
+        cone = _Cone.of(equation, cones, stored)
         if is_stored or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
             stored.update(equation.outputs)
         for value in equation.outputs:

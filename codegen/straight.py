@@ -16,7 +16,6 @@ from gradc.codegen.entries import (
     TrialBuffers,
     distinct_entries,
     entry_count,
-    equations_between,
     work_of,
     write_entries,
 )
@@ -25,7 +24,7 @@ from gradc.codegen.schedule import root_of
 from gradc.codegen.steps import Nest, ProductStep, Root, row_label
 from gradc.codegen.straight_rows import write_rows
 from gradc.ir.dims import Dim, is_static
-from gradc.ir.function import Equation, Value
+from gradc.ir.function import Equation, Value, equations_behind
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.lowering import Contraction, IndexMap, Literal, Pointwise, Reduction
 from gradc.ir.record import dataclass
@@ -80,7 +79,7 @@ def is_short(steps: Sequence[Small], stored: Collection[Value]) -> bool:
         return False
     made = {root.value for root in roots}
     rows = roots[0].space[0]
-    computed = equations_between(made, stored)
+    computed = equations_behind(made, stored)
     return sum(work_of(equation, rows) for equation in computed) <= _MOST_INSTRUCTIONS
 
 
@@ -136,7 +135,7 @@ class Run:
         larger = [r for r in roots if not _is_little(r) and not _joins_little(r)]
         if not all(map(self._is_sparse, larger)):
             return False
-        computed = equations_between(made, self.stored)
+        computed = equations_behind(made, self.stored)
         fresh = [equation for equation in computed if equation not in self.equations]
         # Of a sparse array, most of what its equations make is never written.
         own = _LITTLE_WORK if larger else sum(work_of(equation) for equation in fresh)
@@ -162,7 +161,7 @@ class Run:
             return False
         if not self.trials:
             return False
-        computed = equations_between([root.value], self.stored)
+        computed = equations_behind([root.value], self.stored)
         if not any(map(_tells_positions, computed)) or any(map(_chooses, computed)):
             return False
         self.trials -= 1
@@ -235,7 +234,7 @@ def _is_known(equation: Equation) -> bool:
 def can_write(group: Straight, stored: Collection[Value]) -> bool:
     """Whether every entry is read at a position that is known here: tried where it is not plain."""
     made = {root.value for root in group.roots}
-    computed = equations_between(made, stored)
+    computed = equations_behind(made, stored)
     if group.rows is None:
         is_plain = not any(map(_chooses, computed))
     else:

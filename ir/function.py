@@ -9,9 +9,10 @@ number may stand beside a value in arithmetic; it becomes a constant of the valu
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from gradc.ir.dims import Dim, Shape, names_of
@@ -173,13 +174,16 @@ def equation(
 ) -> Equation:
     """Build an equation with new outputs, typed by the op's rule."""
     inputs = tuple(inputs)
-    types = op.infer(*[value.type for value in inputs], **attrs)
+    types = op.infer(*map(_type_of, inputs), **attrs)
     made = Equation(op, inputs, attrs, (), span)
     if isinstance(types, tuple):
         made.outputs = tuple([Value(type, None, made, i, span) for i, type in enumerate(types)])
     else:
         made.outputs = (Value(types, None, made, 0, span),)
     return made
+
+
+_type_of = attrgetter("type")
 
 
 def parameter(type: ArrayType, name: str | None = None, span: Span | None = None) -> Value:
@@ -207,7 +211,8 @@ def function(
         for value in made.inputs:
             if value.owner is None and value not in known:
                 raise UnboundValueError(value)
-        conditions.update(dict.fromkeys(requirements_of(made)))
+        for condition in requirements_of(made):
+            conditions[condition] = None
     for value in results:
         if value.owner is None and value not in known:
             raise UnboundValueError(value)
@@ -223,24 +228,35 @@ def sorted_equations(results: Iterable[Value], stop: Iterable[Value] = ()) -> tu
     Values in `stop` are taken as given. Iterative, so that depth is no limit.
     """
     given = set(stop)
+    return tuple(equations_behind([value for value in results if value not in given], given))
+
+
+def equations_behind(results: Collection[Value], given: Collection[Value]) -> list[Equation]:
+    """The same for `results` that may stand in `given` themselves: they are computed all the same.
+
+    `given` is only looked into, however large it is.
+    """
+    own = set(results)
     done: set[Equation] = set()
     order: list[Equation] = []
     for result in results:
-        if result in given or result.owner is None or result.owner in done:
+        if result.owner is None or result.owner in done:
             continue
         stack = [(result.owner, iter(result.owner.inputs))]
         while stack:
             current, inputs = stack[-1]
             for value in inputs:
                 owner = value.owner
-                if owner is not None and owner not in done and value not in given:
+                if owner is None or owner in done:
+                    continue
+                if value not in given or value in own:
                     stack.append((owner, iter(owner.inputs)))
                     break
             else:
                 stack.pop()
                 done.add(current)
                 order.append(current)
-    return tuple(order)
+    return order
 
 
 def _operate(name: str, *operands: Value | float) -> Value:

@@ -413,9 +413,14 @@ class LoopBuilder:
             folded = self._folded(op, operands, dtype)
             if folded is not None:
                 return self.const(folded, dtype)
-        order = tuple(sorted(operands, key=id)) if op in _COMMUTATIVE else operands
+        order = operands
+        if op in _COMMUTATIVE and id(operands[0]) > id(operands[1]):
+            order = operands[::-1]
         key = (op, dtype.name, order, value if key is None else key, buffer)
-        depth = max([operand.depth for operand in operands], default=0)
+        depth = 0
+        for operand in operands:
+            if operand.depth > depth:
+                depth = operand.depth
         if op == "load":  # a condition that is still open may be what makes the read possible
             depth = max(depth, self._innermost_condition)
         block = self._blocks[depth]

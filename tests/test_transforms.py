@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from gradc.ir.dims import parse_dim, size
 from gradc.ir.evaluate import evaluate
-from gradc.ir.function import Function, Requirement, Value, function, parameter
+from gradc.ir.function import (
+    Function,
+    Requirement,
+    Value,
+    equations_behind,
+    function,
+    parameter,
+    sorted_equations,
+)
 from gradc.ir.lowering import Composite, IndexMap
 from gradc.ir.op import DISCONNECTED, Null, Op
 from gradc.ir.ops.arithmetic import add, mul
@@ -484,6 +492,17 @@ def chain(length: int) -> Function:
     for i in range(length):
         y = sin(y) if i % 2 else add(y, x)
     return function("chain", [x], [y])
+
+
+def test_equations_are_sorted_from_values_that_are_given():
+    x = real()
+    first = sin(x)
+    second, third = exp(first), log(first)
+    total = add(second, third)
+    made = [value.owner for value in (first, second, third, total)]
+    assert list(sorted_equations([total])) == made
+    assert sorted_equations([total, second], stop=[second, third]) == (made[3],)
+    assert equations_behind([total, third], {first, second, third, total}) == made[2:]
 
 
 def test_a_chain_of_100_000_equations_is_ordinary():

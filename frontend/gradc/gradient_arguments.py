@@ -65,7 +65,7 @@ def _leading_to_results(fn: Function, held: Sequence[str]) -> set[Value]:
     for made in reversed(fn.equations):
         if made.op is disconnected_grad or found.isdisjoint(made.outputs):
             continue
-        if any(v in found and v.name not in held for v in made.outputs):
+        if not held or any(v in found and v.name not in held for v in made.outputs):
             found.update(made.inputs)
     return found
 

@@ -65,7 +65,7 @@ def computation(made: Equation, inputs: Sequence[Value]) -> Hashable:
         return name, *_normal_contraction(made, operands)
     attrs = tuple(
         (name, print_function(part) if isinstance(part, Function) else part)
-        for name, part in sorted(made.attrs.items(), key=lambda item: item[0])
+        for name, part in sorted(made.attrs.items())
     )
     # What is equal and not the same: 1, 1.0 and True.
     kinds = tuple([type(value) for _, value in attrs if isinstance(value, int | float)])

@@ -31,8 +31,7 @@ def rebuild_equation(
     if attrs is made.attrs and tuple(inputs) == made.inputs:  # values are equal if they are one
         return made
     span = made.span or current_span()
-    types = [value.type for value in inputs]
-    if attrs is not made.attrs or types != [value.type for value in made.inputs]:
+    if attrs is not made.attrs or not _of_equal_types(inputs, made.inputs):
         again = equation(made.op, inputs, attrs, span)
         for new, old in zip(again.outputs, made.outputs, strict=True):
             new.name = old.name
@@ -40,6 +39,13 @@ def rebuild_equation(
     again = Equation(made.op, tuple(inputs), attrs, (), span)
     again.outputs = tuple([Value(x.type, x.name, again, x.index, span) for x in made.outputs])
     return again
+
+
+def _of_equal_types(new: Sequence[Value], old: Sequence[Value]) -> bool:
+    for a, b in zip(new, old, strict=True):
+        if a.type is not b.type and a.type != b.type:
+            return False
+    return True
 
 
 def substitute_attrs(attrs: Mapping[str, Any], sizes: Mapping[str, Dim]) -> Mapping[str, Any]:

@@ -134,12 +134,12 @@ def _cotangents_of_inputs(
     made: Equation, entering: list[Flow], wanted: Collection[Value]
 ) -> Sequence[Flow | Disconnected]:
     """What an equation passes on to its inputs, as far as they are `wanted`."""
-    null = next((flow for flow in entering if isinstance(flow, Null)), None)
-    carried = [
-        flow if output.dtype.is_float else None
-        for output, flow in zip(made.outputs, entering, strict=True)
-    ]
-    if null is None and any(flow is not None for flow in carried):
+    null: Null | None = None
+    carried: list[Flow] = []
+    for output, flow in zip(made.outputs, entering, strict=True):
+        null = flow if null is None and isinstance(flow, Null) else null
+        carried.append(flow if output.type.dtype.is_float else None)
+    if null is None and carried.count(None) < len(carried):
         return pull_masked(made, carried, wanted)
     return [
         DISCONNECTED if answer is DISCONNECTED else null or _only_null(answer)
