@@ -46,7 +46,13 @@ from gradc.codegen.matmul_pack import (
     is_packed,
     pack_functions,
 )
-from gradc.codegen.matmul_stream import LARGE_B, STREAMED_ROWS, stream_function, stream_scratch
+from gradc.codegen.matmul_stream import (
+    LARGE_B,
+    SPREAD_B,
+    is_streamed,
+    stream_function,
+    stream_scratch,
+)
 from gradc.codegen.matmul_tile import (
     FINISHED_AT_ONCE,
     ROW_PADDING,
@@ -449,14 +455,6 @@ def half_empty(body: LoopText, tile: Tile, n: str) -> str:
     return body.both(sparse, body.is_less(n, 2 * tile.lanes))
 
 
-def is_streamed(body: LoopText, tile: Tile, sizes: tuple[str, str, str], b: tuple[str, str]) -> str:
-    """Whether few rows of A (m, n and k are given) meet a B by rows that the caches do not hold."""
-    m, n, k = sizes
-    few = body.both(body.is_less(m, STREAMED_ROWS), body.is_less(tile.width, n))
-    large = body.is_less(LARGE_B // tile.dtype.itemsize, body.mul(n, k))
-    return body.both(body.both(few, large), body.is_equal(b[1], 1))
-
-
 def is_turned(body: LoopText, tile: Tile) -> str:
     """Whether C^T = B^T A^T is computed.
 
@@ -476,7 +474,12 @@ def is_turned(body: LoopText, tile: Tile) -> str:
     )
     large = body.both(body.is_less(MANY_LINES, "%m"), body.is_less(LONG_SUM, "%k"))
     thin = body.both(body.both(half_empty(body, tile, "%n"), a_turned), large)
-    streamed = is_streamed(body, tile, ("%m", "%n", "%k"), ("%b_row", "%b_col"))
-    streamed_turned = is_streamed(body, tile, ("%n", "%m", "%k"), ("%a_col", "%a_row"))
+    streamed, streamed_turned = (
+        is_streamed(body, tile, (few, many, "%k"), (row, column), SPREAD_B)
+        for few, many, row, column in (
+            ("%m", "%n", "%b_row", "%b_col"),
+            ("%n", "%m", "%a_col", "%a_row"),
+        )
+    )
     turned = body.either(streamed_turned, body.either(c_turned, thin))
     return body.select("i1", line, of_line, body.both(turned, body.negation(streamed)))

@@ -6,13 +6,38 @@ from gradc.codegen.loop_text import LoopText
 from gradc.codegen.matmul_finish import FINISH, call_finish, is_given
 from gradc.codegen.matmul_lines import LINE_PARAMETERS
 from gradc.codegen.matmul_pack import PACK_B_PARAMETERS, is_packed
-from gradc.codegen.matmul_tile import Tile, call_kernel, fetch, internal, store_sum
+from gradc.codegen.matmul_tile import (
+    Tile,
+    call_kernel,
+    fetch,
+    internal,
+    neighbours,
+    store_sum,
+)
 
 STREAMED_ROWS = 32  # of A: more are worth packed blocks of B
-LARGE_B = 1_048_576  # bytes above which B is more than the caches hold
-FEW_ROWS, FEW_DEEP, DEEP = 12, 8, 16  # rows of A, and how many of B they meet at a time; or more
+LARGE_B, HUGE_B = 1 << 20, 1 << 24  # bytes of B that the second, the third cache does not hold
+SPREAD_B = 1 << 22  # above which a slab is summed in scratch rather than B read another way
+FEWEST_TERMS = 64  # of a sum: each entry of a slab is loaded and stored for some of them
+DEEP, LESS_DEEP = 16, 8  # rows of B at a time: as many as pay, or those of a huge B for few of A
+FEW_ROWS = 12
 SLAB_BYTES, FEWEST_ROWS = 32_768, 4  # of C that stays in the first caches, if it has so many rows
 LINE_BYTES = 64
+
+
+def is_streamed(
+    body: LoopText,
+    tile: Tile,
+    sizes: tuple[str, str, str],
+    b: tuple[str, str],
+    least: int = LARGE_B,
+) -> str:
+    """Whether few rows of A (m, n and k are given) meet a B by rows of more than `least` bytes."""
+    m, n, k = sizes
+    few = body.both(body.is_less(m, STREAMED_ROWS), body.is_less(tile.width, n))
+    few = body.both(few, body.is_less(FEWEST_TERMS - 1, k))
+    large = body.is_less(least // tile.dtype.itemsize, body.mul(n, k))
+    return body.both(body.both(few, large), body.is_equal(b[1], 1))
 
 
 def stream_scratch(tile: Tile) -> int:
@@ -24,12 +49,15 @@ def stream_function(tile: Tile) -> str:
     """C (+)= A B by slabs of columns, which a few rows of B at a time are added to.
 
     The next rows are fetched meanwhile: what machines fetch ahead by themselves are long lines, and
-    few of them. More rows of B at a time would be more fetches than are under way together. If C's
-    columns lie apart, a slab is summed in scratch.
+    few of them. More rows of B at a time would be more fetches than are under way together; fewer
+    are more work, which few rows of A do while they wait for memory. If C's columns lie apart, a
+    slab is summed in scratch.
     """
     body, e = LoopText(), tile.element
     in_place = body.is_equal("%c_col", 1)
-    depth_step = body.select("i64", body.is_less(FEW_ROWS, "%m"), DEEP, FEW_DEEP)
+    huge = body.is_less(HUGE_B // tile.dtype.itemsize, body.mul("%n", "%k"))
+    waits = body.both(huge, body.is_less("%m", FEW_ROWS + 1))
+    depth_step = body.select("i64", waits, LESS_DEEP, DEEP)
     width = slab_columns(body, tile)
     row = body.select("i64", in_place, "%c_row", width)
     panel = body.address(e, "%scratch", SLAB_BYTES // tile.dtype.itemsize)
@@ -69,10 +97,11 @@ def add_rows_of_b(
     with body.loop(0, columns, tile.width) as j:
         few = body.minimum(body.sub(columns, j), tile.width)
         right = body.address(e, lines, j)
-        with body.loop(0, depth, 1) as k:
-            line = body.address(e, right, ahead, body.mul(k, "%b_row"))
-            for first in range(0, tile.width, LINE_BYTES // tile.dtype.itemsize):
-                fetch(body, body.address(e, line, first), for_store=False)
+        with body.loop(0, depth, LESS_DEEP) as k:
+            there = body.address(e, right, ahead, body.mul(k, "%b_row"))
+            for line in neighbours(body, tile, there, LESS_DEEP, "%b_row"):
+                for first in range(0, tile.width, LINE_BYTES // tile.dtype.itemsize):
+                    fetch(body, body.address(e, line, first), for_store=False)
         packs = is_packed(body, tile, few, "false")
         with body.when(packs):
             given = (depth, few, right, "%b_row", "%b_col", packed, tile.width)
@@ -87,12 +116,19 @@ def add_rows_of_b(
 
 
 def spread_slab(body: LoopText, tile: Tile, slab: tuple[str, str], part: tuple[str, str]) -> None:
-    """From scratch to C's columns from jc on."""
+    """From scratch to columns of C: squares where C^T has contiguous rows, and then the rest."""
     (start, row), (jc, columns), e = slab, part, tile.element
+    target, side = body.address(e, "%c", body.mul(jc, "%c_col")), tile.square.lanes
+    turned = body.both(body.is_equal("%c_row", 1), body.negation("%accumulate"))
+    rows = body.select("i64", turned, body.emit(f"and i64 %m, {-side}"), 0)
+    whole = body.emit(f"and i64 {columns}, {-side}")
+    given = (whole, rows, start, 1, row, target, "%c_col")
+    body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *given)
     with body.loop(0, columns, 1) as j:
-        column = body.address(e, "%c", body.mul(body.add(jc, j), "%c_col"))
         source = body.address(e, start, j)
-        with body.loop(0, "%m", 1) as i:
+        column = body.address(e, target, body.mul(j, "%c_col"))
+        first = body.select("i64", body.is_less(j, whole), rows, 0)
+        with body.loop(first, "%m", 1) as i:
             value = body.emit(f"load {e}, ptr {body.address(e, source, body.mul(i, row))}")
             place = body.address(e, column, body.mul(i, "%c_row"))
             store_sum(body, tile, place, value, "%accumulate")
