@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from gradc.ir.dims import Dim
-from gradc.ir.loops import Accumulator, Buffer, For, If, Instruction, Ref, Statement, Store
+from gradc.ir.loops import Accumulator, Buffer, For, If, Instruction, Plain, Ref, Statement, Store
 from gradc.ir.record import dataclass
 from gradc.ir.types import bool_, i64
 
@@ -109,7 +109,7 @@ def _is_plain(loop: For) -> bool:
     if loop.step != 1 or any(a.kind == "bits" for a in loop.accumulators):
         return False
     stores = [s for s in loop.body if isinstance(s, Store)]
-    is_plain = all(isinstance(s, Instruction | Store) for s in loop.body)
+    is_plain = all(isinstance(s, Plain) for s in loop.body)
     return is_plain and not any(store.repeat for store in stores)
 
 

@@ -34,6 +34,7 @@ _DENSE = 4  # entries of a row that is taken out of a block of rows
 Write = Callable[[KernelState], None]
 _Key = tuple[Buffer, Ref, "Ref | None"]
 _Entries = dict[int, "Instruction | Store"]
+_APART = For | If | MatMul
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def joined_accesses(k: KernelState, statements: Sequence[Statement]) -> dict[Sta
 
     The loads stand where the first of them stood, the stores where the last one did.
     """
-    if k.lanes == 1 or k.axes or any(isinstance(s, For | If | MatMul) for s in statements):
+    if k.lanes == 1 or k.axes or any(isinstance(s, _APART) for s in statements):
         return {}
     loads, stores = _rows(k, statements)
     read = {_place(s.buffer) for s in statements if isinstance(s, Instruction) and s.buffer}

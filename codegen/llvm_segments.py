@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gradc.codegen.target import Target
-from gradc.ir.loops import For, Instruction, Ref, Store
+from gradc.ir.loops import For, Instruction, Plain, Ref, Store
 from gradc.ir.record import dataclass
 
 
@@ -134,7 +134,7 @@ def _length(statement: For) -> int:
 
 def _accesses(statement: For) -> int:
     """How many loads and stores stand in the loop's body."""
-    return sum(isinstance(s, Instruction | Store) and s.buffer is not None for s in statement.body)
+    return sum(isinstance(s, Plain) and s.buffer is not None for s in statement.body)
 
 
 def is_in_order(statement: For) -> bool:

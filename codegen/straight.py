@@ -40,6 +40,7 @@ _LANES = 8
 _MOST_POINTS = 128  # of one sum, or sum of products, without rows
 
 Small = Nest | ProductStep
+_PER_ENTRY = Pointwise | Literal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,7 +191,7 @@ def _stays_in_row(equation: Equation, made: Collection[Value]) -> bool:
         return all(owner is not None and isinstance(owner.op.lower, Literal) for owner in owners)
     if isinstance(rule, Reduction):
         return equation.outputs[0] in made
-    return isinstance(rule, Pointwise | Literal)
+    return isinstance(rule, _PER_ENTRY)
 
 
 def _tells_positions(equation: Equation) -> bool:

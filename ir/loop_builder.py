@@ -457,9 +457,10 @@ class LoopBuilder:
 
     def _product(self, op: str, a: Ref, b: Ref) -> Ref:
         for one, other in ((a, b), (b, a)):
-            if one in self._absent or (one.dtype is i64 and self._is_zero(one)):
+            number = self._constants.get(one)
+            if one in self._absent or (number == 0 and one.dtype is i64):
                 return one
-            if self._is_one(one):
+            if number == 1:
                 return other
         return self._emit(op, (a, b), a.dtype)
 

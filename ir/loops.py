@@ -269,6 +269,7 @@ class Run:
     slots: tuple[Buffer, ...]
 
 
+Plain: TypeAlias = Instruction | Store  # runs anywhere in a body, and holds no other
 Statement: TypeAlias = "Instruction | Store | For | If | Require | Fill | MatMul | Call | Run"
 
 

@@ -251,7 +251,7 @@ def _wanted(fn: Function, numbers: Mapping[Value, Array]) -> dict[Value, Pattern
             wanted = None if value in whole else read.get(value)
             patterns = _read_by(made, wanted, numbers)
         for x, pattern in zip(made.inputs, patterns or (None,) * len(made.inputs), strict=True):
-            if pattern is None or not x.dtype.is_float:
+            if pattern is None or not x.dtype.is_float or pattern.all():
                 whole.add(x)
             else:
                 read[x] = read[x] | pattern if x in read else pattern
@@ -269,7 +269,8 @@ def _read_by(
     if pattern is None:
         pattern = _everywhere(made.outputs[0])
     if isinstance(rule, IndexMap):
-        return _moved_back(made, pattern, numbers)
+        is_whole = wanted is None and _rearranges(made, rule)
+        return None if is_whole else _moved_back(made, pattern, numbers)
     if isinstance(rule, Scatter):
         return _read_by_scatter(made, pattern, numbers)
     if made.op is where and made.inputs[0] in numbers:
@@ -283,6 +284,12 @@ def _read_by(
         wide = np.expand_dims(pattern, made.attrs["axes"])
         return [np.broadcast_to(wide, _lengths(made.inputs[0]))]
     return None
+
+
+def _rearranges(made: Equation, rule: IndexMap) -> bool:
+    """Whether every entry of the operands stands once in the result, which has no others."""
+    given = sum([volume(_lengths(value)) for value in made.inputs])
+    return not rule.repeats and given == volume(_lengths(made.outputs[0]))
 
 
 def _moved_back(

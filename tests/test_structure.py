@@ -9,7 +9,8 @@ import gradc
 import gradc.tensor as gt
 import numpy as np
 import pytest
-from gradc.ir.function import Function
+from gradc.ir import structure
+from gradc.ir.function import Equation, Function
 from gradc.ir.lowering import Contraction
 from gradc.ir.structure import structure_of
 
@@ -106,6 +107,28 @@ READ: dict[str, tuple[Make, np.ndarray]] = {
 def test_reads(name: str) -> None:
     make, expected = READ[name]
     np.testing.assert_array_equal(product_read_by(make), expected)
+
+
+def test_where_all_is_read_entries_are_numbered_only_for_what_leaves_some_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def note(made: Equation, *rest: Any) -> Any:
+        asked.append(made.op.name)
+        return moved_back(made, *rest)
+
+    moved_back = structure._moved_back
+    monkeypatch.setattr(structure, "_moved_back", note)
+    x = gt.tensor("x", "f64", (2, 3))
+    ends = gt.sin(gt.concat([gt.reshape(x, (3, 2)), x.T], axis=1))[:, ::2]
+    fn = gradc.function([x], [ends]).ir
+    unread = ~structure_of(fn).wanted[ends.value.owner.inputs[0]]
+    assert np.array_equal(np.broadcast_to(unread, (3, 4)).any(axis=0), [False, True] * 2)
+    assert "slice" in asked
+    asked.clear()
+    structure_of(gradc.function([x], [gt.sin(gt.concat([gt.reshape(x, (3, 2)), x.T], axis=1))]).ir)
+    assert not asked
 
 
 def test_terms_of_a_product() -> None:

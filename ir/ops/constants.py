@@ -138,11 +138,12 @@ def constant_number(x: Value) -> int | float | None:
 
     Known are constants with equal elements, and what `broadcast` makes of them.
     """
-    while x.owner is not None and x.owner.op is broadcast:
-        (x,) = x.owner.inputs
-    if x.owner is None or x.owner.op is not constant:
+    owner = x.owner
+    while owner is not None and owner.op is broadcast:
+        owner = owner.inputs[0].owner
+    if owner is None or owner.op is not constant:
         return None
-    held: ConstantData = x.owner.attrs["value"]
+    held: ConstantData = owner.attrs["value"]
     if not held.type.shape:
         scalar = held.number
         return None if scalar != scalar else scalar
