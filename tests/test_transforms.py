@@ -1,5 +1,7 @@
 """Forward, reverse, batch, inline, expand: what they mean on graphs, and that depth is no limit."""
 
+import dataclasses
+from functools import reduce
 from time import process_time
 
 import numpy as np
@@ -33,7 +35,7 @@ from gradc.ir.transforms.batch import batch, batch_values
 from gradc.ir.transforms.expand import expand_composites
 from gradc.ir.transforms.forward import push_tangents, pushforward
 from gradc.ir.transforms.inline import bind_sizes, conditions_at, inline
-from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents, pullback
+from gradc.ir.transforms.reverse import NullGradientError, is_connected, pull_cotangents, pullback
 from gradc.ir.types import ArrayType, DType, f32, f64, i64
 from gradc.ir.verify import verify
 from random_programs import random_arguments, random_function
@@ -162,6 +164,38 @@ def test_a_cut_is_seen_behind_a_zero():
     x = real()
     assert pull_cotangents([(zero(cut(x)), one())], [x]) == [DISCONNECTED]
     assert pull_cotangents([(zero(sin(x)), one())], [x]) == [None]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x,
+        lambda x: sin(x) * exp(x),
+        lambda x: real("y"),
+        lambda x: cast(cast(x, dtype=i64), dtype=f64),
+        lambda x: cast(argmax(reshape(x, shape=(1,)), axis=0), dtype=f64),
+        lambda x: zero(cut(x)),
+        lambda x: cut(sin(x)) + zero(x),
+        lambda x: undefined(cut(x)),
+        lambda x: undefined(x),
+        lambda x: cut(x) * cut(exp(x)),
+        lambda x: where(gt(x, scalar(0.0, f64)), cut(x), scalar(3.0, f64)),
+    ],
+)
+def test_what_is_connected_can_be_asked_for_itself(make):
+    x = real()
+    y = make(x)
+    for stop in ((), (x,), (y,)):
+        (cotangent,) = pull_cotangents([(y, one())], [x], stop=stop)
+        assert is_connected(y, x, stop) == (cotangent is not DISCONNECTED)
+
+
+def test_one_path_is_enough_to_be_connected():
+    asked = []
+    probe = dataclasses.replace(zero, vjp=lambda *given: asked.append(given) or (None,))
+    x = real()
+    total = reduce(add, [probe(sin(x)) for _ in range(50)])
+    assert is_connected(total, x) and len(asked) == 1
 
 
 def test_null_poisons_sums_and_passes_through_rules():

@@ -39,7 +39,7 @@ from gradc.gradient_arguments import (
 from gradc.ir.collection import collection_paused
 from gradc.ir.function import Function, Value, parameter
 from gradc.ir.op import DISCONNECTED, Cotangent, Disconnected, Null
-from gradc.ir.transforms.reverse import pull_cotangents
+from gradc.ir.transforms.reverse import is_connected, pull_cotangents
 from gradc.ir.transforms.zeros import cotangent_type, zeros
 from gradc.jacobians import jacobian_of, pushed, pushed_along
 from gradc.tensor.source import located
@@ -463,18 +463,11 @@ def _jacobian(
     disconnected: str,
     chunk: int | None,
 ) -> Tensor:
-    connection = _connection(expression, target, stop)
-    if isinstance(connection, Disconnected):
+    if not is_connected(expression, target, stop):
         report_disconnected(target, disconnected, forward=False)
         kind = cotangent_type(target).with_shape((*expression.shape, *target.shape))
         return Tensor(zeros(kind))
     return Tensor(jacobian_of(expression, [target], stop, chunk)[0])
-
-
-def _connection(expression: Value, target: Value, stop: Sequence[Value]) -> Cotangent:
-    seed = parameter(cotangent_type(expression))
-    (found,) = pull_cotangents([(expression, seed)], [target], stop=stop)
-    return found
 
 
 def _name_gradients(cost: str, targets: Sequence[Value], found: Sequence[Any]) -> None:

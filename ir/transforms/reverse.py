@@ -20,7 +20,7 @@ from gradc.ir.collection import collection_paused
 from gradc.ir.function import Equation, Function, Value, function, parameter, sorted_equations
 from gradc.ir.op import DISCONNECTED, Cotangent, Disconnected, Null
 from gradc.ir.ops.cast import cast
-from gradc.ir.span import at, differentiated
+from gradc.ir.span import at, differentiated, move_to
 from gradc.ir.transforms.masks import Flow, add_flows, finish, pull_masked
 from gradc.ir.transforms.rebuild import unused_name
 from gradc.ir.transforms.zeros import DEFAULT_FLOAT, check_cotangent, cotangent_type, zeros
@@ -65,11 +65,13 @@ def pull_cotangents(
     flows: dict[Value, Flow] = {}
     for value, cotangent in seeds:
         _collect(flows, value, cotangent)
-    for made in reversed(equations):
-        if known:
-            _replace_known(flows, made.outputs, known)
-        if not reaching.isdisjoint(made.inputs):
-            _pull_through(made, flows, reaching)
+    with at(None):
+        for made in reversed(equations):
+            if known:
+                _replace_known(flows, made.outputs, known)
+            if not reaching.isdisjoint(made.inputs) and not flows.keys().isdisjoint(made.outputs):
+                move_to(differentiated(made.span))
+                _pull_through(made, flows, reaching)
     _replace_known(flows, wrt, known)
     return [_finished(value, flows) for value in wrt]
 
@@ -103,6 +105,27 @@ def pullback(fn: Function, wrt: Sequence[int], *, stop: Collection[Value] = ()) 
     )
 
 
+def is_connected(output: Value, target: Value, stop: Collection[Value] = ()) -> bool:
+    """Whether `pull_cotangents` finds `target` connected to `output`: one path is enough.
+
+    Only rules on the way are asked, where derivatives of the whole graph would be built.
+    """
+    reaching = _values_that_depend(sorted_equations([output], stop=stop), [target], stop)
+    seen: set[Value] = set()
+    stack = [output]
+    while stack:
+        value = stack.pop()
+        if value is target:
+            return True
+        made = value.owner
+        if made is None or value in seen or value in stop:
+            continue
+        seen.add(value)
+        answers = zip(made.inputs, _connections(made), strict=True)
+        stack += [x for x, answer in answers if x in reaching and answer is not DISCONNECTED]
+    return False
+
+
 def _values_that_depend(
     equations: Sequence[Equation], wrt: Sequence[Value], stop: Collection[Value]
 ) -> set[Value]:
@@ -117,17 +140,14 @@ def _values_that_depend(
 
 def _pull_through(made: Equation, flows: dict[Value, Flow], reaching: set[Value]) -> None:
     """Pull the cotangents of an equation's outputs back to those inputs that lead to wrt."""
-    if flows.keys().isdisjoint(made.outputs):
-        return
-    with at(differentiated(made.span)):
-        entering = [flows.get(output) for output in made.outputs]
-        pulled = _cotangents_of_inputs(made, entering, reaching)
-        own: dict[Value, Flow] = {}  # x * x gives x two equal cotangents, which are added first
-        for value, cotangent in zip(made.inputs, pulled, strict=True):
-            if value in reaching and not isinstance(cotangent, Disconnected):
-                _collect(own, value, _converted(made, value, cotangent))
-        for value, cotangent in own.items():
-            _collect(flows, value, cotangent)
+    entering = [flows.get(output) for output in made.outputs]
+    pulled = _cotangents_of_inputs(made, entering, reaching)
+    own: dict[Value, Flow] = {}  # x * x gives x two equal cotangents, which are added first
+    for value, cotangent in zip(made.inputs, pulled, strict=True):
+        if value in reaching and not isinstance(cotangent, Disconnected):
+            _collect(own, value, _converted(made, value, cotangent))
+    for value, cotangent in own.items():
+        _collect(flows, value, cotangent)
 
 
 def _cotangents_of_inputs(
