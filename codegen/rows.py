@@ -37,7 +37,7 @@ from gradc.codegen.steps import (
     free_sides,
     in_layout,
     inlined_reads,
-    reads,
+    reads_of,
     row_label,
     scatters_rows,
     written,
@@ -379,8 +379,7 @@ def _keeps_rows(step: Step) -> dict[Value, bool]:
 def _row_reads(step: Step, stored: Collection[Value]) -> set[Read]:
     """The stored values a step reads; space axis 0 is the rows."""
     if isinstance(step, Nest):
-        own = set(written(step))
-        return {r for root in step.roots for r in reads(root, stored) if r[0] not in own}
+        return reads_of(step, stored)
     label = row_label(step.equation)
     return {
         (value, tuple(0 if x == label else None for x in labels))

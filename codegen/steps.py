@@ -381,24 +381,35 @@ def operand_reads(equation: Equation, axes: Axes) -> list[Read]:
     return [(value, axes) for value in equation.inputs]
 
 
+def reads_of(nest: Nest, stored: Collection[Value]) -> set[Read]:
+    """What a nest reads that it does not compute itself: see `reads`, for axes that it loops over.
+
+    `stored` is what it was formed with, without values of its own that need not be stored. What is
+    read through these may be told in another order of the axes that are written out.
+    """
+    own = {root.value for root in nest.roots}
+    return {
+        read
+        for read in nest.reads
+        if read[0] not in own and (read[0] in stored or read[0].owner is None)
+    }
+
+
 def inlined_reads(step: Step, stored: Collection[Value]) -> set[Value]:
     """The stored values that a step reads, directly or through what is inlined into it."""
     if isinstance(step, Nest):
-        own = {root.value for root in step.roots}
-        stack = [v for root in step.roots for v in first_operands(root)]
-    else:
-        own = set()
-        stack = list(step.equation.inputs)
+        return {value for value, _ in reads_of(step, stored) if value.owner is not None}
     found: set[Value] = set()
     seen: set[Value] = set()
+    stack = list(step.equation.inputs)
     while stack:
         value = stack.pop()
         if value in seen or value.owner is None:
             continue
         seen.add(value)
-        if value in stored and value not in own:
+        if value in stored:
             found.add(value)
-        elif value not in own or can_inline(value.owner):
+        else:
             stack.extend(value.owner.inputs)
     return found
 

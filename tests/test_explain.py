@@ -13,8 +13,10 @@ from gradc.codegen.choices import Choices
 from gradc.codegen.cost import bytes_of, cost_of, least_bytes, total_of
 from gradc.codegen.explain import explain_kernels
 from gradc.codegen.lower import Cut, cut_into_kernels
+from gradc.codegen.prepare import prepare
 from gradc.codegen.rows import parts_of
-from gradc.codegen.steps import inlined_reads, written
+from gradc.codegen.schedule import schedule
+from gradc.codegen.steps import Nest, inlined_reads, reads, reads_of, written
 from gradc.ir.dims import evaluate_dim, size
 from gradc.ir.text import parse_function
 from random_programs import random_function, with_derivatives
@@ -103,6 +105,20 @@ def test_random_programs_are_explained(seed: int, store: str) -> None:
     assert evaluate_dim(least, SIZES) >= sum(
         evaluate_dim(bytes_of(v), SIZES) for v in found.fn.results
     )
+
+
+@pytest.mark.parametrize("store", ["by cost", "everything", "least"])
+@pytest.mark.parametrize("seed", range(710, 720))
+def test_what_nests_note_that_they_read_is_what_lies_behind_their_roots(
+    seed: int, store: str
+) -> None:
+    """Also where values that only their own nest reads are not stored in the end."""
+    fn = prepare(with_derivatives(random_function(seed)))
+    steps = schedule(fn, Choices(store=store))
+    for nest in (step for step in steps.steps if isinstance(step, Nest)):
+        own = {root.value for root in nest.roots}
+        behind = {value for root in nest.roots for value, _ in reads(root, steps.stored)} - own
+        assert {value for value, _ in reads_of(nest, steps.stored)} == behind
 
 
 def test_work_that_terms_share_counts_once_when_vectors_run_side_by_side() -> None:
