@@ -49,6 +49,8 @@ from gradc.codegen.matmul_pack import (
 from gradc.codegen.matmul_stream import (
     LARGE_B,
     SPREAD_B,
+    STREAMED_COLUMNS,
+    STREAMED_ROWS,
     is_streamed,
     stream_function,
     stream_scratch,
@@ -76,6 +78,7 @@ SHORT_SUM = 4  # vectors up to which it never does
 SHORT_COMBINATION = 64  # rows of B whose combination stays in registers
 LONG_ROW = 256  # columns from which whole rows of B are combined even so
 PACK_COLUMNS_OF_A = 160  # columns of C from which packing A pays
+LARGE_A = 1 << 22  # bytes above which that of an A by columns does: they are read from end to end
 SCRATCH_ALIGNMENT = 16  # elements
 
 BLOCK_PARAMETERS = (
@@ -199,7 +202,9 @@ def product_function(tile: Tile) -> str:
     e = tile.element
     by_rows = body.is_equal("%a_row", 1)
     scattered = body.negation(body.either(by_rows, body.is_equal("%a_col", 1)))
-    pack_a = body.either(scattered, body.is_less(PACK_COLUMNS_OF_A - 1, "%n"))
+    reused = body.is_less(PACK_COLUMNS_OF_A - 1, "%n")
+    far = body.is_less(LARGE_A // tile.dtype.itemsize, body.mul("%m", "%k"))
+    pack_a = body.either(body.either(scattered, reused), body.both(by_rows, far))
     apart = body.negation(body.is_equal("%b_col", 1))
     enough = REUSED_ROWS if tile.keeps_panels else BLOCKED_ROWS
     pack_b = body.either(apart, body.is_less(enough - 1, "%m"))
@@ -374,6 +379,7 @@ def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
     several = body.both(several, body.is_less(body.mul(least, tile.lanes), "%k"))
     long = body.either(body.is_less(SHORT_COMBINATION, "%k"), body.is_less(LONG_ROW, given.n))
     lines = body.both(body.both(row_of_b, row_of_c), long)
+    most_streamed = body.select("i64", given.turned, STREAMED_COLUMNS, STREAMED_ROWS)
     few = body.is_less(given.m, BLOCKED_ROWS)
     if tile.keeps_panels:
         small = body.is_less(body.mul(given.n, "%k"), SMALL_B // tile.dtype.itemsize + 1)
@@ -385,7 +391,7 @@ def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
         "dots1": body.both(one_column, along),
         f"dots{tile.dot_columns}": several,
         "combination": body.both(one_row, lines),
-        "stream": is_streamed(body, tile, (given.m, given.n, "%k"), given.b),
+        "stream": is_streamed(body, tile, (given.m, given.n, "%k"), given.b, most_streamed),
         "direct": body.both(few, readable),
     }
     left = "true"
@@ -474,12 +480,11 @@ def is_turned(body: LoopText, tile: Tile) -> str:
     )
     large = body.both(body.is_less(MANY_LINES, "%m"), body.is_less(LONG_SUM, "%k"))
     thin = body.both(body.both(half_empty(body, tile, "%n"), a_turned), large)
-    streamed, streamed_turned = (
-        is_streamed(body, tile, (few, many, "%k"), (row, column), SPREAD_B)
-        for few, many, row, column in (
-            ("%m", "%n", "%b_row", "%b_col"),
-            ("%n", "%m", "%a_col", "%a_row"),
-        )
+    sizes, turned_sizes = ("%m", "%n", "%k"), ("%n", "%m", "%k")
+    strides, turned_strides = ("%b_row", "%b_col"), ("%a_col", "%a_row")
+    streamed = is_streamed(body, tile, sizes, strides, STREAMED_ROWS, SPREAD_B)
+    streamed_turned = is_streamed(
+        body, tile, turned_sizes, turned_strides, STREAMED_COLUMNS, SPREAD_B
     )
     turned = body.either(streamed_turned, body.either(c_turned, thin))
     return body.select("i1", line, of_line, body.both(turned, body.negation(streamed)))

@@ -15,7 +15,8 @@ from gradc.codegen.matmul_tile import (
     store_sum,
 )
 
-STREAMED_ROWS = 32  # of A: more are worth packed blocks of B
+# Rows of A from which packing blocks of B pays; columns of B from which packing a large A does.
+STREAMED_ROWS, STREAMED_COLUMNS = 32, 41
 LARGE_B, HUGE_B = 1 << 20, 1 << 24  # bytes of B that the second, the third cache does not hold
 SPREAD_B = 1 << 22  # above which a slab is summed in scratch rather than B read another way
 FEWEST_TERMS = 64  # of a sum: each entry of a slab is loaded and stored for some of them
@@ -30,11 +31,15 @@ def is_streamed(
     tile: Tile,
     sizes: tuple[str, str, str],
     b: tuple[str, str],
+    most: str | int,
     least: int = LARGE_B,
 ) -> str:
-    """Whether few rows of A (m, n and k are given) meet a B by rows of more than `least` bytes."""
+    """Whether fewer than `most` rows of A meet a B by rows of more than `least` bytes.
+
+    `sizes` are m, n and k, `b` the strides of B.
+    """
     m, n, k = sizes
-    few = body.both(body.is_less(m, STREAMED_ROWS), body.is_less(tile.width, n))
+    few = body.both(body.is_less(m, most), body.is_less(tile.width, n))
     few = body.both(few, body.is_less(FEWEST_TERMS - 1, k))
     large = body.is_less(least // tile.dtype.itemsize, body.mul(n, k))
     return body.both(body.both(few, large), body.is_equal(b[1], 1))

@@ -42,8 +42,8 @@ class Product:
     vector_bits: int
     library: Library
 
-    def __call__(self, a: Array, b: Array, c: Array, accumulate: bool = False) -> None:
-        """C (+)= A B over a batch, as the strides of the arrays say."""
+    def __call__(self, a: Array, b: Array, c: Array, accumulate: bool = False) -> Array:
+        """C (+)= A B over a batch, as the strides of the arrays say; gives the scratch."""
         batch, m, n = c.shape
         size = scratch_bytes(self.dtype, self.vector_bits, max(m, n), a.shape[2])
         scratch = np.full(size // 8 + 16, CANARY)
@@ -57,6 +57,7 @@ class Product:
         place = scratch[start:].ctypes.data
         ctypes.CFUNCTYPE(None, *kinds)(self.address)(*arguments, accumulate, place)
         assert (scratch[end:] == CANARY).all(), "the product wrote behind its scratch"
+        return scratch[start:end].view(self.dtype.numpy)
 
 
 @cache
@@ -159,6 +160,15 @@ def test_sizes_beyond_every_block() -> None:
             check(run, a, b, np.empty((1, m, n)), False)
 
 
+def test_a_large_operand_by_columns_is_packed() -> None:
+    run, rng, m = product(f64, host()), np.random.default_rng(11), 100
+    for k, is_packed in ((5300, True), (5200, False)):
+        a, b = matrix(rng, (1, m, k), "columns", f64), matrix(rng, (1, k, 60), "rows", f64)
+        check(run, a, b, np.empty((1, m, 60)), False)
+        scratch = run(a, b, np.empty((1, m, 60)))
+        assert (scratch[:m] == a[0].T).all(axis=1).any() == is_packed
+
+
 def test_c_around_the_product_is_kept() -> None:
     run = product(f64, host())
     rng = np.random.default_rng(3)
@@ -224,7 +234,7 @@ def test_few_rows_of_long_sums(dtype: DType, target: Target) -> None:
 def test_large_operands_that_are_streamed(dtype: DType, target: Target) -> None:
     """Either operand, of few and of many columns, into C of any strides."""
     run, rng = product(dtype, target), np.random.default_rng(10)
-    for few, many, k in ((2, 4100, 65), (4, 1037, 1100), (13, 140, 8100), (31, 49, 5400)):
+    for few, many, k in ((2, 4100, 65), (4, 1037, 1100), (13, 140, 8100), (39, 70, 16_000)):
         for left, out in (("rows", "rows"), ("columns", "columns"), ("backwards", "every other")):
             a, b = matrix(rng, (2, few, k), left, dtype), matrix(rng, (2, k, many), "rows", dtype)
             check(run, a, b, matrix(rng, (2, few, many), out, dtype), few == 4)
@@ -255,6 +265,9 @@ def test_the_blocks_of_a_stream(out: str) -> None:
         assert hidden_terms(few, many, 600, "tn", out) == depth - 1
         assert hidden_terms(many, few, 600, "tn", out) == depth - 1
     assert hidden_terms(5, 4000, 62, "nn", out) == 62 - 2
+    assert hidden_terms(1000, 40, 600, "tn", out) == 15
+    assert hidden_terms(1000, 41, 600, "tn", out) == 199
+    assert hidden_terms(32, 1000, 600, "nn", out) == 199
 
 
 def test_what_is_computed_by_dot_products() -> None:
