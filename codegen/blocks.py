@@ -12,7 +12,7 @@ from gradc.codegen.block_region import start_of
 from gradc.codegen.reader import Reader
 from gradc.ir.dims import Dim, is_nonnegative, product, size, substitute
 from gradc.ir.function import Equation, Value, parameter
-from gradc.ir.loops import Buffer, Fill, Program, Run
+from gradc.ir.loops import Buffer, Fill, Program, Run, Slot
 from gradc.ir.lowering import Index
 from gradc.ir.ops.blocks import rows_of
 from gradc.ir.record import dataclass
@@ -23,7 +23,8 @@ from gradc.ir.types import ArrayType, bool_
 class Memory:
     """What a step over blocks needs for one of them, as values that live during the step.
 
-    parts: of sums, by the position of the result. slots: the arena of the program.
+    parts: of sums, by the position of the result. slots: what the slots of the program lie in;
+    those of one layer share it.
     """
 
     parts: Mapping[int, Value]
@@ -31,27 +32,28 @@ class Memory:
 
     @property
     def values(self) -> tuple[Value, ...]:
-        return (*self.parts.values(), *self.slots)
+        return (*self.parts.values(), *dict.fromkeys(self.slots))
 
 
-def memory_of(made: Equation, slots: Sequence[Sequence[Dim]]) -> Memory:
-    """The memory for one block of an equation whose body has an arena of these slots."""
+def memory_of(made: Equation, slots: Sequence[Slot]) -> Memory:
+    """The memory for one block of an equation whose body has an arena of these layers of slots."""
     rows, most = rows_of(made.attrs["body"]), made.attrs["block"]
     gives = enumerate(zip(made.outputs, made.attrs["gives"], strict=True))
+    layers: dict[tuple[int, ...], Dim] = {}
+    for slot in slots:
+        layers[slot.on] = layers.get(slot.on, 0) + _bytes(slot, rows, most)
+    values = {on: parameter(ArrayType(bool_, (bytes,))) for on, bytes in layers.items()}
     return Memory(
         {i: parameter(value.type) for i, (value, axis) in gives if axis is None},
-        tuple(parameter(ArrayType(bool_, (_bytes(bounds, rows, most),))) for bounds in slots),
+        tuple(values[slot.on] for slot in slots),
     )
 
 
-def _bytes(bounds: Sequence[Dim], rows: str, most: int) -> Dim:
-    """The bytes of a slot that suffice for every block: all its bounds together."""
-    total: Dim = 0
-    for bound in bounds:
-        if not is_nonnegative(substitute(bound, {rows: size(rows) + 1}) - bound):
-            raise ValueError(f"a block needs less memory, {bound} bytes, for more rows, {rows}")
-        total = total + substitute(bound, {rows: most})
-    return total
+def _bytes(slot: Slot, rows: str, most: int) -> Dim:
+    """The bytes of a slot that suffice for every block."""
+    if not is_nonnegative(substitute(slot.bytes, {rows: size(rows) + 1}) - slot.bytes):
+        raise ValueError(f"a block needs less memory, {slot.bytes} bytes, for more rows, {rows}")
+    return substitute(slot.bytes, {rows: most})
 
 
 def lower_blocks(

@@ -1,38 +1,43 @@
-"""Place the stored values in one arena: values that are not alive together share a slot.
+"""Place the stored values in one arena: values that are not alive together share memory.
 
-Largest values first, each goes to a slot that is free for its whole lifetime; values of equal size
+Largest values first, each goes to a layer that is free for its whole lifetime; values of equal size
 are placed in the order in which they begin, which is optimal among them. Sizes are compared for all
-sizes where that is possible; a slot that holds values of incomparable sizes (8*n, 8*m) is as large
+sizes where that is possible; a layer that holds values of incomparable sizes (8*n, 8*m) is as large
 as the largest of them turns out to be at the call, so sharing never costs memory.
+
+Layers lie one above another, which takes little to compute at a call. Where that is more than what
+is alive at once by a tenth, for some sizes, each value falls on those below that are alive at the
+same time (`stacking.py`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from heapq import heappop, heappush
 from itertools import groupby
 
+import numpy as np
+from gradc.codegen.stacking import ENOUGH, Stack, best_stack, spans_of
 from gradc.ir.dims import Dim, evaluate_dim, is_nonnegative, names_of
 from gradc.ir.function import Value
-from gradc.ir.loops import Buffer
+from gradc.ir.loops import Buffer, Slot
 from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType
 
 _USUAL = 1000  # what a size is taken to be where sizes cannot be compared
-_MOST_BOUNDS = 4  # sizes of which a slot is the largest
-_MOST_TRIES = 2_000_000  # of slots for values, in all: so that many values take linear time
+_MOST_BOUNDS = 4  # sizes of which a layer is the largest
+_MOST_TRIES = 2_000_000  # of layers for values, in all: so that many values take linear time
 _FEWEST_TRIES = 8  # for each value
 
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """The buffer of each value, and the size in bytes of each slot: the largest of its bounds."""
+    """The buffer of each value, and the slots that they lie in."""
 
     buffers: Mapping[Value, Buffer]
-    slots: tuple[tuple[Dim, ...], ...]
+    slots: tuple[Slot, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,11 @@ class _Tenancy:
 
 
 @dataclass(slots=True)
-class _Slot:
-    """Memory, the sizes that it has to hold, and when it is taken: (first, last) in order."""
+class _Layer:
+    """Memory, who has it, the sizes that it has to hold, and when it is taken: (first, last)."""
 
-    number: int
     bounds: list[Dim]
+    tenancies: list[_Tenancy] = field(default_factory=list)
     taken: list[tuple[int, int]] = field(default_factory=list)
 
     def is_free(self, first: int, last: int) -> bool:
@@ -84,36 +89,65 @@ class _Slot:
         return after and (place == 0 or self.taken[place - 1][1] < first)
 
 
-def plan(lifetimes: Sequence[Lifetime]) -> Arena:
-    """Buffers for values that are stored for some steps."""
+def plan(lifetimes: Sequence[Lifetime], stack: str = "by cost") -> Arena:
+    """Buffers for values that are stored for some steps; `stack` is as in `Choices`."""
     lives = sorted(lifetimes, key=lambda life: life.first)
-    tenancies = _tenancies(lives)
-    slots: list[_Slot] = []
-    place: dict[Value, int] = {}
-    usual = {bytes: (-_usual(bytes), str(bytes)) for bytes in {t.bytes for t in tenancies}}
-    tenancies.sort(key=lambda t: (usual[t.bytes], t.first))
-    tries = max(_FEWEST_TRIES, _MOST_TRIES // max(1, len(tenancies)))
-    for _, group in groupby(tenancies, key=lambda t: t.bytes):
-        for tenancy, slot in _place_equals(list(group), slots, tries):
-            place.update((life.value, slot.number) for life in tenancy.lives)
+    layers = _layers(_tenancies(lives))
+    found = _stack(layers, stack) if len(layers) > 1 and stack != "never" else None
+    slots, places = _in_layers(layers) if found is None else _stacked(layers, found)
     buffers = {
-        life.value: Buffer(f"t{number}", life.type, "temporary", place[life.value])
+        life.value: Buffer(f"t{number}", life.type, "temporary", places[life.value])
         for number, life in enumerate(lives)
     }
-    return Arena(buffers, tuple(tuple(slot.bounds) for slot in slots))
+    return Arena(buffers, tuple(slots))
 
 
-def arena_text(slots: Sequence[Sequence[Dim]]) -> str:
-    """The bytes of all slots, before they are rounded up: `8*d + 512 + max(8*m, 8*n)`."""
-    total: Dim = 0
-    largest: Counter[str] = Counter()
-    for bounds in slots:
-        if len(bounds) == 1:
-            total = total + bounds[0]
-        else:
-            largest[f"max({', '.join(sorted(map(str, bounds)))})"] += 1
-    terms = [text if count == 1 else f"{count}*{text}" for text, count in sorted(largest.items())]
-    return " + ".join([str(total), *terms] if total != 0 or not terms else terms)
+def _in_layers(layers: Sequence[_Layer]) -> tuple[list[Slot], dict[Value, int]]:
+    """Slots for the bounds of each layer, all on those of the layer below, and each value's.
+
+    Layers of known size lie at the bottom: nothing is computed at a call to find them.
+    """
+    slots: list[Slot] = []
+    places: dict[Value, int] = {}
+    on: tuple[int, ...] = ()
+    for layer in sorted(layers, key=lambda layer: len(names_of(layer.bounds)) > 0):
+        below, on = on, tuple(range(len(slots), len(slots) + len(layer.bounds)))
+        slots += (Slot(bound, below) for bound in layer.bounds)
+        for tenancy in layer.tenancies:
+            bounds = enumerate(layer.bounds[:-1], on[0])
+            slot = next((i for i, b in bounds if _is_at_least(b, tenancy.bytes)), on[-1])
+            places.update((life.value, slot) for life in tenancy.lives)
+    return slots, places
+
+
+def _stack(layers: Sequence[_Layer], choice: str) -> Stack | None:
+    """A stack of all tenancies, in the order of their layers, if it is better than the layers."""
+    tenancies = [tenancy for layer in layers for tenancy in layer.tenancies]
+    spans = spans_of(
+        [tenancy.first for tenancy in tenancies],
+        [tenancy.last for tenancy in tenancies],
+        [tenancy.bytes for tenancy in tenancies],
+    )
+    starts = np.cumsum([0, *(len(layer.tenancies) for layer in layers)])[:-1]
+    worst = spans.ratios(np.maximum.reduceat(spans.bytes, starts).sum(axis=0)).max()
+    if choice == "by cost" and worst <= ENOUGH:
+        return None
+    found = best_stack(spans, range(len(tenancies)))
+    return found if choice == "always" or found.worst < worst else None
+
+
+def _stacked(layers: Sequence[_Layer], stack: Stack) -> tuple[list[Slot], dict[Value, int]]:
+    """Slots for a stack of all tenancies, and each value's; equal ones that lie alike are one."""
+    tenancies = [tenancy for layer in layers for tenancy in layer.tenancies]
+    numbers: dict[Slot, int] = {}
+    slot_of: dict[int, int] = {}
+    places: dict[Value, int] = {}
+    for span in stack.order:
+        on = sorted({slot_of[below] for below in stack.on[span]})
+        slot = Slot(tenancies[span].bytes, tuple(on))
+        slot_of[span] = numbers.setdefault(slot, len(numbers))
+        places.update((life.value, slot_of[span]) for life in tenancies[span].lives)
+    return list(numbers), places
 
 
 def _tenancies(lives: Sequence[Lifetime]) -> list[_Tenancy]:
@@ -132,33 +166,40 @@ def _tenancies(lives: Sequence[Lifetime]) -> list[_Tenancy]:
     return found
 
 
-def _place_equals(
-    tenancies: Sequence[_Tenancy], slots: list[_Slot], tries: int
-) -> list[tuple[_Tenancy, _Slot]]:
-    """Slots for tenancies of one size, ordered by their beginning; new ones join `slots`."""
+def _layers(tenancies: list[_Tenancy]) -> list[_Layer]:
+    """Layers for tenancies, the largest first."""
+    layers: list[_Layer] = []
+    usual = {bytes: (-_usual(bytes), str(bytes)) for bytes in {t.bytes for t in tenancies}}
+    tenancies.sort(key=lambda t: (usual[t.bytes], t.first))
+    tries = max(_FEWEST_TRIES, _MOST_TRIES // max(1, len(tenancies)))
+    for _, group in groupby(tenancies, key=lambda t: t.bytes):
+        _place_equals(list(group), layers, tries)
+    return layers
+
+
+def _place_equals(tenancies: Sequence[_Tenancy], layers: list[_Layer], tries: int) -> None:
+    """Put tenancies of one size, ordered by their beginning, into layers; new ones join them."""
     size = tenancies[0].bytes
-    older = [slot for slot in reversed(slots[-tries:]) if _can_hold(slot, size)]
+    older = [layer for layer in reversed(layers[-tries:]) if _can_hold(layer, size)]
     own: list[tuple[int, int]] = []  # (when it is free again, its number): a heap
-    found = []
     for tenancy in tenancies:
         first, last = tenancy.first, tenancy.last
-        slot = next((s for s in older if s.is_free(first, last)), None)
-        if slot is None and own and own[0][0] < first:
-            slot = slots[heappop(own)[1]]
-            heappush(own, (last, slot.number))
-        elif slot is None:
-            slot = _Slot(len(slots), [size])
-            slots.append(slot)
-            heappush(own, (last, slot.number))
-        elif not any(_is_at_least(bound, size) for bound in slot.bounds):
-            slot.bounds.append(size)
-        insort(slot.taken, (first, last))
-        found.append((tenancy, slot))
-    return found
+        layer = next((x for x in older if x.is_free(first, last)), None)
+        if layer is None:
+            is_free = bool(own) and own[0][0] < first
+            number = heappop(own)[1] if is_free else len(layers)
+            if not is_free:
+                layers.append(_Layer([size]))
+            layer = layers[number]
+            heappush(own, (last, number))
+        elif not any(_is_at_least(bound, size) for bound in layer.bounds):
+            layer.bounds.append(size)
+        insort(layer.taken, (first, last))
+        layer.tenancies.append(tenancy)
 
 
-def _can_hold(slot: _Slot, size: Dim) -> bool:
-    return len(slot.bounds) < _MOST_BOUNDS or any(_is_at_least(b, size) for b in slot.bounds)
+def _can_hold(layer: _Layer, size: Dim) -> bool:
+    return len(layer.bounds) < _MOST_BOUNDS or any(_is_at_least(b, size) for b in layer.bounds)
 
 
 def _is_at_least(a: Dim, b: Dim) -> bool:

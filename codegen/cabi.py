@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from gradc.codegen.buffers import arena_text
+from gradc.codegen.arena_text import arena_text
 from gradc.codegen.c_names import exported_symbols as exported_symbols
 from gradc.codegen.c_names import function_symbols as function_symbols
 from gradc.codegen.c_names import parameter_name
-from gradc.codegen.llvm_product import product_scratch
+from gradc.codegen.llvm_product import product_scratch, with_scratch
 from gradc.ir.dims import Dim
 from gradc.ir.loops import Buffer, Program
 from gradc.ir.record import dataclass
@@ -184,7 +184,7 @@ def _function_entry(program: Program, vector_bits: int, documentation: str) -> F
 def workspace_text(program: Program, vector_bits: int) -> str:
     """The bytes of a program's temporaries and of what its matrix products pack, as a formula."""
     scratch = product_scratch(program.kernels, vector_bits)
-    return arena_text((*program.slots, (scratch,)) if scratch else program.slots)
+    return arena_text(with_scratch(program.slots, scratch))
 
 
 def _array_entry(buffer: Buffer) -> ArrayEntry:

@@ -23,6 +23,8 @@ class Choices:
     finish: whether what follows a product entry by entry runs on the parts of it in the cache.
     ends: whether the first and last iterations of loops that differ from the others stand apart.
     phases: whether loops run in phases over blocks: "by cost", "always" that can, or "never".
+    stack: whether the parts of the arena that are in use at the same time are stacked, or all:
+        "by cost", "always", or "never".
     """
 
     vector_bits: int = 512
@@ -36,3 +38,4 @@ class Choices:
     finish: bool = True
     ends: bool = True
     phases: str = "by cost"
+    stack: str = "by cost"

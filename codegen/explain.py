@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from gradc.codegen.buffers import arena_text
+from gradc.codegen.arena_text import arena_text
 from gradc.codegen.choices import Choices
 from gradc.codegen.cost import (
     Cost,

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from gradc.codegen.llvm_entry import write_entries
 from gradc.codegen.llvm_kernel import write_kernel
-from gradc.codegen.llvm_product import product_scratch
+from gradc.codegen.llvm_product import product_scratch, with_scratch
 from gradc.codegen.llvm_run import define_program
 from gradc.codegen.llvm_shared import repeated_loops
 from gradc.codegen.llvm_text import KernelFunction, Module
@@ -54,7 +54,7 @@ def emit_module(
     for program in programs:
         module.fast_math = program.fast_math
         scratch = product_scratch(program.kernels, target.vector_bits)
-        slots = (*program.slots, (scratch,)) if scratch else program.slots
+        slots = with_scratch(program.slots, scratch)
         kernels = _kernels(writing, program, f"gradc.{program.name}")
         write_entries(module, replace(program, slots=slots), kernels)
     _call_what_stands_often(module)

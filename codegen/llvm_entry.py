@@ -6,7 +6,7 @@ does not optimise: compiling them would take longer than compiling the call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gradc.codegen.llvm_run import run_kernels
 from gradc.codegen.llvm_text import (
@@ -17,8 +17,15 @@ from gradc.codegen.llvm_text import (
     is_number,
     memory_type,
 )
-from gradc.ir.dims import Dim, FloorDiv, names_of
-from gradc.ir.loops import STATUS_NEGATIVE_SIZE, STATUS_OUT_OF_MEMORY, Buffer, Program
+from gradc.ir.dims import Dim, FloorDiv
+from gradc.ir.loops import (
+    STATUS_NEGATIVE_SIZE,
+    STATUS_OUT_OF_MEMORY,
+    Buffer,
+    Program,
+    Slot,
+    tops_of,
+)
 from gradc.ir.record import dataclass
 from gradc.ir.types import bool_
 
@@ -134,11 +141,10 @@ def _write_workspace(module: Module, program: Program, sizes: Sequence[_Paramete
     """The bytes of workspace that a call needs; the largest integer where they cannot be had."""
     w, alias = Writer(module), f"gradc.{program.name}.bytes"
     counter = _Checked(w, {str(p.source): p.name for p in sizes})
-    for slot in program.slots:
-        counter.reserve(slot)
-    total = counter.total if program.slots else "0"
+    total = "0"
     if program.slots:
-        total = counter.add(total, str(_ALIGNMENT))
+        places = _Places(w, program.slots, lambda a, b: counter.add(a, counter.bytes(b)))
+        total = counter.add(places.highest(tops_of(program.slots)), str(_ALIGNMENT))
     if counter.failed != "false":
         total = w.let(f"select i1 {counter.failed}, i64 {_LARGEST}, i64 {total}")
     w.do(f"ret i64 {total}")
@@ -149,19 +155,49 @@ def _write_workspace(module: Module, program: Program, sizes: Sequence[_Paramete
     _define(module, "i64", f"gradc_workspace_{program.name}", "ptr %sizes", w)
 
 
+class _Places:
+    """Where the slots of an arena begin and end; `add` adds a slot's bytes, rounded up."""
+
+    def __init__(self, w: Writer, slots: Sequence[Slot], add: Callable[[str, Dim], str]) -> None:
+        self.w, self.slots, self.add = w, slots, add
+        self.begins: list[str] = []
+        self.ends: dict[int, str] = {}
+        self.found: dict[tuple[int, ...], str] = {}  # the highest ends of several slots
+        for slot in slots:
+            self.begins.append(self.highest(slot.on))
+
+    def highest(self, numbers: tuple[int, ...]) -> str:
+        """Where the highest of some slots ends: 0 of none."""
+        if numbers not in self.found:
+            ends = {self.end(number): None for number in numbers}
+            known = max((int(end) for end in ends if is_number(end)), default=0)
+            rest = [end for end in ends if not is_number(end)]
+            first, *others = [*rest, str(known)] if known or not rest else rest
+            for other in others:
+                first = self.w.intrinsic("llvm.smax.i64", "i64", [("i64", first), ("i64", other)])
+            self.found[numbers] = first
+        return self.found[numbers]
+
+    def end(self, number: int) -> str:
+        """Where a slot ends; only where that is asked for, something is computed for it."""
+        if number not in self.ends:
+            self.ends[number] = self.add(self.begins[number], self.slots[number].bytes)
+        return self.ends[number]
+
+
 class _Checked:
     """Adds up bytes, and notes whether a sum or product left the range of i64 or was negative."""
 
     def __init__(self, w: Writer, sizes: Mapping[str, str]) -> None:
         self.w, self.sizes = w, sizes
         self.total, self.failed = "0", "false"
+        self.counts: dict[Dim, str] = {}
 
-    def reserve(self, bounds: Sequence[Dim]) -> None:
-        """Count the largest of `bounds` bytes, rounded up."""
-        first, *others = [self.rounded(self.dim(bound)) for bound in bounds]
-        for other in others:
-            first = self.w.intrinsic("llvm.smax.i64", "i64", [("i64", first), ("i64", other)])
-        self.total = self.add(self.total, first)
+    def bytes(self, dim: Dim) -> str:
+        """A number of bytes, rounded up."""
+        if dim not in self.counts:
+            self.counts[dim] = self.rounded(self.dim(dim))
+        return self.counts[dim]
 
     def rounded(self, count: str) -> str:
         if count.isdigit():
@@ -227,7 +263,7 @@ def _write_native(
     operands.update({p.source: f"ptr {p.name}" for p in results})
     if program.slots:
         base = _aligned(w, "%workspace")
-        for number, offset in _offsets(w, program.slots, named).items():
+        for number, offset in enumerate(_offsets(w, program.slots, named)):
             operands[number] = f"ptr {w.let(f'getelementptr i8, ptr {base}, i64 {offset}')}"
     run_kernels(w, kernels, operands)
     w.do("ret i32 0")
@@ -253,28 +289,24 @@ def _argument(w: Writer, parameter: _Parameter) -> str:
     return f"{parameter.kind} {parameter.name}"
 
 
-def _offsets(w: Writer, slots: Sequence[Sequence[Dim]], sizes: Mapping[str, str]) -> dict[int, str]:
-    """Where each slot begins in a workspace; slots of known size come first.
+def _offsets(w: Writer, slots: Sequence[Slot], sizes: Mapping[str, str]) -> list[str]:
+    """Where each slot begins in a workspace.
 
     Nothing overflows: the caller could provide what `NAME_workspace` asked for.
     """
-    found, end, known = {}, "0", dict(sizes)
-    bytes: dict[Dim, str] = {}
-    for number in sorted(range(len(slots)), key=lambda i: len(names_of(slots[i])) > 0):
-        found[number] = end
-        for bound in slots[number]:
-            if bound not in bytes:
-                raised = w.add(w.dim(bound, known), str(_ALIGNMENT - 1))
-                bytes[bound] = (
-                    str(int(raised) & -_ALIGNMENT)
-                    if is_number(raised)
-                    else w.let(f"and i64 {raised}, {-_ALIGNMENT}")
-                )
-        first, *others = [bytes[bound] for bound in slots[number]]
-        for other in others:
-            first = w.intrinsic("llvm.smax.i64", "i64", [("i64", first), ("i64", other)])
-        end = w.add(end, first)
-    return found
+    counts: dict[Dim, str] = {}
+
+    def add(begin: str, bytes: Dim) -> str:
+        if bytes not in counts:
+            raised = w.add(w.dim(bytes, dict(sizes)), str(_ALIGNMENT - 1))
+            counts[bytes] = (
+                str(int(raised) & -_ALIGNMENT)
+                if is_number(raised)
+                else w.let(f"and i64 {raised}, {-_ALIGNMENT}")
+            )
+        return w.add(begin, counts[bytes])
+
+    return _Places(w, slots, add).begins
 
 
 def _aligned(w: Writer, pointer: str) -> str:

@@ -20,8 +20,10 @@ from gradc.ir.loops import (
     Kernel,
     MatMul,
     Ref,
+    Slot,
     Statement,
     programs_run,
+    tops_of,
 )
 from gradc.ir.record import dataclass
 from gradc.ir.types import DType
@@ -45,6 +47,11 @@ def product_module(dtype: DType, target: Target) -> str:
 def product_scratch(kernels: Sequence[Kernel], vector_bits: int) -> int:
     """The bytes that the matrix products of kernels need for packing; 0 without products."""
     return max((_scratch_of(kernel, vector_bits) for kernel in kernels), default=0)
+
+
+def with_scratch(slots: Sequence[Slot], scratch: int) -> tuple[Slot, ...]:
+    """The slots of an arena, and on top of them one for what matrix products pack, if they do."""
+    return (*slots, Slot(scratch, tops_of(slots))) if scratch else tuple(slots)
 
 
 def _scratch_of(kernel: Kernel, vector_bits: int) -> int:

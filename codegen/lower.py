@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from gradc.codegen.block_region import region_of
 from gradc.codegen.blocks import Memory, lower_blocks, memory_of
@@ -126,14 +127,15 @@ def cut_into_kernels(
     bodies = _bodies(steps, choices)
     lives, homes = _lifetimes(steps, cut.stored, outputs)
     lives += _block_lifetimes(steps, bodies)
-    return Cut(fn, every, cut.stored, steps, inputs, outputs, homes, plan(lives), bodies)
+    arena = plan(lives, choices.stack)
+    return Cut(fn, every, cut.stored, steps, inputs, outputs, homes, arena, bodies)
 
 
 def _bodies(steps: Sequence[Scheduled], choices: Choices) -> Mapping[Equation, Body]:
     found = {}
     for made in (step.equation for step in steps if isinstance(step, BlockStep)):
         region = region_of(made)
-        cut = cut_into_kernels(region, choices, free_sizes(region))
+        cut = cut_into_kernels(region, replace(choices, stack="never"), free_sizes(region))
         found[made] = Body(cut, memory_of(made, cut.arena.slots))
     return found
 

@@ -51,7 +51,7 @@ class SizeExpr:
     def __add__(self, other: Dim) -> Dim:
         if not _is_dim(other):
             return NotImplemented
-        return _from_terms((*self.terms, *_terms(other)))
+        return _frommonomials((*self.terms, *monomials(other)))
 
     def __sub__(self, other: Dim) -> Dim:
         if not _is_dim(other):
@@ -64,10 +64,10 @@ class SizeExpr:
     def __mul__(self, other: Dim) -> Dim:
         if not _is_dim(other):
             return NotImplemented
-        return _from_terms(
+        return _frommonomials(
             (tuple(sorted((*a, *b), key=str)), p * q)
             for a, p in self.terms
-            for b, q in _terms(other)
+            for b, q in monomials(other)
         )
 
     def __floordiv__(self, other: Dim) -> Dim:
@@ -148,12 +148,12 @@ def floor_divide(numerator: Dim, denominator: Dim) -> Dim:
 
 def divide_exactly(numerator: Dim, denominator: Dim) -> Dim | None:
     """The polynomial q with q * denominator == numerator, or None; the denominator is one term."""
-    divisor_terms = _terms(denominator)
+    divisor_terms = monomials(denominator)
     if len(divisor_terms) != 1:
         return 1 if numerator == denominator and divisor_terms else None
     ((divisor, divisor_coefficient),) = divisor_terms
     quotient = []
-    for monomial, coefficient in _terms(numerator):
+    for monomial, coefficient in monomials(numerator):
         rest = list(monomial)
         for atom in divisor:
             if atom not in rest:
@@ -162,7 +162,7 @@ def divide_exactly(numerator: Dim, denominator: Dim) -> Dim | None:
         if coefficient % divisor_coefficient:
             return None
         quotient.append((tuple(rest), coefficient // divisor_coefficient))
-    return _from_terms(quotient)
+    return _frommonomials(quotient)
 
 
 def product(dims: Iterable[Dim]) -> Dim:
@@ -192,7 +192,7 @@ def is_nonnegative(dim: Dim) -> bool:
     while below is not None:
         if all(
             coefficient >= 0 and all(_atom_is_nonnegative(a) for a in monomial)
-            for monomial, coefficient in _terms(below)
+            for monomial, coefficient in monomials(below)
         ):
             return True
         below = _without_division(below)
@@ -201,7 +201,7 @@ def is_nonnegative(dim: Dim) -> bool:
 
 def _without_division(dim: Dim) -> Dim | None:
     """A multiple of a lower bound of `dim`, with one division less: a - d < d*(a//d) <= a."""
-    for monomial, coefficient in _terms(dim):
+    for monomial, coefficient in monomials(dim):
         match monomial:
             case (FloorDiv(numerator, int() as d) as atom,) if d > 0:
                 bound = numerator if coefficient < 0 else numerator - (d - 1)
@@ -318,13 +318,14 @@ def _is_dim(other: object) -> bool:
     return isinstance(other, int | SizeExpr | Integral)
 
 
-def _terms(dim: Dim) -> tuple[tuple[Monomial, int], ...]:
+def monomials(dim: Dim) -> tuple[tuple[Monomial, int], ...]:
+    """The monomials and coefficients of which a dimension is the sum."""
     if isinstance(dim, SizeExpr):
         return dim.terms
     return (((), int(dim)),) if dim else ()
 
 
-def _from_terms(terms: Iterable[tuple[Monomial, int]]) -> Dim:
+def _frommonomials(terms: Iterable[tuple[Monomial, int]]) -> Dim:
     collected: dict[Monomial, int] = {}
     for monomial, coefficient in terms:
         collected[monomial] = collected.get(monomial, 0) + coefficient

@@ -18,6 +18,7 @@ is fixed, so a result does not depend on alignment, threads or the machine's vec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
 from typing import TypeAlias
 
@@ -282,12 +283,23 @@ class Kernel:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A part of the arena: it begins where the highest of the slots that it lies `on` ends.
+
+    These have lower numbers; without any it lies at the bottom. Slots may overlap where none of
+    the two lies on the other, not even by way of others: they are not in use at the same time.
+    """
+
+    bytes: Dim
+    on: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Program:
     """What one exported function runs.
 
-    The arena (the workspace) holds `slots` one after another, each rounded up to 64 bytes. A slot
-    is given by bounds: it has as many bytes as the largest of them.
+    The arena (the workspace) holds `slots`, whose bytes are rounded up to a multiple of 64.
     `sizes` are the names that dimensions read. `requires` are checked before anything runs.
     `fast_math`: sums may be reassociated, and every product fused with the sum that takes it.
     """
@@ -299,9 +311,15 @@ class Program:
     kernels: tuple[Kernel, ...]
     temporaries: tuple[Buffer, ...] = ()
     constants: tuple[Buffer, ...] = ()
-    slots: tuple[tuple[Dim, ...], ...] = ()
+    slots: tuple[Slot, ...] = ()
     requires: tuple[Requirement, ...] = ()
     fast_math: bool = False
+
+
+def tops_of(slots: Sequence[Slot]) -> tuple[int, ...]:
+    """The slots on which no other lies: the arena ends where the highest of them does."""
+    covered = {below for slot in slots for below in slot.on}
+    return tuple(number for number in range(len(slots)) if number not in covered)
 
 
 def programs_run(kernel: Kernel) -> list[Program]:

@@ -22,6 +22,8 @@ FORCED = {
     "products finished in passes of their own": replace(USUAL, finish=False),
     "loops in phases": replace(USUAL, phases="always"),
     "loops in one piece": replace(USUAL, phases="never"),
+    "an arena that is stacked": replace(USUAL, store="everything", stack="always"),
+    "an arena in layers": replace(USUAL, stack="never"),
     "all terms of sums": replace(USUAL, select=False),
     "loops only": replace(USUAL, straight=False),
     "ends not apart": replace(USUAL, ends=False),

@@ -26,6 +26,7 @@ from gradc.ir.loops import (
     Fill,
     Kernel,
     Program,
+    Slot,
 )
 from gradc.ir.types import ArrayType, bool_, f32, f64, i64
 from loop_native import Native, check, compile_program, compile_shared, kernel_program
@@ -52,7 +53,7 @@ def doubled() -> Program:
         Requirement(N - 2, ">= 0", "two elements"),
         Requirement(parse_dim("n - 2*(n//2)"), "== 0", "an even number"),
     )
-    slots = ((24,), (8, 8 * N))
+    slots = (Slot(24), Slot(8 * N, (0,)), Slot(8, (0,)))
     return Program("f", ("n",), (X,), (Y, TOTAL), kernels, (t,), (), slots, requires)
 
 

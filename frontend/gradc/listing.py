@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from gradc.ir.dims import Dim
 from gradc.ir.loops import (
     Accumulator,
     Buffer,
@@ -20,6 +19,7 @@ from gradc.ir.loops import (
     Ref,
     Require,
     Run,
+    Slot,
     Statement,
     Store,
     programs_run,
@@ -40,7 +40,7 @@ def print_program(program: Program) -> str:
     outputs = ", ".join(map(_buffer, program.outputs))
     lines = [f"program {program.name}({arguments}) -> ({outputs})"]
     lines += [f"  requires {r.dim} {r.relation}: {r.why}" for r in program.requires]
-    lines += [f"  slot {i}: {_bytes(bounds)} bytes" for i, bounds in enumerate(program.slots)]
+    lines += [f"  slot {i}: {_slot(slot)}" for i, slot in enumerate(program.slots)]
     lines += [f"  temporary {_buffer(b)} in slot {b.slot}" for b in program.temporaries]
     lines += [f"  constant {_buffer(b)}" for b in program.constants]
     for kernel in program.kernels:
@@ -50,8 +50,9 @@ def print_program(program: Program) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _bytes(bounds: Sequence[Dim]) -> str:
-    return str(bounds[0]) if len(bounds) == 1 else f"max({', '.join(map(str, bounds))})"
+def _slot(slot: Slot) -> str:
+    below = f", on {', '.join(map(str, slot.on))}" if slot.on else ""
+    return f"{slot.bytes} bytes{below}"
 
 
 def _buffer(buffer: Buffer) -> str:
