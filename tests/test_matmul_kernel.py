@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from gradc.codegen.jit import Library, load_object
 from gradc.codegen.matmul import matmul_functions, scratch_bytes
+from gradc.codegen.matmul_half import half_function, half_symbol
 from gradc.codegen.matmul_pack import pack_functions
 from gradc.codegen.matmul_stream import LESS_DEEP, stream_function
 from gradc.codegen.matmul_tile import kernel_functions, tile_for
@@ -61,11 +62,15 @@ class Product:
 
 
 @cache
-def product(dtype: DType, target: Target) -> Product:
+def product(dtype: DType, target: Target, half: bool = False) -> Product:
+    """The whole product, or the lower half."""
     operands = ", ".join(f"ptr %{x}, i64 %{x}b, i64 %{x}r, i64 %{x}c" for x in "abc")
     parameters = f"i64 %batch, i64 %m, i64 %n, i64 %k, {operands}, i1 %add, ptr %scratch"
-    text = matmul_functions(dtype, target.vector_bits) + (
-        f"define void @run({parameters}) {{\n  call void @gradc.matmul.{dtype}({parameters}, "
+    text, symbol = matmul_functions(dtype, target.vector_bits), f"gradc.matmul.{dtype}"
+    if half:
+        text, symbol = text + half_function(dtype, target.vector_bits), half_symbol(dtype)
+    text += (
+        f"define void @run({parameters}) {{\n  call void @{symbol}({parameters}, "
         "ptr null, ptr null)\n  ret void\n}\n"
     )
     library = load_object(compile_to_object(text, target), ["run"])
@@ -242,19 +247,21 @@ def test_large_operands_that_are_streamed(dtype: DType, target: Target) -> None:
             check(run, a, b, matrix(rng, (2, many, few), out, dtype), few == 13)
 
 
-def hidden_terms(m: int, n: int, k: int, form: str = "nn", out: str = "n") -> int:
+def hidden_terms(
+    m: int, n: int, k: int, form: str = "nn", out: str = "n", half: bool = False
+) -> int:
     """How many terms of each sum are added to the first one, which is too large to notice them.
 
     It is taken away again by the last one. So the number tells the block, and the lanes, of a sum.
     """
-    run = product(f64, host())
+    run = product(f64, host(), half)
     a, b, c = (
         np.ones((1, columns, rows)).transpose(0, 2, 1) if by == "t" else np.ones((1, rows, columns))
         for rows, columns, by in ((m, k, form[0]), (k, n, form[1]), (m, n, out))
     )
     a[0, :, 0], a[0, :, -1] = 2.0**53, -(2.0**53)
     run(a, b, c)
-    assert (c == c[0, 0, 0]).all()
+    assert (c[0][np.tril_indices(m) if half else ...] == c[0, 0, 0]).all()
     return k - 2 - int(c[0, 0, 0])
 
 
@@ -284,6 +291,23 @@ def test_what_is_computed_by_dot_products() -> None:
 def test_columns_of_a_block_of_a_fit_the_first_cache() -> None:
     assert hidden_terms(10, 50, 768, "tn") == 154 - 1
     assert hidden_terms(100, 20, 768, "tn") == 128 - 1
+
+
+def test_the_halves_of_a_long_sum_are_computed_block_by_block() -> None:
+    """The second cache holds 668 rows of 48 numbers, which are 6 blocks of depth 112."""
+    assert hidden_terms(48, 48, 2 * 668, "tn", half=True) == 112 - 1
+
+
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_halves_of_long_sums(dtype: DType) -> None:
+    run, rng = product(dtype, host(), half=True), np.random.default_rng(12)
+    for m, k, adds in ((33, 2500, False), (100, 700, True), (260, 600, False)):
+        a, c = matrix(rng, (1, m, k), "columns", dtype), matrix(rng, (1, m, m), "rows", dtype)
+        start = np.array(c) if adds else 0.0
+        run(a, a.transpose(0, 2, 1), c, adds)
+        wide = a.astype(float)
+        wanted = np.tril(wide @ wide.transpose(0, 2, 1) + start)
+        np.testing.assert_allclose(np.tril(c), wanted, atol=k * np.finfo(dtype.numpy).eps * 8)
 
 
 def test_the_next_rows_of_a_stream_are_fetched() -> None:
