@@ -15,7 +15,7 @@ from functools import cache
 from gradc.codegen.llvm_text import Module, Writer, literal, llvm_type, suffix
 from gradc.codegen.math_ir import MathFunction
 from gradc.codegen.target import Target
-from gradc.codegen.vector_math import math_function, working_bits
+from gradc.codegen.vector_math import math_function, result_type
 from gradc.ir.types import DType, bool_, i64
 
 _FLOAT = {
@@ -75,14 +75,17 @@ def select(w: Writer, dtype: DType, lanes: int, condition: str, args: Sequence[s
 
 
 def call(w: Writer, name: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
-    """A mathematical function, whose text joins the module: to be written out, or to be called."""
+    """A mathematical function, whose text joins the module: to be written out, or to be called.
+
+    The result of a joint one is a structure of its results.
+    """
     function = _function(name, dtype, lanes, w.module.target)
     if w.is_seldom:
         function = _apart(function)
     _define(w.module, function)
     kind = llvm_type(dtype, lanes)
     given = ", ".join(f"{kind} {a}" for a in args)
-    return w.let(f"call {kind} {function.symbol}({given})")
+    return w.let(f"call {result_type(name, kind)} {function.symbol}({given})")
 
 
 def _apart(function: MathFunction) -> MathFunction:
@@ -90,56 +93,6 @@ def _apart(function: MathFunction) -> MathFunction:
     symbol = f"{function.symbol}.apart"
     text = function.text.replace(function.symbol, symbol).replace(" alwaysinline ", " noinline ")
     return replace(function, symbol=symbol, text=text)
-
-
-def call_packed(w: Writer, name: str, dtype: DType, rows: Sequence[Sequence[str]]) -> list[str]:
-    """A function at several scalar places (a row of arguments each), as few vectors as hold them.
-
-    The results are the same: a function of one lane runs the algorithm of the vector functions.
-    """
-    results: list[str] = []
-    for start in range(0, len(rows), _PACKED):
-        part = rows[start : start + _PACKED]
-        lanes = 1 << (len(part) - 1).bit_length()
-        if lanes == 1:
-            results.append(call(w, name, dtype, 1, part[0]))
-            continue
-        padded = [*part, *[part[-1]] * (lanes - len(part))]
-        vectors = [_pack(w, dtype, column) for column in zip(*padded, strict=True)]
-        vector, kind = call(w, name, dtype, lanes, vectors), llvm_type(dtype, lanes)
-        results.extend(w.let(f"extractelement {kind} {vector}, i64 {i}") for i in range(len(part)))
-    return results
-
-
-def call_wide(
-    w: Writer, name: str, dtype: DType, lanes: int, rows: Sequence[Sequence[str]]
-) -> list[str]:
-    """A function at several vectors, two by two where registers are narrow.
-
-    A vector of two registers is computed step by step in both: neither waits for the other.
-    """
-    results: list[str] = []
-    bits = w.module.target.vector_bits
-    pairs = len(rows) // 2 if working_bits(name, dtype) * lanes <= bits <= 256 else 0
-    kind, wide = llvm_type(dtype, lanes), llvm_type(dtype, 2 * lanes)
-    for i in range(0, 2 * pairs, 2):
-        both = [
-            shuffle(w, kind, a, range(2 * lanes), b) for a, b in zip(*rows[i : i + 2], strict=True)
-        ]
-        value = call(w, name, dtype, 2 * lanes, both)
-        results += [shuffle(w, wide, value, range(at, at + lanes)) for at in (0, lanes)]
-    return [*results, *(call(w, name, dtype, lanes, row) for row in rows[2 * pairs :])]
-
-
-_PACKED = 8
-
-
-def _pack(w: Writer, dtype: DType, scalars: Sequence[str]) -> str:
-    """A vector of scalars."""
-    kind, element, vector = llvm_type(dtype, len(scalars)), llvm_type(dtype), "poison"
-    for lane, scalar in enumerate(scalars):
-        vector = w.let(f"insertelement {kind} {vector}, {element} {scalar}, i64 {lane}")
-    return vector
 
 
 @cache

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from gradc.codegen.joint import joint_calls
 from gradc.codegen.llvm_arithmetic import (
     arithmetic,
-    call,
-    call_packed,
-    call_wide,
     cast,
     fold_lanes,
     select,
 )
+from gradc.codegen.llvm_calls import call_each
 from gradc.codegen.llvm_index import INDEX_ARITHMETIC, index_arithmetic
 from gradc.codegen.llvm_loops import write_loop
 from gradc.codegen.llvm_memory import load
 from gradc.codegen.llvm_product import write_product
-from gradc.codegen.llvm_rows import joined_accesses
+from gradc.codegen.llvm_rows import Write, joined_accesses, nothing
 from gradc.codegen.llvm_run import write_run
 from gradc.codegen.llvm_shared import write_shared
-from gradc.codegen.llvm_spread import KernelState, Spread, project, union
+from gradc.codegen.llvm_spread import Axes, KernelState, Spread, project, union
 from gradc.codegen.llvm_stores import store
 from gradc.codegen.llvm_text import KernelFunction, Module, Writer, literal, memory_type
+from gradc.codegen.vector_math import JOINT
 from gradc.ir.loops import (
     STATUS_EXTERNAL,
     Buffer,
@@ -74,7 +75,7 @@ _SHORT = 24  # instructions of a kernel without loops that become part of the ca
 
 
 def _block(k: KernelState, statements: Sequence[Statement]) -> None:
-    joined = joined_accesses(k, statements)
+    joined = {**joined_accesses(k, statements), **_joined_calls(statements)}
     for statement in statements:
         if statement in joined:
             joined[statement](k)
@@ -120,18 +121,45 @@ def _instruction(k: KernelState, instruction: Instruction) -> Spread:
         found = index_arithmetic(k, op, operands, _are_natural(k, instruction.operands))
         if found is not None:
             return found
+    if op == "call":
+        return _call(k, str(instruction.value), instruction)[0]
+    axes, wide, rows = _rows(k, instruction)
+    lanes = k.lanes if wide else 1
+    return Spread(axes, tuple([_compute(k, instruction, lanes, row) for row in rows]), wide)
+
+
+def _rows(k: KernelState, instruction: Instruction) -> tuple[Axes, bool, list[tuple[Any, ...]]]:
+    """The copies over which an instruction varies, whether over lanes, and each copy's operands."""
+    operands = [k.values[operand] for operand in instruction.operands]
     axes, wide = union(operands), True in [operand.varies_over_lanes for operand in operands]
     columns = [
         project(k.vectors(ref.dtype, operand) if wide and not operand.is_vector else operand, axes)
         for ref, operand in zip(instruction.operands, operands, strict=True)
     ]
-    lanes, rows = k.lanes if wide else 1, list(zip(*columns, strict=True))
-    if op == "call" and len(rows) > 1:
-        name, dtype = str(instruction.value), result.dtype
-        if lanes == 1:
-            return Spread(axes, tuple(call_packed(k.w, name, dtype, rows)))
-        return Spread(axes, tuple(call_wide(k.w, name, dtype, lanes, rows)), wide)
-    return Spread(axes, tuple([_compute(k, instruction, lanes, row) for row in rows]), wide)
+    return axes, wide, list(zip(*columns, strict=True))
+
+
+def _call(k: KernelState, name: str, instruction: Instruction) -> list[Spread]:
+    """The results of a function, one or several, at the operands of the instruction."""
+    axes, wide, rows = _rows(k, instruction)
+    lanes, dtype = k.lanes if wide else 1, instruction.result.dtype
+    results = zip(*call_each(k.w, name, dtype, lanes, rows), strict=True)
+    return [Spread(axes, registers, wide) for registers in results]
+
+
+def _joined_calls(statements: Sequence[Statement]) -> dict[Statement, Write]:
+    """What to write for calls of functions that share their work, where the first of them stood."""
+    found: dict[Statement, Write] = {}
+    for name, calls in joint_calls(statements):
+        found.update(dict.fromkeys(calls, nothing))
+        found[calls[0]] = partial(_write_joint, name=name, calls=calls)
+    return found
+
+
+def _write_joint(k: KernelState, name: str, calls: Sequence[Instruction]) -> None:
+    results = dict(zip(JOINT[name][0], _call(k, name, calls[0]), strict=True))
+    for call in calls:
+        k.values[call.result] = results[str(call.value)]
 
 
 _CLOSED = frozenset({"add", "mul", "floordiv", "mod", "min", "max"})  # of numbers >= 0
@@ -143,8 +171,6 @@ def _compute(k: KernelState, instruction: Instruction, lanes: int, args: Sequenc
         return select(k.w, result.dtype, lanes, args[0], args[1:])
     if op == "cast":
         return cast(k.w, operands[0].dtype, result.dtype, lanes, args[0])
-    if op == "call":
-        return call(k.w, str(instruction.value), result.dtype, lanes, args)
     return arithmetic(k.w, op, operands[0].dtype, lanes, args)
 
 

@@ -68,16 +68,16 @@ def joined_accesses(k: KernelState, statements: Sequence[Statement]) -> dict[Sta
     found: dict[Statement, Write] = {}
     for row in loads:
         if _place(row.buffer) not in written and 2 * len(row.entries) > row.span:
-            found.update(dict.fromkeys(row.entries.values(), _nothing))
+            found.update(dict.fromkeys(row.entries.values(), nothing))
             found[next(iter(row.entries.values()))] = partial(_load_row, row=row)
     for row in stores:
         if _place(row.buffer) not in read and len(row.entries) == row.span:
-            found.update(dict.fromkeys(row.entries.values(), _nothing))
+            found.update(dict.fromkeys(row.entries.values(), nothing))
             found[list(row.entries.values())[-1]] = partial(_store_row, row=row)
     return found
 
 
-def _nothing(k: KernelState) -> None:
+def nothing(k: KernelState) -> None:
     """What stands elsewhere."""
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from gradc.codegen.llvm_loops import SMALLEST_BLOCK, write_loop
 from gradc.codegen.llvm_spread import KernelState, Spread
 from gradc.codegen.llvm_text import Writer, llvm_type
-from gradc.ir.loops import For, If, Instruction, Program, Ref, Statement, Store
+from gradc.ir.loops import Buffer, For, If, Instruction, Program, Ref, Statement, Store
 
 _FEWEST = 5  # instructions of a shared loop
 _SLOT = re.compile(r"%slot\.\d+")
@@ -61,12 +61,10 @@ def _shape(statement: Statement) -> str | None:
     None for a statement that cannot stand in a function of its own.
     """
     if isinstance(statement, Instruction):
-        if statement.buffer is not None and statement.buffer.kind == "scratch":
-            return None
         value = statement.value if statement.op in ("call", "const") else ""
         return f"{statement.op} {value} {statement.result.dtype};"
     if isinstance(statement, Store):
-        if statement.buffer.kind == "scratch" or statement.others:
+        if statement.others:
             return None
         return f"store {statement.mode} {statement.mask is None};"
     if not isinstance(statement, For | If):
@@ -89,6 +87,8 @@ def write_shared(
     given: dict[str, str] = {}
     for ref in _free(loop):
         _pass(k, inner, ref, given)
+    for buffer in dict.fromkeys(_scratch(loop)):
+        _pass_scratch(k, inner, buffer, given)
     write_loop(inner, loop, block)
     totals = [inner.scalar(a.result, "what a shared loop returns") for a in loop.accumulators]
     kinds = [llvm_type(a.result.dtype) for a in loop.accumulators]
@@ -144,6 +144,16 @@ def _pass(k: KernelState, inner: KernelState, ref: Ref, given: dict[str, str]) -
     inner.values[ref] = Spread((), (operand,))
 
 
+def _pass_scratch(
+    k: KernelState, inner: KernelState, buffer: Buffer, given: dict[str, str]
+) -> None:
+    """Make memory of the kernel known inside the function."""
+    parameter = f"%scratch.{len(inner.scratch)}"
+    inner.parameters[parameter] = "ptr noalias align 64"
+    inner.scratch[buffer] = parameter
+    given[parameter] = f"ptr {k.pointer(buffer)}"
+
+
 def argument(k: KernelState, inner: KernelState, parameter: str) -> str:
     """What the kernel passes for a size, a buffer or a part of the arena."""
     source, kind = inner.sources[parameter], inner.parameters[parameter].split()[0]
@@ -152,6 +162,17 @@ def argument(k: KernelState, inner: KernelState, parameter: str) -> str:
     if isinstance(source, int):
         return f"{kind} {k.slot(source)}"
     return f"{kind} {k.pointer(source) if kind == 'ptr' else k.scalar_input(source)}"
+
+
+def _scratch(statement: Statement) -> Iterator[Buffer]:
+    """The memory of the kernel that a loop reads or writes, in order."""
+    if isinstance(statement, For | If):
+        for inner in statement.body:
+            yield from _scratch(inner)
+    elif isinstance(statement, Instruction | Store):
+        buffer = statement.buffer
+        if buffer is not None and buffer.kind == "scratch":
+            yield buffer
 
 
 def _free(loop: For) -> tuple[Ref, ...]:

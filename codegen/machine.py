@@ -6,9 +6,11 @@ many vectors in a cycle, all of them double, and what is compared stays as it is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
-from gradc.ir.loops import Instruction
+from gradc.codegen.joint import joint_calls
+from gradc.ir.loops import Instruction, Ref
 from gradc.ir.types import i64
 
 RATE = 2.5  # instructions that are done in a cycle
@@ -18,7 +20,8 @@ _FUNCTIONS = MappingProxyType(
     {
         "exp": (33, 55), "expm1": (50, 75), "log": (50, 70), "log1p": (60, 85), "tanh": (55, 95),
         "sigmoid": (50, 90), "softplus": (100, 150), "sin": (50, 70), "cos": (50, 70),
-        "erf_from": (40, 50), "atan2": (90, 120), "pow": (190, 220),
+        "sin_cos": (56, 75), "softplus_sigmoid": (118, 150), "erf_from": (40, 50),
+        "atan2": (90, 120), "pow": (190, 220),
     }
 )  # fmt: skip
 _SLOW = MappingProxyType(
@@ -38,6 +41,15 @@ def costs_of(instruction: Instruction) -> tuple[int, int]:
     if instruction.result.dtype is i64 and instruction.op != "load":
         return (0, 1)
     return _SLOW.get(instruction.op, USUAL)
+
+
+def costs_of_all(instructions: Sequence[Instruction]) -> dict[Ref, tuple[int, int]]:
+    """The costs of each instruction of a block, by its result; joint calls count once."""
+    costs = {instruction.result: costs_of(instruction) for instruction in instructions}
+    for name, (first, *others) in joint_calls(instructions):
+        more = _FUNCTIONS[name][0] - costs[first.result][0]
+        costs.update((other.result, (max(more, 1), costs[other.result][1])) for other in others)
+    return costs
 
 
 def divider_cycles(instruction: Instruction) -> int:

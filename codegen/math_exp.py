@@ -180,8 +180,12 @@ def division(
 
 
 def sigmoid(code: Code, x: Term) -> Term:
-    """1 / (1 + e^-x) = (x < 0 ? E : 1) / (1 + E), E = e^-|x|."""
     e, _ = exp_of_negative(code, -code.fabs(x))
+    return sigmoid_from(code, x, e)
+
+
+def sigmoid_from(code: Code, x: Term, e: Term) -> Term:
+    """1 / (1 + e^-x) = (x < 0 ? E : 1) / (1 + E), given E = e^-|x|."""
     numerator = code.select(x < 0.0, e, 1.0)
     denominator, denominator_low = code.fast_two_sum(code.constant(1.0, x.element), e)
     return divide(code, numerator, None, denominator, denominator_low)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from gradc.codegen.math_exp import EXPONENTIALS, exp_of_negative
+from gradc.codegen.math_exp import EXPONENTIALS, exp_of_negative, sigmoid_from
 from gradc.codegen.math_ir import Code, Term
 
 LOG_L = (
@@ -110,8 +110,17 @@ def log1p_specials(code: Code, x: Term, result: Term) -> Term:
 
 
 def softplus(code: Code, x: Term) -> Term:
-    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), without overflow."""
+    return softplus_from(code, x, *exp_of_negative(code, -code.fabs(x)))
+
+
+def softplus_sigmoid(code: Code, x: Term) -> tuple[Term, Term]:
+    """Both from one exponential, with the bits of each alone."""
     e, e_low = exp_of_negative(code, -code.fabs(x))
+    return softplus_from(code, x, e, e_low), sigmoid_from(code, x, e)
+
+
+def softplus_from(code: Code, x: Term, e: Term, e_low: Term) -> Term:
+    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), without overflow, given e^-|x|."""
     return code.maximum(0.0, x) + log1p_of_unit(code, e, e_low)
 
 

@@ -140,7 +140,8 @@ def reduce_large(fma_is_fast: bool, wide: bool) -> MathFunction:
     limbs = ", ".join(f"i64 {limb}" for limb in TWO_OVER_PI_LIMBS)
     table = f"{TABLE} = internal unnamed_addr constant [{len(TWO_OVER_PI_LIMBS)} x i64] [{limbs}]"
     symbol = symbol_of("reduce_large", f64, 1)
-    head = f"define internal void {symbol}(ptr %parts, i64 %lanes) noinline cold nounwind {{"
+    head = f"define internal void {symbol}(ptr %parts, i64 %lanes)"  # cold: compiled in less time
+    head = f"{head} noinline cold optnone nounwind {{"
     text = "\n".join((table, head, *code.lines, "}\n"))
     declarations = (
         "declare i64 @llvm.fshl.i64(i64, i64, i64)",

@@ -14,13 +14,7 @@ from gradc.codegen.math_exp import power_of_two, reduce_by_ln2
 from gradc.codegen.math_ir import Code, Term
 from gradc.codegen.math_log import split_power
 from gradc.codegen.math_pow import with_sign
-from gradc.codegen.math_trig import (
-    PI_2_PARTS,
-    TWO_OVER_PI,
-    correct_large,
-    quadrant_sine,
-    sign_bit,
-)
+from gradc.codegen.math_trig import PI_2_PARTS, TWO_OVER_PI, Turned, correct_large
 
 QUARTER_PI = 0.7853981633974483
 LN2 = 0.6931471805599453
@@ -79,15 +73,25 @@ def log_positive(code: Code, x: Term) -> Term:
 
 
 def sin(code: Code, x: Term) -> Term:
-    """sin |x| with the sign of x."""
-    r, quadrant = reduce_by_half_pi(code, code.fabs(x))
-    return sine(code, r, quadrant, sign_bit(code, x))
+    return turned(code, x).sin(x)
 
 
 def cos(code: Code, x: Term) -> Term:
-    """cos |x| = sin(|x| + pi/2)"""
+    return turned(code, x).cos()
+
+
+def sin_cos(code: Code, x: Term) -> tuple[Term, Term]:
+    both = turned(code, x)
+    return both.sin(x), both.cos()
+
+
+def turned(code: Code, x: Term) -> Turned:
+    """sin r and cos r."""
     r, quadrant = reduce_by_half_pi(code, code.fabs(x))
-    return sine(code, r, quadrant + 1, None)
+    z = r * r
+    odd = code.fma(r * z, code.polynomial(SIN_SHORT, z), r)
+    even = code.fma(z * z, code.polynomial(COS_SHORT, z), code.fma(z, -0.5, 1.0))
+    return Turned.of(odd, even, quadrant)
 
 
 def reduce_by_half_pi(code: Code, x: Term) -> tuple[Term, Term]:
@@ -99,14 +103,6 @@ def reduce_by_half_pi(code: Code, x: Term) -> tuple[Term, Term]:
     zero = code.constant(0.0, "double")
     r, _, quadrant = correct_large(code, x, (r, zero, code.bits(shifted)))
     return r, quadrant
-
-
-def sine(code: Code, r: Term, quadrant: Term, sign: Term | None) -> Term:
-    """sin(r + quadrant pi/2), its sign flipped by the bit of `sign`."""
-    z = r * r
-    odd = code.fma(r * z, code.polynomial(SIN_SHORT, z), r)
-    even = code.fma(z * z, code.polynomial(COS_SHORT, z), code.fma(z, -0.5, 1.0))
-    return quadrant_sine(code, odd, even, quadrant, sign)
 
 
 def atan2(code: Code, y: Term, x: Term) -> Term:

@@ -8,6 +8,7 @@ selects and signs.
 from __future__ import annotations
 
 from gradc.codegen.math_ir import Code, Term, any_lane, symbol_of
+from gradc.ir.record import dataclass
 from gradc.ir.types import f64
 
 TWO_OVER_PI = 0.6366197723675814
@@ -35,39 +36,64 @@ COS_C = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """What sin and cos of a number share: |x| = quadrant pi/2 + r, with sin r and cos r.
+
+    Only the low two bits of the integer count: in odd quadrants the sine is that of cos r, and in
+    the upper half turn it is negative.
+    """
+
+    sine: Term
+    cosine: Term
+    quadrant: Term
+    is_even: Term
+
+    @classmethod
+    def of(cls, sine: Term, cosine: Term, quadrant: Term) -> Turned:
+        return cls(sine, cosine, quadrant, sine.code.compare("eq", quadrant & 1, 0))
+
+    def sin(self, x: Term) -> Term:
+        """sin |x| with the sign of x."""
+        code = self.sine.code
+        size = code.select(self.is_even, self.sine, self.cosine)
+        return code.from_bits(code.bits(size) ^ (_sign(self.quadrant) ^ (code.bits(x) & -1 << 63)))
+
+    def cos(self) -> Term:
+        """cos |x| = sin(|x| + pi/2)."""
+        code = self.sine.code
+        size = code.select(self.is_even, self.cosine, self.sine)
+        return code.from_bits(code.bits(size) ^ _sign(self.quadrant + 1))
+
+
+def _sign(quadrant: Term) -> Term:
+    """The sign bit of the sine."""
+    return (quadrant & 2) << 62
+
+
 def sin(code: Code, x: Term) -> Term:
-    """sin |x| with the sign of x."""
-    return sine_of_quadrant(code, *reduce_by_half_pi(code, code.fabs(x)), sign_bit(code, x))
+    return turned(code, x).sin(x)
 
 
 def cos(code: Code, x: Term) -> Term:
-    """cos |x| = sin(|x| + pi/2)."""
+    return turned(code, x).cos()
+
+
+def sin_cos(code: Code, x: Term) -> tuple[Term, Term]:
+    """Both, with the bits of each alone."""
+    both = turned(code, x)
+    return both.sin(x), both.cos()
+
+
+def turned(code: Code, x: Term) -> Turned:
+    """sin(r + r_low) and cos(r + r_low)."""
     r, r_low, quadrant = reduce_by_half_pi(code, code.fabs(x))
-    return sine_of_quadrant(code, r, r_low, quadrant + 1, None)
-
-
-def sine_of_quadrant(code: Code, r: Term, r_low: Term, quadrant: Term, sign: Term | None) -> Term:
-    """sin(r + r_low + quadrant pi/2), its sign flipped by the bit of `sign`."""
     z = r * r
     sine = r + code.fma(r * z, code.polynomial(SIN_S, z), r_low)
     half_z = 0.5 * z
     near = 1.0 - half_z
     rest = code.fma(z * z, code.polynomial(COS_C, z), -(r * r_low))
-    cosine = near + (((1.0 - near) - half_z) + rest)
-    return quadrant_sine(code, sine, cosine, quadrant, sign)
-
-
-def sign_bit(code: Code, x: Term) -> Term:
-    return code.bits(x) & (-1 << 63)
-
-
-def quadrant_sine(code: Code, sine: Term, cosine: Term, quadrant: Term, sign: Term | None) -> Term:
-    """The sine in even quadrants, the cosine in odd ones, the upper half turn negative."""
-    is_even = code.compare("eq", quadrant & 1, 0)
-    flip = (quadrant & 2) << 62
-    if sign is not None:
-        flip = flip ^ sign
-    return code.from_bits(code.bits(code.select(is_even, sine, cosine)) ^ flip)
+    return Turned.of(sine, near + (((1.0 - near) - half_z) + rest), quadrant)
 
 
 def reduce_by_half_pi(code: Code, x: Term) -> tuple[Term, Term, Term]:

@@ -19,7 +19,7 @@ from functools import cache
 
 from gradc.codegen.choices import Choices
 from gradc.codegen.llvm_segments import is_in_order
-from gradc.codegen.machine import RATE, USUAL, costs_of
+from gradc.codegen.machine import RATE, USUAL, costs_of_all
 from gradc.ir.loops import Accumulator, Buffer, For, Instruction, Ref, Statement, Store
 from gradc.ir.record import dataclass
 from gradc.ir.types import ArrayType, i64
@@ -102,7 +102,7 @@ class _Body:
         read = {_memory(i.buffer) for i in made.values() if i.buffer is not None}
         if not (calls and is_plain and read.isdisjoint(_memory(s.buffer) for s in stores)):
             return None
-        costs = {ref: costs_of(instruction) for ref, instruction in made.items()}
+        costs = costs_of_all(list(made.values()))
         level: dict[Ref, int] = {}
         again: dict[Ref, int] = {}  # instructions that compute a ref once more
         kept: set[Ref] = set()
@@ -263,13 +263,15 @@ def _phase(
     variable, place = Ref(i64, depth), Ref(i64, depth)
     new = {loop.variable: variable}
     statements: list[Statement] = [Instruction(place, "sub", (variable, begin))]
-    for ref, instruction in body.made.items():
-        if phase not in plan.where.get(ref, ()):
-            continue
-        new[ref] = Ref(ref.dtype, depth)
+    inside = [ref for ref in body.made if phase in plan.where.get(ref, ())]
+    new.update((ref, Ref(ref.dtype, depth)) for ref in inside)
+    for ref in inside:  # what is kept comes first, so that phases that do the same look the same
         if plan.home.get(ref, phase) < phase:
             statements.append(Instruction(new[ref], "load", (place,), buffer=places[ref]))
+    for ref in inside:
+        if plan.home.get(ref, phase) < phase:
             continue
+        instruction = body.made[ref]
         operands = tuple(new.get(x, x) for x in instruction.operands)
         op, value, buffer = instruction.op, instruction.value, instruction.buffer
         statements.append(Instruction(new[ref], op, operands, value, buffer))

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
-from gradc.codegen.machine import RATE, costs_of, divider_cycles
+from gradc.codegen.machine import RATE, costs_of_all, divider_cycles
 from gradc.ir.loops import Finish, For, If, Instruction, MatMul, Ref, Statement, Store
 from gradc.ir.types import DType
 
@@ -88,7 +88,8 @@ class _Rewriter:
             return False
         cycles = list(map(divider_cycles, made))
         busy, others = sum(cycles), len(inside) - len(made)
-        others += sum(1 if c else costs_of(i)[0] for i, c in zip(made, cycles, strict=True))
+        costs = costs_of_all(made)
+        others += sum(1 if c else costs[i.result][0] for i, c in zip(made, cycles, strict=True))
         left = busy - sum(map(divider_cycles, quotients))
         return max(busy, others / RATE) <= max(left, (others + _LONGER * len(quotients)) / RATE)
 

@@ -13,14 +13,14 @@ from gradc.codegen.math_atan import atan2
 from gradc.codegen.math_erf import erf_from
 from gradc.codegen.math_exp import exp, expm1, sigmoid, tanh
 from gradc.codegen.math_ir import Code, MathFunction, Term, symbol_of
-from gradc.codegen.math_log import log, log1p, softplus
+from gradc.codegen.math_log import log, log1p, softplus, softplus_sigmoid
 from gradc.codegen.math_pow import pow_
 from gradc.codegen.math_quotient import exact_quotient
 from gradc.codegen.math_reduce import reduce_large
-from gradc.codegen.math_trig import cos, sin
+from gradc.codegen.math_trig import cos, sin, sin_cos
 from gradc.ir.types import DType, f64
 
-Body = Callable[..., Term]  # of the code and one or two terms
+Body = Callable[..., "Term | tuple[Term, ...]"]  # of the code and one or two terms
 FULL: tuple[tuple[str, Body], ...] = (
     ("exp", exp),
     ("expm1", expm1),
@@ -35,11 +35,19 @@ FULL: tuple[tuple[str, Body], ...] = (
     ("atan2", atan2),
     ("pow", pow_),
 )
+# Functions of one argument that share most of their work, as one with several results.
+JOINT: Mapping[str, tuple[tuple[str, ...], Body]] = MappingProxyType(
+    {
+        "sin_cos": (("sin", "cos"), sin_cos),
+        "softplus_sigmoid": (("softplus", "sigmoid"), softplus_sigmoid),
+    }
+)
 # f32 functions that compute in f64, and round once.
 SHORT: Mapping[str, Body] = MappingProxyType(
     {
         "sin": math_short.sin,
         "cos": math_short.cos,
+        "sin_cos": math_short.sin_cos,
         "atan2": math_short.atan2,
         "pow": math_short.pow_,
     }
@@ -60,6 +68,7 @@ def math_function(
 ) -> MathFunction:
     """The function `name` of `lanes` elements, internal and alwaysinline.
 
+    A joint one returns a structure of its results.
     `fma` says that the machine has a fused multiply-add instruction: where it has not, `llvm.fma`
     would be a call of libm. `table`: constants are read from memory, see `math_ir`. `wide`: it has
     products of 128 bits, see `reduce_large`. ValueError for a name, an element type or a number of
@@ -78,12 +87,14 @@ def math_function(
     code = Code(lanes, fma, f"{symbol}.table" if table else "")
     element = "double" if dtype == f64 else "float"
     terms = [Term(code, f"%x{i}", element) for i in range(arity)]
-    result = body(code, name, terms)
+    results = body(code, name, terms)
     kind = code.type_of(element)
     parameters = ", ".join(f"{kind} {term.text}" for term in terms)
-    head = f"define internal {kind} {symbol}({parameters}) alwaysinline nounwind {{"
+    result = result_type(name, kind)
+    head = f"define internal {result} {symbol}({parameters}) alwaysinline nounwind {{"
+    value = results[0].text if len(results) == 1 else code.aggregate(result, results)
     lines = "\n".join(code.lines)
-    text = f"{_table(code)}{head}\nentry:\n{lines}\n  ret {kind} {result.text}\n}}\n"
+    text = f"{_table(code)}{head}\nentry:\n{lines}\n  ret {result} {value}\n}}\n"
     return MathFunction(symbol, text, tuple(code.dependencies), tuple(sorted(code.declarations)))
 
 
@@ -100,14 +111,27 @@ def _table(code: Code) -> str:
     return f"{code.table} = {kind} {{{types}}} {{{rows}}}, align {align}\n"
 
 
-def body(code: Code, name: str, terms: list[Term]) -> Term:
-    """The result of the function on `terms`."""
-    if name not in MATH_NAMES:
-        raise ValueError(f"math function {name}: unknown; there are {', '.join(MATH_NAMES)}")
+def body(code: Code, name: str, terms: list[Term]) -> tuple[Term, ...]:
+    """The results of the function on `terms`."""
+    bodies = {**dict(FULL), **{joint: write for joint, (_, write) in JOINT.items()}}
+    if name not in bodies:
+        raise ValueError(f"math function {name}: unknown; there are {', '.join(bodies)}")
     if terms[0].element == "float" and name in SHORT:
         wide = [code.cast("fpext", term, "double") for term in terms]
-        return code.cast("fptrunc", SHORT[name](code, *wide), "float")
-    return dict(FULL)[name](code, *terms)
+        found = _tuple(SHORT[name](code, *wide))
+        return tuple(code.cast("fptrunc", term, "float") for term in found)
+    return _tuple(bodies[name](code, *terms))
+
+
+def result_type(name: str, kind: str) -> str:
+    """The LLVM type of what a function of `kind` returns: joint ones a structure."""
+    if name not in JOINT:
+        return kind
+    return f"{{ {', '.join([kind] * len(JOINT[name][0]))} }}"
+
+
+def _tuple(found: Term | tuple[Term, ...]) -> tuple[Term, ...]:
+    return found if isinstance(found, tuple) else (found,)
 
 
 def working_bits(name: str, dtype: DType) -> int:

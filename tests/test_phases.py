@@ -109,6 +109,23 @@ def test_phases_are_written_once(bits: int) -> None:
     }  # fmt: skip
 
 
+def test_phases_that_do_the_same_are_written_once() -> None:
+    """A step of a recurrence that is written out: each reads what the one before has kept."""
+    lines = [
+        f"  %{2 * i + 1} = mul(%{2 * i}, y)\n  %{2 * i + 2} = tanh(%{2 * i + 1})" for i in range(4)
+    ]
+    text = "fn f(x: f64[n], y: f64[n]) {\n  %0 = tanh(x)\n" + "\n".join(lines) + "\n  return %8\n}"
+    fn = parse_function(text)
+    emitted = emit_module([lower(fn, "f", ALWAYS)], "{}", host())
+    assert len(re.findall(r"call void @gradc\.loop\.0\(", emitted)) == 3
+    assert (
+        len(re.findall(r"= call .*@gradc\.tanh\.\w+\(", emitted)) == 3
+    )  # the first, 3 shared, the last
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 63, 600):
+        assert_agrees(native(fn, choices=ALWAYS), fn, (rng.normal(size=n), rng.normal(size=n)))
+
+
 def test_only_long_chains_of_functions_are_cut() -> None:
     assert not blocks_of(parse_function(SHORT), USUAL)
     (block,) = blocks_of(parse_function(LONG), USUAL)

@@ -142,22 +142,31 @@ def test_a_loop_inside_another_is_shared_where_that_runs_over_blocks(step: int, 
         check(native, {"n": 37}, {X: np.linspace(-1, 1, 37)}, 1e-15)
 
 
-def test_what_fails_or_keeps_values_on_the_stack_is_not_shared() -> None:
+def test_what_fails_is_not_shared() -> None:
     def requiring(k: LoopBuilder, y: Buffer) -> None:
         with k.loop(k.size(N), lanes=8) as i:
             x = k.load(X, i)
             k.require(k.compare("lt", x, k.const(4.0, f64)), 3)
             k.store(y, i, k.add(k.mul(x, x), k.call("exp", x)))
 
-    def stacked(k: LoopBuilder, y: Buffer) -> None:
-        scratch = Buffer("s", f64[8], "scratch")
-        with k.loop(k.index(8), lanes=8) as i:
-            x = k.const(2.0, f64)
-            k.store(scratch, i, k.call("exp", x))
-            k.store(y, i, k.add(k.mul(k.load(scratch, i), x), k.call("sin", x)))
+    assert not repeated_loops([doubled(requiring)])
 
-    for write in (requiring, stacked):
-        assert not repeated_loops([doubled(write)])
+
+def test_shared_loops_read_and_write_the_memory_of_their_kernel() -> None:
+    """Each call passes its own: what the first loops leave there the last one reads."""
+    kept = [Buffer(f"kept{i}", f64[8], "scratch") for i in range(2)]
+    k = LoopBuilder()
+    for buffer, output in zip(kept, (Y, Z), strict=True):
+        with k.loop(k.index(8), lanes=8) as i:
+            x = k.load(X, i)
+            k.store(buffer, i, k.call("exp", k.mul(x, x)))
+            k.store(output, i, k.add(k.load(buffer, i), x))
+    with k.loop(k.index(8), lanes=8) as i:
+        k.store(Z, i, k.sub(k.load(kept[0], i), k.mul(k.load(kept[1], i), k.load(X, i))))
+    program = Program("f", ("n",), (X,), (Y, Z), (Kernel("k", k.body),))
+    assert len(repeated_loops([program])) == 2
+    assert emit_module([program], "{}", host()).count("define internal void @gradc.loop.") == 1
+    check(compiled([program])[0], {"n": 8}, {X: np.linspace(-1, 1, 8)}, 1e-15)
 
 
 def test_kernels_of_one_loop_are_left_alone() -> None:

@@ -22,7 +22,7 @@ from gradc.codegen.target import (
     host,
     parse_target,
 )
-from gradc.codegen.vector_math import LANES, MATH_NAMES, math_function, math_text
+from gradc.codegen.vector_math import JOINT, LANES, MATH_NAMES, math_function, math_text
 from gradc.ir.types import DType, f32, f64, i64
 from vector_loops import WITHOUT_FMA, X86, NativeFunction, loop_text, native_function
 
@@ -205,6 +205,23 @@ def test_every_width_gives_the_same_bits(name: str, dtype: DType) -> None:
         assert_identical(name, points, native_function(name, dtype, lanes)(*points), first)
 
 
+@pytest.mark.parametrize("target", [host(), WITHOUT_FMA], ids=["host", "lesser"])
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+@pytest.mark.parametrize("joint", JOINT)
+def test_a_joint_function_has_the_bits_of_each_alone(
+    joint: str, dtype: DType, target: Target
+) -> None:
+    for result, name in enumerate(JOINT[joint][0]):
+        special = [x for case, points, _ in SPECIAL if case == name for x in points]
+        with np.errstate(over="ignore"):
+            ends = np.array(special).astype(dtype.numpy)
+        points = (np.concatenate([points_of(name, dtype, 200, seed=5)[0], ends]),)
+        for lanes in LANES:
+            alone = native_function(name, dtype, lanes, target)
+            both = native_function(joint, dtype, lanes, target, result)
+            assert_identical(name, points, both(*points), alone(*points))
+
+
 @pytest.mark.parametrize("name", ["tanh", "sin", "erf_from"])
 def test_odd_functions(name: str) -> None:
     x, *more = points_of(name, f64, 100)
@@ -259,7 +276,7 @@ def test_large_arguments_take_wide_products_where_there_are_some() -> None:
 )
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)
 def test_nothing_outside_the_module_is_called(dtype: DType, target: Target) -> None:
-    for name in MATH_NAMES:
+    for name in (*MATH_NAMES, *JOINT):
         outside = called_outside(name, dtype, target, fma=target.has_fma)
         assert not outside, f"{name} calls {outside}"
 

@@ -11,7 +11,7 @@ import numpy as np
 from gradc.codegen.jit import Library, load_object
 from gradc.codegen.math_ir import symbol_of
 from gradc.codegen.target import Target, compile_to_object, host
-from gradc.codegen.vector_math import BINARY, math_text
+from gradc.codegen.vector_math import BINARY, JOINT, math_text, result_type
 from gradc.ir.types import DType
 
 X86 = host().triple.startswith("x86_64")
@@ -42,9 +42,9 @@ class NativeFunction:
 
 @cache
 def native_function(
-    name: str, dtype: DType, lanes: int, target: Target | None = None
+    name: str, dtype: DType, lanes: int, target: Target | None = None, result: int = 0
 ) -> NativeFunction:
-    """The function compiled for `target`, or for this machine."""
+    """The function (of a joint one a result) compiled for `target`, or for this machine."""
     target = target or host()
     constants = not target.repeats_numbers
     text = math_text(
@@ -53,12 +53,12 @@ def native_function(
         table=constants,
         wide=target.has_wide_products,
     )
-    text += loop_text(name, dtype, lanes)
+    text += loop_text(name, dtype, lanes, result)
     library = load_object(compile_to_object(text, target), ["run"])
     return NativeFunction(library.addresses["run"], dtype, lanes, library)
 
 
-def loop_text(name: str, dtype: DType, lanes: int) -> str:
+def loop_text(name: str, dtype: DType, lanes: int, result: int = 0) -> str:
     """`void run(x0, x1, result, n)`: the function on vector after vector for n elements."""
     element = {"f64": "double", "f32": "float"}[dtype.name]
     kind = element if lanes == 1 else f"<{lanes} x {element}>"
@@ -69,6 +69,10 @@ def loop_text(name: str, dtype: DType, lanes: int) -> str:
         for k in operands
     ]
     arguments = ", ".join(f"{kind} %v{k}" for k in operands)
+    returned = result_type(name, kind)
+    value = f"call {returned} {symbol_of(name, dtype, lanes)}({arguments})"
+    if name in JOINT:
+        value += f"\n  %value = extractvalue {returned} %results, {result}"
     return "\n".join(
         [
             "define void @run(ptr %x0, ptr %x1, ptr %result, i64 %n) {",
@@ -77,7 +81,7 @@ def loop_text(name: str, dtype: DType, lanes: int) -> str:
             "  %more = icmp slt i64 %i, %n\n  br i1 %more, label %body, label %end",
             "body:",
             *loads,
-            f"  %value = call {kind} {symbol_of(name, dtype, lanes)}({arguments})",
+            f"  %{'results' if name in JOINT else 'value'} = {value}",
             f"  %place = getelementptr {element}, ptr %result, i64 %i",
             f"  store {kind} %value, ptr %place, align {dtype.itemsize}",
             f"  %next = add i64 %i, {lanes}\n  br label %head",

@@ -28,7 +28,7 @@ def data(sizes: Sizes) -> Arrays:
 def floor(sizes: Sizes) -> Floor:
     """X is read once: a product with w, and one with the residual, an entry."""
     n, d = sizes
-    a_row = PRODUCTS["softplus"] + PRODUCTS["sigmoid"]
+    a_row = PRODUCTS["softplus and sigmoid"]
     return Floor(2 * n * d + a_row * n)
 
 
