@@ -1,9 +1,9 @@
 """The arithmetic instructions of the loop IR, on one scalar or one vector register each.
 
-Sums, and products that are terms of sums, carry LLVM's `contract` flag: such a product may be
-rounded together with the sum (fma) where the machine can. Other products are not, so that a value
-that two kernels compute has the same bits in both. Nothing is reassociated, unless the program asks
-for fast mathematics.
+A product that is a term of a sum is rounded together with it (fma) where the machine can; of two
+such terms the second one is. Other products are not. The choice is never LLVM's: a value that two
+kernels compute has the same bits in both. Nothing is reassociated, unless the program asks for fast
+mathematics.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from gradc.codegen.vector_math import math_function, result_type
 from gradc.ir.types import DType, bool_, i64
 
 _FLOAT = {
-    "add": "fadd contract",
-    "sub": "fsub contract",
+    "add": "fadd",
+    "sub": "fsub",
     "mul": "fmul",
-    "term": "fmul contract",
+    "term": "fmul",
     "div": "fdiv",
 }
 _FAST = {
@@ -245,8 +245,7 @@ def _logic(w: Writer, op: str, lanes: int, args: Sequence[str]) -> str:
 def _float(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:
     kind = llvm_type(dtype, lanes)
     if op in _FLOAT:
-        instructions = _FAST if w.module.fast_math else _FLOAT
-        return w.let(f"{instructions[op]} {kind} {args[0]}, {args[1]}")
+        return _sum_or_product(w, op, kind, suffix(dtype.name, lanes), args)
     if op == "neg":
         return w.let(f"fneg {kind} {args[0]}")
     if op in ("min", "max"):  # a NaN wins; which of -0.0 and 0.0 does is left open, as in NumPy
@@ -260,6 +259,28 @@ def _float(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) ->
         return _float_division(w, op, dtype, lanes, args)
     name = f"llvm.{_ROUNDING[op]}.{suffix(dtype.name, lanes)}"
     return w.intrinsic(name, kind, [(kind, a) for a in args])
+
+
+def _sum_or_product(w: Writer, op: str, kind: str, mangled: str, args: Sequence[str]) -> str:
+    """One instruction; of a sum and its term, which is then no instruction of its own, too."""
+    if w.module.fast_math or not w.module.target.has_fma:
+        instructions = _FAST if w.module.fast_math else _FLOAT
+        return w.let(f"{instructions[op]} {kind} {args[0]}, {args[1]}")
+    if op == "term":
+        product = w.let(f"fmul {kind} {args[0]}, {args[1]}")
+        w.terms[product] = (args[0], args[1])
+        return product
+    if op not in ("add", "sub") or w.terms.keys().isdisjoint(args):
+        return w.let(f"{_FLOAT[op]} {kind} {args[0]}, {args[1]}")
+    first, second = args
+    if second not in w.terms and op == "add":
+        first, second = second, first
+    if second in w.terms:
+        a, b = w.terms[second]
+        a = w.let(f"fneg {kind} {a}") if op == "sub" else a
+    else:  # a product less another number
+        (a, b), first = w.terms[first], w.let(f"fneg {kind} {second}")
+    return w.intrinsic(f"llvm.fma.{mangled}", kind, [(kind, a), (kind, b), (kind, first)])
 
 
 def _float_division(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) -> str:

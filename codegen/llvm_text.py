@@ -128,6 +128,7 @@ class Writer:
         self.block = "entry"  # the label of the basic block that is being written
         self.can_fail = False  # whether the function may return a status other than 0
         self.names = 0  # how many were given
+        self.terms: dict[str, tuple[str, str]] = {}  # products that sums absorb, and their factors
         self.is_seldom = False  # whether what is written runs once a call, or hardly more often
 
     def name(self) -> str:

@@ -126,6 +126,29 @@ def test_phases_that_do_the_same_are_written_once() -> None:
         assert_agrees(native(fn, choices=ALWAYS), fn, (rng.normal(size=n), rng.normal(size=n)))
 
 
+SUM_TWICE = """fn f(p: f64[n, 3], q: f64[n, 3]) {
+  %0 = contract(p, q, lhs=[0, 1], rhs=[0, 1], out=[0])
+  %1 = slice(%0, starts=[0], stops=[n], steps=[2])
+  %2 = constant(value=f64 0.25)
+  %3 = pad(%1, %2, low=[0], high=[-2*((n + 1)//2) + n + 1], interior=[1])
+  %4 = le(%0, %3)
+  %5 = tanh(%3)
+  %6 = where(%4, %0, %5)
+  %7 = tanh(%6)
+  return %4, %7
+}"""
+
+
+@pytest.mark.parametrize("n", [4, 16, 19, 600])
+def test_a_sum_of_products_has_the_same_bits_in_two_phases(n: int) -> None:
+    """Every other entry is compared with itself, which another loop has computed."""
+    fn = parse_function(SUM_TWICE)
+    p, q = np.random.default_rng(n).normal(size=(2, n, 3))
+    compiled = native(fn, choices=ALWAYS)
+    assert_agrees(compiled, fn, (p, q))
+    assert compiled(p, q)[0][::2].all()
+
+
 def test_only_long_chains_of_functions_are_cut() -> None:
     assert not blocks_of(parse_function(SHORT), USUAL)
     (block,) = blocks_of(parse_function(LONG), USUAL)
