@@ -19,7 +19,7 @@ from gradc.codegen.math_atan import ATAN_A
 from gradc.codegen.math_erf import ERF_E, ERF_E_F32, ERFCX_R, ERFCX_R_F32
 from gradc.codegen.math_exp import EXP_P, EXP_P_F32
 from gradc.codegen.math_log import LOG_L, LOG_L_F32
-from gradc.codegen.math_pow import POW_P
+from gradc.codegen.math_pow import CUBE_P_F32, POW_P
 from gradc.codegen.math_trig import COS_C, SIN_S
 from mpmath import MPContext
 
@@ -200,8 +200,7 @@ SHORT_FITS = (
         high=mpf(3) / mpf("6.5"),
         weight=lambda t: mp.exp(-(erf_place(t) ** 2)) / mp.erf(erf_place(t)) + mpf(10) ** -9,
     ),
-    short("EXP_SHORT", math_short.EXP_SHORT, "EXP_P"),
-    short("LOG_SHORT", math_short.LOG_SHORT, "LOG_L"),
+    short("CUBE_P_F32", CUBE_P_F32, "LOG_L"),
     short("SIN_SHORT", math_short.SIN_SHORT, "SIN_S"),
     short("COS_SHORT", math_short.COS_SHORT, "COS_C"),
     short("ATAN_SHORT", math_short.ATAN_SHORT, "ATAN_A"),

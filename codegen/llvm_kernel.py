@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from gradc.codegen.joint import joint_calls
+from gradc.codegen.joint import Joint, joint_calls
 from gradc.codegen.llvm_arithmetic import (
     arithmetic,
     cast,
@@ -24,7 +24,6 @@ from gradc.codegen.llvm_shared import write_shared
 from gradc.codegen.llvm_spread import Axes, KernelState, Spread, project, union
 from gradc.codegen.llvm_stores import store
 from gradc.codegen.llvm_text import KernelFunction, Module, Writer, literal, memory_type
-from gradc.codegen.vector_math import JOINT
 from gradc.ir.loops import (
     STATUS_EXTERNAL,
     Buffer,
@@ -41,7 +40,7 @@ from gradc.ir.loops import (
     Statement,
     Store,
 )
-from gradc.ir.types import bool_, i64
+from gradc.ir.types import DType, bool_, i64
 
 
 def write_kernel(
@@ -122,44 +121,44 @@ def _instruction(k: KernelState, instruction: Instruction) -> Spread:
         if found is not None:
             return found
     if op == "call":
-        return _call(k, str(instruction.value), instruction)[0]
-    axes, wide, rows = _rows(k, instruction)
+        return _call(k, str(instruction.value), result.dtype, instruction.operands)[0]
+    axes, wide, rows = _rows(k, instruction.operands)
     lanes = k.lanes if wide else 1
     return Spread(axes, tuple([_compute(k, instruction, lanes, row) for row in rows]), wide)
 
 
-def _rows(k: KernelState, instruction: Instruction) -> tuple[Axes, bool, list[tuple[Any, ...]]]:
-    """The copies over which an instruction varies, whether over lanes, and each copy's operands."""
-    operands = [k.values[operand] for operand in instruction.operands]
+def _rows(k: KernelState, refs: Sequence[Ref]) -> tuple[Axes, bool, list[tuple[Any, ...]]]:
+    """The copies over which operands vary, whether over lanes, and the operands of each copy."""
+    operands = [k.values[ref] for ref in refs]
     axes, wide = union(operands), True in [operand.varies_over_lanes for operand in operands]
     columns = [
         project(k.vectors(ref.dtype, operand) if wide and not operand.is_vector else operand, axes)
-        for ref, operand in zip(instruction.operands, operands, strict=True)
+        for ref, operand in zip(refs, operands, strict=True)
     ]
     return axes, wide, list(zip(*columns, strict=True))
 
 
-def _call(k: KernelState, name: str, instruction: Instruction) -> list[Spread]:
-    """The results of a function, one or several, at the operands of the instruction."""
-    axes, wide, rows = _rows(k, instruction)
-    lanes, dtype = k.lanes if wide else 1, instruction.result.dtype
-    results = zip(*call_each(k.w, name, dtype, lanes, rows), strict=True)
+def _call(k: KernelState, name: str, dtype: DType, operands: Sequence[Ref]) -> list[Spread]:
+    """The results of a function, one or several."""
+    axes, wide, rows = _rows(k, operands)
+    results = zip(*call_each(k.w, name, dtype, k.lanes if wide else 1, rows), strict=True)
     return [Spread(axes, registers, wide) for registers in results]
 
 
 def _joined_calls(statements: Sequence[Statement]) -> dict[Statement, Write]:
-    """What to write for calls of functions that share their work, where the first of them stood."""
+    """What to write for calls of functions that share their work."""
     found: dict[Statement, Write] = {}
-    for name, calls in joint_calls(statements):
-        found.update(dict.fromkeys(calls, nothing))
-        found[calls[0]] = partial(_write_joint, name=name, calls=calls)
+    for joint in joint_calls(statements):
+        found.update(dict.fromkeys((*joint.calls, *joint.sooner), nothing))
+        found[joint.first] = partial(_write_joint, joint=joint)
     return found
 
 
-def _write_joint(k: KernelState, name: str, calls: Sequence[Instruction]) -> None:
-    results = dict(zip(JOINT[name][0], _call(k, name, calls[0]), strict=True))
-    for call in calls:
-        k.values[call.result] = results[str(call.value)]
+def _write_joint(k: KernelState, joint: Joint) -> None:
+    for instruction in joint.sooner:
+        k.values[instruction.result] = _instruction(k, instruction)
+    results = _call(k, joint.name, joint.calls[0].result.dtype, joint.operands)
+    k.values.update(zip((call.result for call in joint.calls), results, strict=True))
 
 
 _CLOSED = frozenset({"add", "mul", "floordiv", "mod", "min", "max"})  # of numbers >= 0

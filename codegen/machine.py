@@ -21,7 +21,7 @@ _FUNCTIONS = MappingProxyType(
         "exp": (33, 55), "expm1": (50, 75), "log": (50, 70), "log1p": (60, 85), "tanh": (55, 95),
         "sigmoid": (50, 90), "softplus": (100, 150), "sin": (50, 70), "cos": (50, 70),
         "sin_cos": (56, 75), "softplus_sigmoid": (118, 150), "erf_from": (40, 50),
-        "atan2": (90, 120), "pow": (190, 220),
+        "atan2": (90, 120), "pow": (155, 200), "pow_pow": (215, 210),
     }
 )  # fmt: skip
 _SLOW = MappingProxyType(
@@ -46,9 +46,10 @@ def costs_of(instruction: Instruction) -> tuple[int, int]:
 def costs_of_all(instructions: Sequence[Instruction]) -> dict[Ref, tuple[int, int]]:
     """The costs of each instruction of a block, by its result; joint calls count once."""
     costs = {instruction.result: costs_of(instruction) for instruction in instructions}
-    for name, (first, *others) in joint_calls(instructions):
-        more = _FUNCTIONS[name][0] - costs[first.result][0]
-        costs.update((other.result, (max(more, 1), costs[other.result][1])) for other in others)
+    for joint in joint_calls(instructions):
+        first, *others = (call.result for call in joint.calls)
+        more = _FUNCTIONS[joint.name][0] - costs[first][0]
+        costs.update((other, (more, costs[other][1])) for other in others)
     return costs
 
 

@@ -111,8 +111,12 @@ def exp_parts(code: Code, x: Term) -> tuple[Term, Term]:
 
 
 def exp_of_sum(code: Code, x: Term, x_low: Term) -> Term:
-    """e^(x + x_low), rounded nearly right."""
+    """e^(x + x_low), in f64 rounded nearly right."""
     shifted, r, r_low = reduce_by_ln2(code, bounded(code, x), 2)
+    if x.element == "float":
+        r = r + (r_low + x_low)
+        terms = EXPONENTIALS[x.element].p
+        return times_power(code, 1.0 + code.fma(r * r, code.polynomial(terms, r), r), shifted)
     q, q_low = expm1_reduced(code, *code.fast_two_sum(r, r_low + x_low))
     p, p_low = code.fast_two_sum(code.constant(1.0, x.element), q)
     return times_power(code, p + (p_low + q_low), shifted)

@@ -16,7 +16,7 @@ much slower as it is longer: so much less of it is in flight.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
 
 from gradc.ir.record import dataclass
@@ -305,6 +305,21 @@ class Code:
         high = a + b
         b_part = high - a
         return high, (a - (high - b_part)) + (b - b_part)
+
+    def unless_any(self, condition: Term, usual: Term, otherwise: Callable[[], Term]) -> Term:
+        """`usual`, or, behind a branch taken if the condition holds in some lane, `otherwise`."""
+        seldom, number, before = any_lane(self, condition), len(self.lines), self.block
+        self.lines += [
+            f"  br i1 {seldom.text}, label %seldom{number}, label %done{number}",
+            f"seldom{number}:",
+        ]
+        other = otherwise()
+        self.lines += [f"  br label %done{number}", f"done{number}:"]
+        self.block = f"done{number}"
+        kind = self.type_of(usual.element)
+        return self.emit(
+            f"phi {kind} [{usual.text}, %{before}], [{other.text}, %seldom{number}]", usual.element
+        )
 
     def aggregate(self, kind: str, terms: Sequence[Term]) -> str:
         """The name of a structure of type `kind` with these fields."""

@@ -1,5 +1,5 @@
-"""sin, cos, atan2 and pow of f32, computed in f64 with short polynomials: about 30 bits, rounded
-once to 24.
+"""sin, cos and atan2 of f32, computed in f64 with short polynomials: about 30 bits, rounded once to
+24.
 
 The range of f64 contains every result, its subnormal ones too, so nothing needs scaling, and no
 rounding error has to be carried. The polynomials stand for the terms of the f64 functions.
@@ -7,32 +7,11 @@ rounding error has to be carried. The polynomials stand for the terms of the f64
 
 from __future__ import annotations
 
-import math
-
 from gradc.codegen.math_atan import TAN_EIGHTH_PI, atan2_specials, octant, ordered
-from gradc.codegen.math_exp import power_of_two, reduce_by_ln2
 from gradc.codegen.math_ir import Code, Term
-from gradc.codegen.math_log import split_power
-from gradc.codegen.math_pow import with_sign
 from gradc.codegen.math_trig import PI_2_PARTS, TWO_OVER_PI, Turned, correct_large
 
 QUARTER_PI = 0.7853981633974483
-LN2 = 0.6931471805599453
-EXP_SHORT = (
-    0.5000000046302154,
-    0.1666666681694407,
-    0.04166635477058101,
-    0.008333273059979263,
-    0.0013941013599194601,
-    0.00019914174025008617,
-)
-LOG_SHORT = (
-    0.6666666667524208,
-    0.3999999577527895,
-    0.28572095164486133,
-    0.22176709813347356,
-    0.19577317452377468,
-)
 SIN_SHORT = (
     -0.16666666641658345,
     0.0083333293816332,
@@ -48,28 +27,6 @@ ATAN_SHORT = (
     -0.08482773588242792,
     0.047561718028133707,
 )
-
-
-def exp(code: Code, x: Term) -> Term:
-    """e^x; beyond the range of f32 the rounding makes 0 or infinity of it."""
-    bounded = code.minimum(200.0, code.maximum(-200.0, x))
-    shifted, r, _ = reduce_by_ln2(code, bounded)
-    scale = power_of_two(code, shifted)
-    return code.fma(scale, code.fma(r * r, code.polynomial(EXP_SHORT, r), r), scale)
-
-
-def log_parts(code: Code, k: Term, f: Term) -> Term:
-    """k ln 2 + log(1 + f)"""
-    s = f / (f + 2.0)
-    z = s * s
-    series = code.fma(s * z, code.polynomial(LOG_SHORT, z), s + s)
-    return code.fma(k, LN2, series)
-
-
-def log_positive(code: Code, x: Term) -> Term:
-    """log x for positive normal x."""
-    k, m, _ = split_power(code, x)
-    return log_parts(code, k, m - 1.0)
 
 
 def sin(code: Code, x: Term) -> Term:
@@ -116,12 +73,3 @@ def atan2(code: Code, y: Term, x: Term) -> Term:
     angle = code.fma(t * z, code.polynomial(ATAN_SHORT, z), t)
     eighths, sign = octant(code, folded, swapped, x)
     return atan2_specials(code, y, x, code.fma(sign, angle, eighths * QUARTER_PI))
-
-
-def pow_(code: Code, x: Term, y: Term) -> Term:
-    """x^y: a logarithm of f64 is enough."""
-    size = code.fabs(x)
-    positive = code.select(size > 0.0, log_positive(code, size), -math.inf)
-    logarithm = code.select(size < math.inf, positive, size)
-    bounded = code.minimum(2.0**70, code.maximum(-(2.0**70), y))
-    return with_sign(code, x, y, exp(code, bounded * logarithm))

@@ -14,13 +14,13 @@ from gradc.codegen.math_erf import erf_from
 from gradc.codegen.math_exp import exp, expm1, sigmoid, tanh
 from gradc.codegen.math_ir import Code, MathFunction, Term, symbol_of
 from gradc.codegen.math_log import log, log1p, softplus, softplus_sigmoid
-from gradc.codegen.math_pow import pow_
+from gradc.codegen.math_pow import pow_, pow_pow
 from gradc.codegen.math_quotient import exact_quotient
 from gradc.codegen.math_reduce import reduce_large
 from gradc.codegen.math_trig import cos, sin, sin_cos
 from gradc.ir.types import DType, f64
 
-Body = Callable[..., "Term | tuple[Term, ...]"]  # of the code and one or two terms
+Body = Callable[..., "Term | tuple[Term, ...]"]  # of the code and terms
 FULL: tuple[tuple[str, Body], ...] = (
     ("exp", exp),
     ("expm1", expm1),
@@ -35,11 +35,12 @@ FULL: tuple[tuple[str, Body], ...] = (
     ("atan2", atan2),
     ("pow", pow_),
 )
-# Functions of one argument that share most of their work, as one with several results.
+# Functions whose first argument is the same, as one with several results: they share work.
 JOINT: Mapping[str, tuple[tuple[str, ...], Body]] = MappingProxyType(
     {
         "sin_cos": (("sin", "cos"), sin_cos),
         "softplus_sigmoid": (("softplus", "sigmoid"), softplus_sigmoid),
+        "pow_pow": (("pow", "pow"), pow_pow),
     }
 )
 # f32 functions that compute in f64, and round once.
@@ -49,10 +50,9 @@ SHORT: Mapping[str, Body] = MappingProxyType(
         "cos": math_short.cos,
         "sin_cos": math_short.sin_cos,
         "atan2": math_short.atan2,
-        "pow": math_short.pow_,
     }
 )
-BINARY = ("atan2", "pow", "erf_from")
+ARITY: Mapping[str, int] = MappingProxyType({"atan2": 2, "pow": 2, "erf_from": 2, "pow_pow": 3})
 MATH_NAMES = tuple(name for name, _ in FULL)
 LANES = (1, 2, 4, 8, 16)
 
@@ -82,7 +82,7 @@ def math_function(
         return reduce_large(fma, wide)
     if name == "exact_quotient":
         return exact_quotient(dtype, lanes)
-    arity = 2 if name in BINARY else 1
+    arity = ARITY.get(name, 1)
     symbol = symbol_of(name, dtype, lanes)
     code = Code(lanes, fma, f"{symbol}.table" if table else "")
     element = "double" if dtype == f64 else "float"

@@ -56,8 +56,48 @@ def test_calls_are_joined_in_the_order_of_the_block() -> None:
     x, y = k.const(1.0, f64), k.const(2.0, f64)
     made = [k.call(name, a) for name, a in (("cos", x), ("sin", y), ("exp", x), ("sin", x))]
     (found,) = joint_calls(k.body)
-    assert found[0] == "sin_cos"
-    assert [call.result for call in found[1]] == [made[0], made[3]]
+    assert found.name == "sin_cos"
+    assert [call.result for call in found.calls] == [made[3], made[0]]
+    assert found.first.result is made[0]
+
+
+POWERS = """fn f(x: f64[n], p: EXPONENT) {
+  %0 = exp(x)
+  %1 = STRETCHED
+  %2 = pow(%0, %1)
+  %3 = constant(value=f64 1.0)
+  %4 = broadcast(%3, shape=[n], axes=[])
+  %5 = sub(%1, %4)
+  %6 = pow(%0, %5)
+  %7 = mul(%6, %1)
+  return %2, %7
+}"""
+
+
+@pytest.mark.parametrize("target", [host(), WITHOUT_FMA], ids=["host", "lesser"])
+@pytest.mark.parametrize("phases", ["always", "never"])
+@pytest.mark.parametrize("exponent", ["f64", "f64[n]"])
+def test_two_powers_of_a_number_share_its_logarithm(
+    exponent: str, phases: str, target: Target
+) -> None:
+    """Where the second exponent is computed between them, it is computed sooner."""
+    stretched = "neg(p)" if "n" in exponent else "broadcast(p, shape=[n], axes=[])"
+    fn = parse_function(POWERS.replace("EXPONENT", exponent).replace("STRETCHED", stretched))
+    choices = Choices(target.vector_bits, phases=phases)
+    text = emit_module([lower(fn, "f", choices)], "{}", target)
+    assert set(re.findall(r"= call .*@gradc\.(pow\w*)\.", text)) == {"pow_pow"}
+    compiled = native(fn, target, choices)
+    for n in (0, 1, 5, 600):
+        given = random_arguments(fn, n, n=n)
+        for found, wanted in zip(compiled(*given), evaluate(fn, *given), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-13)
+
+
+def test_powers_are_not_joined_where_the_second_exponent_needs_the_first_power() -> None:
+    k = LoopBuilder()
+    x, y = k.const(1.0, f64), k.const(2.0, f64)
+    k.call("pow", x, k.add(k.call("pow", x, y), y))
+    assert not list(joint_calls(k.body))
 
 
 def test_the_second_of_two_costs_little() -> None:

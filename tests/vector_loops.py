@@ -11,7 +11,7 @@ import numpy as np
 from gradc.codegen.jit import Library, load_object
 from gradc.codegen.math_ir import symbol_of
 from gradc.codegen.target import Target, compile_to_object, host
-from gradc.codegen.vector_math import BINARY, JOINT, math_text, result_type
+from gradc.codegen.vector_math import ARITY, JOINT, math_text, result_type
 from gradc.ir.types import DType
 
 X86 = host().triple.startswith("x86_64")
@@ -59,16 +59,19 @@ def native_function(
 
 
 def loop_text(name: str, dtype: DType, lanes: int, result: int = 0) -> str:
-    """`void run(x0, x1, result, n)`: the function on vector after vector for n elements."""
+    """`void run(x0, x1, result, n)`: the function on vector after vector for n elements.
+
+    A third operand is the first one again.
+    """
     element = {"f64": "double", "f32": "float"}[dtype.name]
     kind = element if lanes == 1 else f"<{lanes} x {element}>"
-    operands = range(2 if name in BINARY else 1)
+    arity = ARITY.get(name, 1)
     loads = [
         f"  %p{k} = getelementptr {element}, ptr %x{k}, i64 %i\n"
         f"  %v{k} = load {kind}, ptr %p{k}, align {dtype.itemsize}"
-        for k in operands
+        for k in range(min(arity, 2))
     ]
-    arguments = ", ".join(f"{kind} %v{k}" for k in operands)
+    arguments = ", ".join(f"{kind} %v{k % 2}" for k in range(arity))
     returned = result_type(name, kind)
     value = f"call {returned} {symbol_of(name, dtype, lanes)}({arguments})"
     if name in JOINT:
