@@ -1,8 +1,9 @@
-"""Loops that a module needs more than once, as functions that its kernels call.
+"""Loops that a module needs more than once, and long ones, as functions that its kernels call.
 
 A value, its gradient and its Hessian-vector product run many equal loops over a block of rows. What
 is written once is compiled once: a build is shorter, and so is the library. A loop is shared where
-it runs once a call, or once a block of rows, so that the call costs nothing.
+it runs once a call, or once a block of rows, so that the call costs nothing. A long one is written
+as a function by itself: the time that LLVM takes for one grows faster than its length.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from gradc.codegen.llvm_text import Writer, llvm_type
 from gradc.ir.loops import Buffer, For, If, Instruction, Program, Ref, Statement, Store
 
 _FEWEST = 5  # instructions of a shared loop
+_LONG = 300  # instructions of a loop that is a function by itself
 _SLOT = re.compile(r"%slot\.\d+")
 
 
 def repeated_loops(programs: Sequence[Program]) -> frozenset[For]:
-    """The loops that look like others of the module, none inside another one."""
+    """The loops that look like others of the module or are long, none inside another one."""
     found = [
         entry
         for program in programs
@@ -34,7 +36,7 @@ def repeated_loops(programs: Sequence[Program]) -> frozenset[For]:
     for loop, shape, inner in found:  # outer loops come before inner ones
         if loop in inside:
             inside.update(inner)
-        elif counts[shape] > 1:
+        elif counts[shape] > 1 or shape.count(";") > _LONG:
             chosen.add(loop)
             inside.update(inner)
     return frozenset(chosen)

@@ -177,3 +177,21 @@ def test_kernels_of_one_loop_are_left_alone() -> None:
         loop(k, Y)
         programs.append(Program(name, ("n",), (X,), (Y,), (Kernel("k", k.body),)))
     assert not repeated_loops(programs)
+
+
+def test_a_long_loop_beside_another_is_a_function_by_itself() -> None:
+    """All of a kernel in one function would take LLVM longer than its parts."""
+
+    def write(k: LoopBuilder, y: Buffer, length: int) -> None:
+        with k.loop(k.size(N), lanes=8) as i:
+            x = v = k.load(X, i)
+            for _ in range(length):
+                v = k.add(k.mul(v, k.const(0.5, f64)), x)
+            k.store(y, i, v)
+
+    k = LoopBuilder()
+    write(k, Y, 200)
+    write(k, Z, 20)
+    program = Program("f", ("n",), (X,), (Y, Z), (Kernel("k", k.body),))
+    assert len(repeated_loops([program])) == 1
+    check(compiled([program])[0], {"n": 21}, {X: np.linspace(-1, 1, 21)}, 1e-14)
