@@ -51,7 +51,7 @@ class SizeExpr:
     def __add__(self, other: Dim) -> Dim:
         if not _is_dim(other):
             return NotImplemented
-        return _frommonomials((*self.terms, *monomials(other)))
+        return _from_terms((*self.terms, *monomials(other)))
 
     def __sub__(self, other: Dim) -> Dim:
         if not _is_dim(other):
@@ -64,7 +64,7 @@ class SizeExpr:
     def __mul__(self, other: Dim) -> Dim:
         if not _is_dim(other):
             return NotImplemented
-        return _frommonomials(
+        return _from_terms(
             (tuple(sorted((*a, *b), key=str)), p * q)
             for a, p in self.terms
             for b, q in monomials(other)
@@ -162,7 +162,7 @@ def divide_exactly(numerator: Dim, denominator: Dim) -> Dim | None:
         if coefficient % divisor_coefficient:
             return None
         quotient.append((tuple(rest), coefficient // divisor_coefficient))
-    return _frommonomials(quotient)
+    return _from_terms(quotient)
 
 
 def product(dims: Iterable[Dim]) -> Dim:
@@ -325,7 +325,7 @@ def monomials(dim: Dim) -> tuple[tuple[Monomial, int], ...]:
     return (((), int(dim)),) if dim else ()
 
 
-def _frommonomials(terms: Iterable[tuple[Monomial, int]]) -> Dim:
+def _from_terms(terms: Iterable[tuple[Monomial, int]]) -> Dim:
     collected: dict[Monomial, int] = {}
     for monomial, coefficient in terms:
         collected[monomial] = collected.get(monomial, 0) + coefficient
