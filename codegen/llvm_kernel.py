@@ -55,14 +55,15 @@ def write_kernel(
     _block(k, kernel.body)
     parameters = ", ".join(f"{attributes} {name}" for name, attributes in k.parameters.items())
     kind, end = ("i32", "ret i32 0") if k.w.can_fail else ("void", "ret void")
-    is_short = k.w.block == "entry" and len(k.w.lines) <= _SHORT
+    body = k.w.body()
+    is_short = k.w.block == "entry" and len(body) <= _SHORT
     lines = [
         f"; {kernel.name}: {kernel.note}".replace("\n", " "),
         f"define internal {kind} @{symbol}({parameters}) "
         f"{'alwaysinline ' if is_short else ''}nounwind {{",
         "entry:",
         *k.entry,
-        *k.w.lines,
+        *body,
         f"  {end}",
         "}",
     ]

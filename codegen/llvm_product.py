@@ -175,7 +175,7 @@ def _write_part(
     kind, end = ("i32", "ret i32 0") if inner.w.can_fail else ("void", "ret void")
     indices = ", ".join(f"i64 {name}" for name in _INDICES)
     given = ", ".join([indices, *(f"{kind} {name}" for name, kind in inner.parameters.items())])
-    lines = "\n".join([*inner.entry, *inner.w.lines, f"  {end}"])
+    lines = "\n".join([*inner.entry, *inner.w.body(), f"  {end}"])
     body = symbol_of(k, f"({given}) nounwind {{\nentry:\n{lines}\n}}", kind)
     kinds = {name: attributes.split()[0] for name, attributes in inner.parameters.items()}
     found = []

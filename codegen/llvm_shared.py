@@ -97,7 +97,7 @@ def write_shared(
     result = f"{{ {', '.join(kinds)} }}" if kinds else "void"
     _return(inner.w, result, list(zip(kinds, totals, strict=True)))
     parameters = ", ".join(f"{kind} {name}" for name, kind in inner.parameters.items())
-    lines = "\n".join((*inner.entry, *inner.w.lines))
+    lines = "\n".join((*inner.entry, *inner.w.body()))
     symbol = symbol_of(k, f"({parameters}) noinline nounwind {{\nentry:\n{lines}\n}}", result)
     arguments = ", ".join(
         given[name] if name in given else argument(k, inner, name) for name in inner.parameters

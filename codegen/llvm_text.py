@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import field
 
@@ -119,6 +121,9 @@ class Module:
         return "\n".join([*missing, *self.definitions.values(), ""])
 
 
+_NAME = re.compile(r"%t\d+")
+
+
 class Writer:
     """The lines of one function, in the order they run; methods give the name of their result."""
 
@@ -147,6 +152,13 @@ class Writer:
         result = f"%t{self.names}"
         self.lines.append(f"  {result} = {text}")
         return result
+
+    def body(self) -> list[str]:
+        """The lines, but for products that nothing reads: sums have absorbed them."""
+        if not self.terms:
+            return self.lines
+        named = Counter(_NAME.findall("\n".join(self.lines)))
+        return [x for x in self.lines if " = fmul " not in x or named[x.split(None, 1)[0]] > 1]
 
     def do(self, text: str) -> None:
         """An instruction without one."""

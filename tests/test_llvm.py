@@ -411,6 +411,24 @@ def test_division_of_indices(lanes: int, static: int | None) -> None:
         check(native, {"n": 77, "m": m}, {})
 
 
+@pytest.mark.parametrize("is_stored", [False, True])
+@pytest.mark.parametrize(("cpu", "fused"), [("haswell", True), ("x86-64", False)])
+def test_sums_absorb_their_products(cpu: str, fused: bool, is_stored: bool) -> None:
+    """A product is written where something else reads it, or where it is an instruction anyway."""
+    x, y = Buffer("x", f64["n"], "input"), Buffer("y", f64["n"], "output")
+    k = LoopBuilder()
+    with k.loop(k.size(N), lanes=4, copies=2) as i:
+        a = k.load(x, i)
+        product_ = k.term(a, a)
+        k.store(y, i, k.sub(a, product_))
+        if is_stored:
+            k.store(y, i, product_)
+    target = parse_target(f"x86_64-unknown-linux-gnu/{cpu}")
+    text = emit_module([kernel_program(k, ("n",), (x,), (y,))], "{}", target)
+    assert ("call <4 x double> @llvm.fma" in text) == fused
+    assert (" = fmul " in text) == (is_stored or not fused)
+
+
 def test_the_text_does_not_depend_on_the_order_of_a_set() -> None:
     """Sets of names are ordered differently in every process."""
     n = size("a") * size("b") * size("c") * size("d") * size("e") * size("f")
