@@ -15,7 +15,7 @@ from gradc.codegen.llvm_entry import write_entries
 from gradc.codegen.llvm_kernel import write_kernel
 from gradc.codegen.llvm_product import product_scratch, with_scratch
 from gradc.codegen.llvm_run import define_program
-from gradc.codegen.llvm_shared import repeated_loops
+from gradc.codegen.llvm_shared import inline_what_is_called_once, repeated_loops
 from gradc.codegen.llvm_text import KernelFunction, Module
 from gradc.codegen.target import Target
 from gradc.ir.collection import collection_paused
@@ -57,6 +57,7 @@ def emit_module(
         slots = with_scratch(program.slots, scratch)
         kernels = _kernels(writing, program, f"gradc.{program.name}")
         write_entries(module, replace(program, slots=slots), kernels)
+    inline_what_is_called_once(module)
     _call_what_stands_often(module)
     head = f'target triple = "{target.triple}"\n'
     abi = _ABI.format(target.abi) if target.abi else ""

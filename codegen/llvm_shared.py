@@ -1,45 +1,50 @@
-"""Loops that a module needs more than once, and long ones, as functions that its kernels call.
+"""Loops that a module needs more than once, and those of huge kernels, as functions of their own.
 
 A value, its gradient and its Hessian-vector product run many equal loops over a block of rows. What
 is written once is compiled once: a build is shorter, and so is the library. A loop is shared where
-it runs once a call, or once a block of rows, so that the call costs nothing. A long one is written
-as a function by itself: the time that LLVM takes for one grows faster than its length.
+it runs once a call, or once a block of rows, so that the call costs nothing. The long loops of a
+huge kernel are functions by themselves: LLVM's time for one grows faster than its length.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gradc.codegen.llvm_loops import SMALLEST_BLOCK, write_loop
 from gradc.codegen.llvm_spread import KernelState, Spread
-from gradc.codegen.llvm_text import Writer, llvm_type
+from gradc.codegen.llvm_text import Module, Writer, llvm_type
 from gradc.ir.loops import Buffer, For, If, Instruction, Program, Ref, Statement, Store
 
 _FEWEST = 5  # instructions of a shared loop
-_LONG = 300  # instructions of a loop that is a function by itself
+_LONG, _HUGE = 300, 8_000  # instructions of a loop, and of the loops of a kernel
 _SLOT = re.compile(r"%slot\.\d+")
 
 
-def repeated_loops(programs: Sequence[Program]) -> frozenset[For]:
-    """The loops that look like others of the module or are long, none inside another one."""
-    found = [
-        entry
+def repeated_loops(programs: Sequence[Program]) -> Mapping[For, bool]:
+    """The loops that look like others of the module, and whether they are functions at any rate.
+
+    None is inside another one.
+    """
+    kernels = [
+        list(_candidates(kernel.body, program.fast_math))
         for program in programs
         for kernel in program.kernels
-        for entry in _candidates(kernel.body, program.fast_math)
     ]
-    counts = Counter(shape for loop, shape, _ in found)
-    chosen: set[For] = set()
+    counts = Counter(shape for found in kernels for _, shape, _ in found)
+    chosen: dict[For, bool] = {}
     inside: set[For] = set()
-    for loop, shape, inner in found:  # outer loops come before inner ones
-        if loop in inside:
-            inside.update(inner)
-        elif counts[shape] > 1 or shape.count(";") > _LONG:
-            chosen.add(loop)
-            inside.update(inner)
-    return frozenset(chosen)
+    for found in kernels:
+        is_huge = sum(shape.count(";") for loop, shape, _ in found) > _HUGE
+        for loop, shape, inner in found:  # outer loops come before inner ones
+            is_long = is_huge and shape.count(";") > _LONG
+            if loop in inside:
+                inside.update(inner)
+            elif counts[shape] > 1 or is_long:
+                chosen[loop] = is_long
+                inside.update(inner)
+    return chosen
 
 
 def _candidates(
@@ -99,6 +104,7 @@ def write_shared(
     parameters = ", ".join(f"{kind} {name}" for name, kind in inner.parameters.items())
     lines = "\n".join((*inner.entry, *inner.w.body()))
     symbol = symbol_of(k, f"({parameters}) noinline nounwind {{\nentry:\n{lines}\n}}", result)
+    k.module.calls[symbol] += 2 if k.module.repeated[loop] else 1
     arguments = ", ".join(
         given[name] if name in given else argument(k, inner, name) for name in inner.parameters
     )
@@ -110,6 +116,14 @@ def write_shared(
     for position, accumulator in enumerate(loop.accumulators):
         total = k.w.let(f"extractvalue {result} {returned}, {position}")
         k.values[accumulator.result] = Spread((), (total,))
+
+
+def inline_what_is_called_once(module: Module) -> None:
+    """Loops that looked like others, and are not the same, stand where they stood."""
+    for symbol, count in module.calls.items():
+        if count == 1:
+            text = module.definitions[symbol]
+            module.definitions[symbol] = text.replace(" noinline ", " alwaysinline ", 1)
 
 
 def _return(w: Writer, result: str, totals: Sequence[tuple[str, str]]) -> None:

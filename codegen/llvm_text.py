@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from gradc.codegen.target import Target
@@ -96,8 +96,9 @@ class Module:
     fast_math: bool = False  # of the program that is being written
     declarations: dict[str, str] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
-    repeated: frozenset[For] = frozenset()  # loops that are written as functions
+    repeated: Mapping[For, bool] = field(default_factory=dict)  # see `llvm_shared.repeated_loops`
     shared: dict[str, str] = field(default_factory=dict)  # texts of those functions -> symbols
+    calls: Counter[str] = field(default_factory=Counter)  # of those functions, by symbols
     programs: dict[Program, KernelFunction] = field(default_factory=dict)  # those that kernels run
 
     def declare(self, symbol: str, text: str) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -179,19 +180,32 @@ def test_kernels_of_one_loop_are_left_alone() -> None:
     assert not repeated_loops(programs)
 
 
-def test_a_long_loop_beside_another_is_a_function_by_itself() -> None:
-    """All of a kernel in one function would take LLVM longer than its parts."""
-
-    def write(k: LoopBuilder, y: Buffer, length: int) -> None:
-        with k.loop(k.size(N), lanes=8) as i:
-            x = v = k.load(X, i)
-            for _ in range(length):
-                v = k.add(k.mul(v, k.const(0.5, f64)), x)
-            k.store(y, i, v)
-
+def test_loops_that_only_look_alike_stand_where_they_stood() -> None:
     k = LoopBuilder()
-    write(k, Y, 200)
-    write(k, Z, 20)
+    for output in (Y, Z):
+        with k.loop(k.size(N), lanes=8) as i:
+            x = k.load(X, i)
+            e = k.call("exp", k.mul(x, x))
+            k.store(output, i, k.add(k.div(e, x) if output is Y else k.div(x, e), x))
     program = Program("f", ("n",), (X,), (Y, Z), (Kernel("k", k.body),))
-    assert len(repeated_loops([program])) == 1
-    check(compiled([program])[0], {"n": 21}, {X: np.linspace(-1, 1, 21)}, 1e-14)
+    assert len(repeated_loops([program])) == 2
+    text = emit_module([program], "{}", host())
+    assert len(re.findall(r"define internal void @gradc\.loop\..* alwaysinline ", text)) == 2
+    check(compiled([program])[0], {"n": 21}, {X: np.linspace(-1, 1, 21)}, 1e-15)
+
+
+@pytest.mark.parametrize(("loops", "functions"), [(2, 0), (11, 11)])
+def test_the_loops_of_a_huge_kernel_are_functions_by_themselves(loops: int, functions: int) -> None:
+    """All of a kernel in one function would take LLVM longer than its parts."""
+    k = LoopBuilder()
+    for number in range(loops):
+        with k.loop(k.size(N)) as i:
+            x = v = k.load(X, i)
+            for _ in range(400 + number):
+                v = k.add(k.mul(v, k.const(0.5, f64)), x)
+            k.store(Y, i, v)
+    program = Program("f", ("n",), (X,), (Y,), (Kernel("k", k.body),))
+    assert list(repeated_loops([program]).values()) == functions * [True]
+    text = emit_module([program], "{}", host())
+    assert len(re.findall(r"define internal void @gradc\.loop\..* noinline ", text)) == functions
+    check(compiled([program])[0], {"n": 5}, {X: np.linspace(-1, 1, 5)}, 1e-14)
