@@ -262,7 +262,7 @@ def _float(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) ->
 
 
 def _sum_or_product(w: Writer, op: str, kind: str, mangled: str, args: Sequence[str]) -> str:
-    """One instruction; of a sum and its term, which is then no instruction of its own, too."""
+    """One instruction, also for a sum and a product that it absorbs (`Writer.terms`)."""
     if w.module.fast_math or not w.module.target.has_fma:
         instructions = _FAST if w.module.fast_math else _FLOAT
         return w.let(f"{instructions[op]} {kind} {args[0]}, {args[1]}")

@@ -36,7 +36,7 @@ def repeated_loops(programs: Sequence[Program]) -> Mapping[For, bool]:
     chosen: dict[For, bool] = {}
     inside: set[For] = set()
     for found in kernels:
-        is_huge = sum(shape.count(";") for loop, shape, _ in found) > _HUGE
+        is_huge = sum(shape.count(";") for _, shape, _ in found) > _HUGE
         for loop, shape, inner in found:  # outer loops come before inner ones
             is_long = is_huge and shape.count(";") > _LONG
             if loop in inside:
@@ -104,7 +104,9 @@ def write_shared(
     parameters = ", ".join(f"{kind} {name}" for name, kind in inner.parameters.items())
     lines = "\n".join((*inner.entry, *inner.w.body()))
     symbol = symbol_of(k, f"({parameters}) noinline nounwind {{\nentry:\n{lines}\n}}", result)
-    k.module.calls[symbol] += 2 if k.module.repeated[loop] else 1
+    k.module.calls[symbol] += 1
+    if k.module.repeated[loop]:
+        k.module.apart.add(symbol)
     arguments = ", ".join(
         given[name] if name in given else argument(k, inner, name) for name in inner.parameters
     )
@@ -121,7 +123,7 @@ def write_shared(
 def inline_what_is_called_once(module: Module) -> None:
     """Loops that looked like others, and are not the same, stand where they stood."""
     for symbol, count in module.calls.items():
-        if count == 1:
+        if count == 1 and symbol not in module.apart:
             text = module.definitions[symbol]
             module.definitions[symbol] = text.replace(" noinline ", " alwaysinline ", 1)
 

@@ -99,6 +99,7 @@ class Module:
     repeated: Mapping[For, bool] = field(default_factory=dict)  # see `llvm_shared.repeated_loops`
     shared: dict[str, str] = field(default_factory=dict)  # texts of those functions -> symbols
     calls: Counter[str] = field(default_factory=Counter)  # of those functions, by symbols
+    apart: set[str] = field(default_factory=set)  # those that are functions at any rate
     programs: dict[Program, KernelFunction] = field(default_factory=dict)  # those that kernels run
 
     def declare(self, symbol: str, text: str) -> str:
