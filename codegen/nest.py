@@ -74,7 +74,8 @@ def accumulated(reader: Reader, nest: Nest) -> list[Value]:
 
 def _is_partly_read(reader: Reader, root: Root) -> bool:
     """Whether nobody reads some entries of a sum over the rows: they are left out."""
-    return root.value in reader.structure.wanted and root.adds_up and 0 in root.reduced
+    is_sum = root.adds_up and not root.scatters and 0 in root.reduced
+    return is_sum and root.value in reader.structure.wanted
 
 
 def _leaves_out(nest: Nest, root: Root) -> bool:

@@ -21,6 +21,7 @@ from gradc.ir.ops.constants import full
 from gradc.ir.ops.elementwise import tanh
 from gradc.ir.ops.indexing import scatter_add, scatter_set, take
 from gradc.ir.ops.structural import sum_
+from gradc.ir.text import parse_function
 from gradc.ir.types import ArrayType, DType, f32, f64, i32, i64
 from native import native
 
@@ -190,6 +191,34 @@ def test_a_table_that_nothing_else_runs_over_is_not_copied() -> None:
 
 def loops_of(fn: Function) -> str:
     return explain_kernels(fn, "f", Choices(256))
+
+
+PARTLY_READ = """
+fn f(c: f64[6], base: f64[6], w: f64[8], X: f64[n, 8], group: i64[n]) {
+  %0: f64[6] = cumsum(c, axis=0)
+  %1: f64[n] = take(%0, group, axis=0)
+  %2: f64[n] = contract(X, w, lhs=[0, 1], rhs=[1], out=[0])
+  %3: f64[n] = mul(%1, %2)
+  %4: f64[n] = tanh(%3)
+  %5: f64[6] = scatter_add(base, group, %4, axis=0)
+  %6: f64[4] = slice(%5, starts=[1], stops=[5], steps=[1])
+  %7: f64[8] = contract(X, %4, lhs=[0, 1], rhs=[0], out=[1])
+  return %6, %7
+}
+"""
+
+
+@pytest.mark.parametrize("bits", TARGETS)
+def test_a_table_of_which_few_entries_are_read(bits: str) -> None:
+    """Where its entries are added is not known when it is compiled: none is left out."""
+    fn = parse_function(PARTLY_READ)
+    compiled = native(fn, TARGETS[bits], Choices(int(bits)))
+    for n in LENGTHS:
+        rng = np.random.default_rng(n)
+        shapes = (6, 6, 8, (n, 8))
+        given = [*(rng.normal(size=shape) for shape in shapes), rng.integers(0, 6, n)]
+        for found, wanted in zip(compiled(*given), evaluate(fn, *given), strict=True):
+            np.testing.assert_allclose(found, wanted, 1e-12, 1e-12)
 
 
 def test_rows_at_indices_are_read_along_the_row() -> None:
