@@ -124,31 +124,6 @@ class LoopText:
         self.start_block(f"{label}.end")
 
     @contextmanager
-    def repeat(self, count: str, kind: str, carried: Carried) -> Iterator[str]:
-        """i = 0, 1, ... while i < count, for a count of at least one: a loop of a single block."""
-        label, before = self.fresh("loop"), self.block
-        first = list(carried.values)
-        self.do(f"br label %{label}")
-        self.start_block(label)
-        place = len(self.lines)
-        self.lines += [""] * (1 + len(first))
-        carried.values = [f"%{label}.c{i}" for i in range(len(first))]
-        yield f"%{label}.i"
-        self.do(f"%{label}.next = add i64 %{label}.i, 1")
-        self.do(f"%{label}.more = icmp slt i64 %{label}.next, {count}")
-        self.do(f"br i1 %{label}.more, label %{label}, label %{label}.end")
-        last = [("i64", f"%{label}.i", "0", f"%{label}.next")]
-        last += [
-            (kind, f"%{label}.c{i}", old, new)
-            for i, (old, new) in enumerate(zip(first, carried.values, strict=True))
-        ]
-        for i, (type_, name, old, new) in enumerate(last):
-            self.lines[place + i] = (
-                f"  {name} = phi {type_} [{old}, %{before}], [{new}, %{self.block}]"
-            )
-        self.start_block(f"{label}.end")
-
-    @contextmanager
     def when(
         self, condition: str, kind: str = "", carried: Carried | None = None
     ) -> Iterator[None]:

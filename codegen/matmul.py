@@ -10,8 +10,7 @@ row of B and broadcasts `rows` elements of a column of A (the scheme of Goto and
 * with narrow vectors many panels of B (third cache), then some rows of A (second cache), and then
   a panel of B, which stays in the first cache.
 
-Rows of A stay rows or columns stay columns, whichever is contiguous, since the tile only
-broadcasts from them.
+A is packed in strips as high as the tile, so that it is read from end to end.
 
 Operands that are used too little to pay for it are read where they are; if few rows or few columns
 meet a single depth block, there are no blocks at all. A large B streams past few rows of A, some of
@@ -34,6 +33,7 @@ from gradc.codegen.matmul_finish import (
     is_given,
 )
 from gradc.codegen.matmul_lines import (
+    DOT_BLOCK,
     FEW_LONG_SUM,
     LINE_PARAMETERS,
     LONG_SUM,
@@ -41,10 +41,11 @@ from gradc.codegen.matmul_lines import (
     line_scratch,
 )
 from gradc.codegen.matmul_pack import (
-    PACK_A_PARAMETERS,
     PACK_B_PARAMETERS,
+    PACK_PARAMETERS,
     is_packed,
     pack_functions,
+    pack_panels,
 )
 from gradc.codegen.matmul_stream import (
     LARGE_B,
@@ -57,7 +58,7 @@ from gradc.codegen.matmul_stream import (
 )
 from gradc.codegen.matmul_tile import (
     FINISHED_AT_ONCE,
-    ROW_PADDING,
+    PADDING,
     Tile,
     call_kernel,
     declarations,
@@ -82,8 +83,8 @@ LARGE_A = 1 << 22  # bytes above which that of an A by columns does: they are re
 SCRATCH_ALIGNMENT = 16  # elements
 
 BLOCK_PARAMETERS = (
-    "i64 %rows, i64 %n, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, "
-    "i64 %b_col, ptr %c, i64 %c_row, i64 %c_col, i1 %accumulate, i1 %pack, i1 %fresh, "
+    "i64 %rows, i64 %n, i64 %depth, ptr %a, i64 %a_step, i64 %a_row, i64 %a_col, ptr %b, "
+    "i64 %b_row, i64 %b_col, ptr %c, i64 %c_row, i64 %c_col, i1 %accumulate, i1 %pack, i1 %fresh, "
     f"ptr %packed, i64 %first, i64 %column, i1 %last, {FINISH}"
 )
 PRODUCT_PARAMETERS = f"{LINE_PARAMETERS}, {FINISH}"
@@ -104,11 +105,11 @@ def scratch_bytes(
     tile = tile_for(dtype, vector_bits)
     depth = tile.depth_block if k is None else min(k, tile.depth_block)
     rows = tile.row_block if longest is None else min(longest, tile.row_block)
-    most = tile.depth_block * (tile.column_block or tile.panels * tile.width)
-    columns = most if longest is None else -(-longest // tile.width) * tile.width
-    of_a = (rows + tile.rows) * (depth + ROW_PADDING) + SCRATCH_ALIGNMENT
-    of_b = min(columns * depth, most) + tile.lanes * tile.width
-    needed = of_a + max(of_b, line_scratch(tile, k if k is not None else most))
+    most = tile.column_block or tile.panels * tile.width
+    columns = most if longest is None else min(-(-longest // tile.width) * tile.width, most)
+    of_a = (rows + 2 * tile.rows) * (depth + PADDING) + SCRATCH_ALIGNMENT
+    of_b = columns * (depth + PADDING) + tile.lanes * tile.width
+    needed = of_a + max(of_b, line_scratch(tile, k if k is not None else DOT_BLOCK))
     if longest is None or k is None or longest * k * dtype.itemsize > LARGE_B:
         needed = max(needed, stream_scratch(tile))
     return needed * dtype.itemsize + 64
@@ -131,21 +132,22 @@ def matmul_functions(dtype: DType, vector_bits: int) -> str:
 def block_function(tile: Tile) -> str:
     """rows x n of C from a block of A that is ready, by groups of panels of B."""
     body = LoopText()
+    length = body.add("%depth", PADDING)
     group = str(tile.panels * tile.width)
     if not tile.keeps_panels:
-        panels = body.emit(f"udiv i64 {tile.depth_block * tile.panels}, %depth")
+        panels = body.emit(f"udiv i64 {(tile.depth_block + PADDING) * tile.panels}, {length}")
         group = body.mul(panels, tile.width)
     buffer = body.emit(f"alloca [{tile.strip * tile.width} x {tile.element}], align 64")
     finishes = body.both("%last", is_given(body))
     with body.loop(0, "%n", group) as jc:
         columns = body.minimum(body.sub("%n", jc), group)
-        kept = body.mul(jc, "%depth") if tile.keeps_panels else "0"
+        kept = body.mul(jc, length) if tile.keeps_panels else "0"
         packed = body.address(tile.element, "%packed", kept)
-        with body.when("%fresh"), body.loop(0, columns, tile.width) as jr:
-            pack_panel(body, tile, columns, (jc, jr), packed)
+        with body.when("%fresh"):
+            pack_panels(body, tile, columns, jc, (packed, length))
         with body.loop(0, "%rows", tile.strip) as ir:
             with body.loop(0, columns, tile.width) as jr:
-                call_tile(body, tile, columns, (jc, jr, ir), (packed, buffer))
+                call_tile(body, tile, columns, (jc, jr, ir), (packed, length, buffer))
             with body.when(finishes):
                 rows = body.minimum(body.sub("%rows", ir), tile.strip)
                 part = (body.add("%first", ir), rows, body.add("%column", jc), columns)
@@ -153,36 +155,26 @@ def block_function(tile: Tile) -> str:
     return body.function(internal(tile, "block", BLOCK_PARAMETERS))
 
 
-def pack_panel(body: LoopText, tile: Tile, columns: str, at: tuple[str, str], packed: str) -> None:
-    """The panel of B at column jc + jr, if it is packed."""
-    jc, jr = at
-    nr = body.minimum(body.sub(columns, jr), tile.width)
-    with body.when(is_packed(body, tile, nr, "%pack")):
-        source = body.address(tile.element, "%b", body.mul(body.add(jc, jr), "%b_col"))
-        target = body.address(tile.element, packed, body.mul(jr, "%depth"))
-        values = ("%depth", nr, source, "%b_row", "%b_col", target, tile.width)
-        body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
-
-
 def call_tile(
     body: LoopText,
     tile: Tile,
     columns: str,
     at: tuple[str, str, str],
-    places: tuple[str, str],
+    places: tuple[str, str, str],
 ) -> None:
     """The part of C at row ir and column jc + jr; by way of the buffer if C's columns lie apart."""
-    (jc, jr, ir), (panels, buffer), e = at, places, tile.element
+    (jc, jr, ir), (panels, length, buffer), e = at, places, tile.element
     mr = body.minimum(body.sub("%rows", ir), tile.strip)
     nr = body.minimum(body.sub(columns, jr), tile.width)
     packed = is_packed(body, tile, nr, "%pack")
     j = body.add(jc, jr)
     in_place = body.address(e, "%b", body.mul(j, "%b_col"))
-    panel = body.address(e, panels, body.mul(jr, "%depth"))
+    panel = body.address(e, panels, body.mul(jr, length))
     place = body.address(e, "%c", body.mul(ir, "%c_row"), body.mul(j, "%c_col"))
     direct = body.is_equal("%c_col", 1)
     values = (
-        *(mr, "%depth", body.address(e, "%a", body.mul(ir, "%a_row")), "%a_row", "%a_col"),
+        *(mr, "%depth", body.address(e, "%a", body.mul(ir, "%a_step"))),
+        *("%a_step", "%a_row", "%a_col"),
         body.select("ptr", packed, panel, in_place),
         body.select("i64", packed, tile.width, "%b_row"),
         body.select("ptr", direct, place, buffer),
@@ -209,11 +201,9 @@ def product_function(tile: Tile) -> str:
     enough = REUSED_ROWS if tile.keeps_panels else BLOCKED_ROWS
     pack_b = body.either(apart, body.is_less(enough - 1, "%m"))
     step = depth_of_blocks(body, tile.depth_block)
-    length = body.add(step, ROW_PADDING)
-    height = body.add(body.minimum("%m", tile.row_block), tile.rows)
-    to_row = body.select("i64", by_rows, 1, length)
-    to_col = body.select("i64", by_rows, height, 1)
-    of_a = body.add(body.mul(length, height), SCRATCH_ALIGNMENT - 1)
+    height = body.add(body.minimum("%m", tile.row_block), 2 * tile.rows)
+    of_a = body.mul(body.add(step, PADDING), height)
+    of_a = body.add(of_a, SCRATCH_ALIGNMENT - 1)
     packed_b = body.address(e, "%scratch", body.emit(f"and i64 {of_a}, {-SCRATCH_ALIGNMENT}"))
     with (
         body.loop(0, "%k", step) as pc,
@@ -225,12 +215,13 @@ def product_function(tile: Tile) -> str:
         columns = body.minimum(body.sub("%n", jc), tile.column_block or "%n")
         there = body.address(e, "%a", body.mul(ic, "%a_row"), body.mul(pc, "%a_col"))
         with body.when(pack_a):
-            given = (rows, depth, there, "%a_row", "%a_col", "%scratch", to_row, to_col, by_rows)
-            body.call(tile.symbol("pack_a"), PACK_A_PARAMETERS, *given)
+            given = (depth, rows, there, "%a_col", "%a_row", "%scratch")
+            body.call(tile.symbol("strips"), PACK_PARAMETERS, *given)
         values = (
             *(rows, columns, depth, body.select("ptr", pack_a, "%scratch", there)),
-            body.select("i64", pack_a, to_row, "%a_row"),
-            body.select("i64", pack_a, to_col, "%a_col"),
+            body.select("i64", pack_a, body.add(depth, PADDING), "%a_row"),
+            body.select("i64", pack_a, 1, "%a_row"),
+            body.select("i64", pack_a, tile.rows, "%a_col"),
             body.address(e, "%b", body.mul(pc, "%b_row"), body.mul(jc, "%b_col")),
             *("%b_row", "%b_col"),
             body.address(e, "%c", body.mul(ic, "%c_row"), body.mul(jc, "%c_col")),
@@ -286,7 +277,18 @@ def entry_function(tile: Tile) -> str:
             with body.loop(0, "%n", step) as j:
                 columns = body.minimum(body.sub("%n", j), step)
                 right, place = body.address(e, b, j), body.address(e, c, j)
-                values = ("%m", "%k", a, "%a_row", "%a_col", right, "%b_row", place, "%c_row")
+                values = (
+                    "%m",
+                    "%k",
+                    a,
+                    "%a_row",
+                    "%a_row",
+                    "%a_col",
+                    right,
+                    "%b_row",
+                    place,
+                    "%c_row",
+                )
                 call_kernel(body, tile, columns, values, "%accumulate")
             with body.when(is_given(body)):
                 body.call("%finish", FINISH_PARAMETERS, "%context", index, 0, "%m", 0, "%n")
@@ -428,7 +430,7 @@ def multiply_directly(
                 given_b = (panel, *given.b, "%scratch", tile.width)
                 body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, depth, columns, *given_b)
             values = (
-                *(given.m, depth, left, *given.a),
+                *(given.m, depth, left, given.a[0], *given.a),
                 body.select("ptr", packed, "%scratch", panel),
                 body.select("i64", packed, tile.width, given.b[0]),
                 *(body.address(e, c, j), given.c[0]),

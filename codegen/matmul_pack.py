@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gradc.codegen.loop_text import LoopText
 from gradc.codegen.matmul_tile import (
+    LINE_BYTES,
+    PADDING,
     Tile,
     column_mask,
     fetch,
@@ -14,30 +18,50 @@ from gradc.codegen.matmul_tile import (
     store,
 )
 
-PACK_A_PARAMETERS = (
-    "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %to, i64 %to_row, i64 %to_col, "
-    "i1 %by_rows"
-)
-PACK_B_PARAMETERS = "i64 %depth, i64 %columns, ptr %b, i64 %b_row, i64 %b_col, ptr %to, i64 %width"
+PACK_PARAMETERS = "i64 %depth, i64 %columns, ptr %b, i64 %b_row, i64 %b_col, ptr %to"
+PACK_B_PARAMETERS = f"{PACK_PARAMETERS}, i64 %width"
+RUN_BYTES = 768  # of a row that is copied to several panels: a part of a page
+ROWS_AHEAD = 3  # that are fetched meanwhile
 
 
 def pack_functions(tile: Tile) -> str:
-    return "\n".join([pack_a_function(tile), pack_b_function(tile)])
+    """`strips` of A, as high as a tile, `panels` of B, as wide as a tile, and one panel of any."""
+    parts = [
+        panels_function(tile, "strips", tile.rows),
+        panels_function(tile, "panels", tile.width),
+    ]
+    return "\n".join([*parts, pack_b_function(tile)])
 
 
-def pack_a_function(tile: Tile) -> str:
-    """rows x depth of A to scratch, [i, k] at i * to_row + k * to_col; `by_rows`: i innermost."""
-    body = LoopText()
-    outer = body.select("i64", "%by_rows", "%depth", "%rows")
-    inner = body.select("i64", "%by_rows", "%rows", "%depth")
-    outer_step = body.select("i64", "%by_rows", "%a_col", "%a_row")
-    inner_step = body.select("i64", "%by_rows", "%a_row", "%a_col")
-    to_step = body.select("i64", "%by_rows", "%to_col", "%to_row")
-    with body.loop(0, outer, 1) as i:
-        source = body.address(tile.element, "%a", body.mul(i, outer_step))
-        target = body.address(tile.element, "%to", body.mul(i, to_step))
-        copy_line(body, tile, source, inner_step, target, inner)
-    return body.function(internal(tile, "pack_a", PACK_A_PARAMETERS))
+def panels_function(tile: Tile, name: str, width: int) -> str:
+    """depth x columns of B to panels [k, width], one behind the other.
+
+    Where rows are contiguous, a part of a row goes to several panels: memory is read by long lines.
+    """
+    body, e, size = LoopText(), tile.element, tile.dtype.itemsize
+    piece = replace(tile, lanes=min(tile.lanes, width))
+    length = body.add("%depth", PADDING)
+    rest = body.emit(f"urem i64 %columns, {width}")
+    whole = body.select("i64", body.is_equal("%b_col", 1), body.sub("%columns", rest), 0)
+    group = max(1, RUN_BYTES // (width * size)) * width
+    with body.loop(0, whole, group) as jc:
+        end = body.minimum(body.add(jc, group), whole)
+        with body.loop(0, "%depth", 1) as k, body.loop(jc, end, width) as j:
+            source = body.address(e, "%b", body.mul(k, "%b_row"), j)
+            target = body.address(e, "%to", body.mul(j, length), body.mul(k, width))
+            for first in range(0, width, piece.lanes):
+                value = load(body, piece, body.address(e, source, first))
+                store(body, piece, body.address(e, target, first), value)
+            ahead = body.address(e, source, body.mul("%b_row", ROWS_AHEAD))
+            for first in range(0, width, LINE_BYTES // size):
+                fetch(body, body.address(e, ahead, first), for_store=False)
+    with body.loop(whole, "%columns", width) as j:
+        few = body.minimum(body.sub("%columns", j), width)
+        source = body.address(e, "%b", body.mul(j, "%b_col"))
+        target = body.address(e, "%to", body.mul(j, length))
+        given = ("%depth", few, source, "%b_row", "%b_col", target, width)
+        body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *given)
+    return body.function(internal(tile, name, PACK_PARAMETERS))
 
 
 def copy_line(
@@ -63,6 +87,21 @@ def is_packed(body: LoopText, tile: Tile, columns: str, pack: str) -> str:
     return body.either(body.negation(body.is_equal(rest, 0)), pack)
 
 
+def pack_panels(body: LoopText, tile: Tile, columns: str, jc: str, place: tuple[str, str]) -> None:
+    """The panels of B from column jc on, those that are packed: all, or one that has an edge."""
+    packed, length = place
+    first = columns
+    if not tile.masks_loads:
+        rest = body.emit(f"urem i64 {columns}, {tile.width}")
+        fits = body.is_equal(body.emit(f"and i64 {columns}, {tile.lanes - 1}"), 0)
+        first = body.select("i64", fits, columns, body.sub(columns, rest))
+    first = body.select("i64", "%pack", 0, first)
+    source = body.address(tile.element, "%b", body.mul(body.add(jc, first), "%b_col"))
+    target = body.address(tile.element, packed, body.mul(first, length))
+    values = ("%depth", body.sub(columns, first), source, "%b_row", "%b_col", target)
+    body.call(tile.symbol("panels"), PACK_PARAMETERS, *values)
+
+
 def pack_b_function(tile: Tile) -> str:
     """depth x columns of B to a panel [k, width], width >= columns whole vectors.
 
@@ -73,17 +112,7 @@ def pack_b_function(tile: Tile) -> str:
     contiguous, turned = body.is_equal("%b_col", 1), body.is_equal("%b_row", 1)
     other = body.negation(body.either(contiguous, turned))
     turned = body.both(turned, body.negation(contiguous))
-    whole = body.both(contiguous, body.is_equal("%columns", tile.width))
-    with body.when(whole), body.loop(0, "%depth", 1) as k:
-        source = body.address(tile.element, "%b", body.mul(k, "%b_row"))
-        target = body.address(tile.element, "%to", body.mul(k, "%width"))
-        for first in range(0, tile.width, tile.lanes):
-            value = load(body, tile, body.address(tile.element, source, first))
-            store(body, tile, body.address(tile.element, target, first), value)
-        for first in (tile.width, 2 * tile.width - 1):
-            fetch(body, body.address(tile.element, source, first), for_store=False)
-    partly = body.both(contiguous, body.negation(whole))
-    with body.when(partly), body.loop(0, "%columns", tile.lanes) as j:
+    with body.when(contiguous), body.loop(0, "%columns", tile.lanes) as j:
         mask = column_mask(body, tile, body.sub("%columns", j))
         with body.loop(0, "%depth", 1) as k:
             source = body.address(tile.element, "%b", body.mul(k, "%b_row"), j)

@@ -7,6 +7,7 @@ from gradc.codegen.matmul_finish import FINISH, call_finish, is_given
 from gradc.codegen.matmul_lines import LINE_PARAMETERS
 from gradc.codegen.matmul_pack import PACK_B_PARAMETERS, is_packed
 from gradc.codegen.matmul_tile import (
+    LINE_BYTES,
     Tile,
     call_kernel,
     fetch,
@@ -23,7 +24,6 @@ FEWEST_TERMS = 64  # of a sum: each entry of a slab is loaded and stored for som
 DEEP, LESS_DEEP = 16, 8  # rows of B at a time: as many as pay, or those of a huge B for few of A
 FEW_ROWS = 12
 SLAB_BYTES, FEWEST_ROWS = 32_768, 4  # of C that stays in the first caches, if it has so many rows
-LINE_BYTES = 64
 
 
 def is_streamed(
@@ -112,7 +112,7 @@ def add_rows_of_b(
             given = (depth, few, right, "%b_row", "%b_col", packed, tile.width)
             body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *given)
         values = (
-            *("%m", depth, left, "%a_row", "%a_col"),
+            *("%m", depth, left, "%a_row", "%a_row", "%a_col"),
             body.select("ptr", packs, packed, right),
             body.select("i64", packs, tile.width, "%b_row"),
             *(body.address(e, slab, j), row),

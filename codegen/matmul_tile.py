@@ -10,19 +10,23 @@ from gradc.codegen.loop_text import Carried, LoopText
 from gradc.ir.record import dataclass
 from gradc.ir.types import DType
 
-ROW_PADDING = 16  # elements between packed rows, against aliasing of cache sets
+PADDING = 4  # rows between packed panels and strips, against aliasing of cache sets
 PANEL_BYTES = 24_576  # of a panel of B that stays in the first cache, of 32 kB
 BLOCK_BYTES = 262_144  # of a block of A that stays in the second cache, of 512 kB
 WIDE_BLOCK_BYTES = 393_216  # of a block of B there: machines of wide vectors have 1 MB
 FAR_BYTES = 2_097_152  # of a block of B that stays in the third cache
 IN_FLIGHT = 8  # sums that do not wait for one another: two units, four cycles each
 FINISHED_AT_ONCE = 16384  # entries of C, a part of what the second cache holds
+LINE_BYTES = 64
+STEPS = 4  # of k in a trip of a tile's loop
 
 KERNEL_PARAMETERS = (
-    "i64 %rows, i64 %depth, ptr %a, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, ptr %c, "
-    "i64 %c_row, i64 %columns, i1 %accumulate"
+    "i64 %rows, i64 %depth, ptr %a, i64 %a_step, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, "
+    "ptr %c, i64 %c_row, i64 %columns, i1 %accumulate"
 )
 
+
+LABEL = 'call void @llvm.codeview.annotation(metadata !{!"step"})'  # no instruction
 
 Piece: TypeAlias = "tuple[int, str, str]"  # lanes, whether they are there, the place of the first
 
@@ -81,6 +85,11 @@ class Tile:
     def has_mask_registers(self) -> bool:
         """Whether masks have registers of their own, and cost nothing."""
         return self.lanes * self.dtype.itemsize >= 64
+
+    @property
+    def steps(self) -> int:
+        """The k of a trip of a tile's loop: one where there are enough products even so."""
+        return 1 if self.has_mask_registers else STEPS
 
     @property
     def dot_columns(self) -> int:
@@ -148,6 +157,7 @@ def declarations(tile: Tile) -> str:
     """The intrinsics of the kernels. `fmuladd` is a product and a sum where there is no fma."""
     v, e = tile.vector, tile.element
     found = [
+        "declare void @llvm.codeview.annotation(metadata)",
         "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
         f"declare {v} @llvm.fmuladd.{tile.suffix}({v}, {v}, {v})",
         f"declare {e} @llvm.vector.reduce.fadd.{tile.suffix}({e}, {v})",
@@ -237,12 +247,8 @@ def write_rows(body: LoopText, tile: Tile, vectors: int, last: Last) -> None:
 def write_tile(body: LoopText, tile: Tile, shape: tuple[int, int], first: str, last: Last) -> None:
     """rows x vectors of C from row `first` on, held in registers over the whole depth."""
     rows, vectors = shape
-    of_a, of_c = (
-        neighbours(
-            body, tile, body.address(tile.element, base, body.mul(first, stride)), rows, stride
-        )
-        for base, stride in (("%a", "%a_row"), ("%c", "%c_row"))
-    )
+    start = body.address(tile.element, "%c", body.mul(first, "%c_row"))
+    of_c = neighbours(body, tile, start, rows, "%c_row")
     places = [
         body.address(tile.element, row, v * tile.lanes) for row in of_c for v in range(vectors)
     ]
@@ -250,8 +256,12 @@ def write_tile(body: LoopText, tile: Tile, shape: tuple[int, int], first: str, l
     with body.when("%accumulate"):
         for place in places:
             fetch(body, place, for_store=True)
-    with body.repeat("%depth", tile.vector, sums) as k:
-        multiply_add(body, tile, sums, of_a, (k, last))
+    done = "0"
+    if rows == tile.height(vectors) and not last.pieces:
+        done = multiply_by_steps(body, tile, sums, (first, rows), last)
+    lines = rows_of_a(body, tile, first, rows)
+    with body.loop(done, "%depth", 1, tile.vector, sums) as k:
+        multiply_add(body, tile, sums, lines, (k, last))
     masks = [None, last.mask()]
     ends = [masks[v == vectors - 1] for v in range(vectors)] * rows
     with body.when("%accumulate", tile.vector, sums):
@@ -264,6 +274,45 @@ def write_tile(body: LoopText, tile: Tile, shape: tuple[int, int], first: str, l
             store_pieces(body, tile, place, total, last.pieces)
         else:
             store(body, tile, place, total, end)
+
+
+def multiply_by_steps(
+    body: LoopText, tile: Tile, sums: Carried, at: tuple[str, int], last: Last
+) -> str:
+    """The products of whole trips of several k, of an A by rows or by columns; the next k.
+
+    With a known stride, and of several k, a trip has few instructions of its own: the units that
+    start instructions are often shared. Between the k stands a label, which LLVM's scheduler does
+    not cross: it would load so far ahead that sums are laid down in memory.
+    """
+    forms = [("1", "%a_col", body.is_equal("%a_row", 1))]
+    if tile.steps > 1:
+        forms.append(("%a_row", "1", body.is_equal("%a_col", 1)))
+    whole, done = body.emit(f"and i64 %depth, {-tile.steps}"), "0"
+    for a_row, a_col, is_so in forms:
+        end = body.select("i64", is_so, whole, done)
+        lines = rows_of_a(body, tile, *at, a_row)
+        with body.loop(done, end, tile.steps, tile.vector, sums) as k:
+            for step in range(tile.steps):
+                multiply_add(body, tile, sums, lines, (body.add(k, step), last), a_col)
+                body.do(LABEL)
+        done = end
+    return done
+
+
+def rows_of_a(
+    body: LoopText, tile: Tile, first: str, rows: int, stride: str = "%a_row"
+) -> list[str]:
+    """The addresses of rows of A from `first` on, by strips of a tile's rows."""
+    e, found = tile.element, list[str]()
+    strip = first if rows >= tile.rows else body.emit(f"and i64 {first}, {-tile.rows}")
+    start = body.address(e, "%a", body.mul(strip, "%a_step"))
+    if rows < tile.rows:
+        start = body.address(e, start, body.mul(body.sub(first, strip), stride))
+    for _ in range(0, rows, tile.rows):
+        found += neighbours(body, tile, start, min(rows, tile.rows), stride)
+        start = body.address(e, start, body.mul(tile.rows, "%a_step"))
+    return found
 
 
 def neighbours(
@@ -280,13 +329,18 @@ def neighbours(
 
 
 def multiply_add(
-    body: LoopText, tile: Tile, sums: Carried, of_a: list[str], at: tuple[str, Last]
+    body: LoopText,
+    tile: Tile,
+    sums: Carried,
+    of_a: list[str],
+    at: tuple[str, Last],
+    a_col: str = "%a_col",
 ) -> None:
     """Row k of B times column k of A, added to the sums."""
     k, last = at
     vectors = len(sums.values) // len(of_a)
     row = body.address(tile.element, "%b", body.mul(k, "%b_row"))
-    offset = body.mul(k, "%a_col")
+    offset = body.mul(k, a_col)
     places = [body.address(tile.element, row, v * tile.lanes) for v in range(vectors)]
     masks = [*[None] * (vectors - 1), last.mask() if tile.masks_loads else None]
     of_b = [load(body, tile, place, own) for place, own in zip(places, masks, strict=True)]

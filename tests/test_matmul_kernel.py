@@ -17,7 +17,7 @@ from gradc.codegen.matmul import matmul_functions, scratch_bytes
 from gradc.codegen.matmul_half import half_function, half_symbol
 from gradc.codegen.matmul_pack import pack_functions
 from gradc.codegen.matmul_stream import LESS_DEEP, stream_function
-from gradc.codegen.matmul_tile import kernel_functions, tile_for
+from gradc.codegen.matmul_tile import declarations, kernel_functions, tile_for
 from gradc.codegen.target import Target, compile_to_assembly, compile_to_object, host
 from gradc.ir.types import DType, f32, f64, i64
 
@@ -166,12 +166,15 @@ def test_sizes_beyond_every_block() -> None:
 
 
 def test_a_large_operand_by_columns_is_packed() -> None:
+    """The last block begins with a strip as high as the tile, column after column."""
     run, rng, m = product(f64, host()), np.random.default_rng(11), 100
+    rows = tile_for(f64, host().vector_bits).rows
     for k, is_packed in ((5300, True), (5200, False)):
         a, b = matrix(rng, (1, m, k), "columns", f64), matrix(rng, (1, k, 60), "rows", f64)
         check(run, a, b, np.empty((1, m, 60)), False)
-        scratch = run(a, b, np.empty((1, m, 60)))
-        assert (scratch[:m] == a[0].T).all(axis=1).any() == is_packed
+        strip = run(a, b, np.empty((1, m, 60)))[: 100 * rows].reshape(100, rows)
+        assert (strip[:, :1] == a[0, 0]).any(axis=0).sum() == (100 if is_packed else 0)
+        assert ((strip[0] == a[0, :rows].T).all(axis=1)).any() == is_packed
 
 
 def test_c_around_the_product_is_kept() -> None:
@@ -350,6 +353,19 @@ def test_the_sums_of_a_tile_stay_in_registers(dtype: DType, bits: int, cpu: str)
     assert loops
     for loop in loops:
         assert not re.search(r"mov\w+\s+%[xyz]mm\d+, .*\(%r[sb]p", loop)
+
+
+@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
+def test_the_loop_of_a_tile_has_few_instructions_of_its_own(dtype: DType) -> None:
+    """Of four k: 48 products, 12 loads of B, 16 of A, and at most 12 others."""
+    tile = tile_for(dtype, 256)
+    text = declarations(tile) + kernel_functions(tile).replace("internal ", "")
+    assembly = compile_to_assembly(text, Target("x86_64-unknown-linux-gnu", OF_WIDTH[256], "", 256))
+    blocks = re.split(r"^\.LBB.*:$", assembly, flags=re.MULTILINE)
+    loops = [re.findall(r"^\t[a-z].*", b.partition("\tj")[0], re.MULTILINE) for b in blocks]
+    lengths = [len(x) for x in loops if sum("vfmadd" in line for line in x) == 48]
+    assert len(lengths) == 2
+    assert max(lengths) <= 48 + 12 + 16 + 12
 
 
 @pytest.mark.parametrize("bits", OF_WIDTH)
