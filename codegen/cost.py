@@ -194,11 +194,11 @@ def _demands(step: Step) -> Iterator[tuple[Shape, Value, Axes]]:
     if isinstance(step, Nest):
         for root in (*step.written_roots, *map(base_root, step.scattered)):
             for operand, axes in zip(root.operands, root.reads, strict=True):
-                yield _computed(root), operand, axes
+                whole = operand.shape, operand, tuple(range(operand.type.rank))
+                yield whole if root.kind == "bits" else (_computed(root), operand, axes)
             if root.guard is not None:
-                lies = root.guard[1]
-                own = tuple(range(len(lies)))
-                yield tuple(root.space[axis] for axis in lies), root.guard[0], own
+                bits, _ = root.guard
+                yield bits.shape, bits, tuple(range(bits.type.rank))
         for root in step.scattered:
             yield root.space, *indices_read(root)
         return

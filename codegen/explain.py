@@ -41,6 +41,7 @@ from gradc.ir.dims import Dim, product
 from gradc.ir.function import Function, Value
 from gradc.ir.loops import Kernel, Program, programs_run
 from gradc.ir.lowering import (
+    Bits,
     Blocks,
     Contraction,
     External,
@@ -100,9 +101,14 @@ class _Explained:
 
     @cached_property
     def shared(self) -> Collection[Value]:
-        """The values that more than one step reads, whatever kernels these are in."""
-        steps = [part for step in self.cut.steps for part in parts_of(step)]
-        count = Counter(v for step in steps for v in inlined_reads(step, self.cut.stored))
+        """The values that more than one step reads, whatever kernels these are in.
+
+        A nest may read a value that it computes.
+        """
+        count: Counter[Value] = Counter()
+        for step in [part for whole in self.cut.steps for part in parts_of(whole)]:
+            own = {v for v, _ in step.reads} if isinstance(step, Nest) else set()
+            count.update((own & self.cut.stored) | inlined_reads(step, self.cut.stored))
         return {value for value, number in count.items() if number > 1}
 
 
@@ -212,7 +218,10 @@ def _why(it: _Explained, value: Value) -> str:
         return "an external function writes it"
     if isinstance(rule, Routine):
         return "its entries depend on one another"
-    if isinstance(rule, Contraction | Reduction | SelectedSum) and root_of(owner).kind is not None:
+    if (
+        isinstance(rule, Contraction | Reduction | Bits | SelectedSum)
+        and root_of(owner).kind is not None
+    ):
         if isinstance(rule, Contraction) and is_product(owner):
             return "a matrix product"
         return "complete only after its loop"

@@ -59,7 +59,7 @@ def turn_arrays(
 
 def _strided(nest: Nest, root: Root, stored: Collection[Value]) -> Iterator[Value]:
     """What a root reads, or adds to, with a stride in its innermost loop, again and again."""
-    if not nest.order or nest.selects:
+    if not nest.order or nest.has_own_loops:
         return
     touched = set(reads(root, stored))
     if root.kind is not None:

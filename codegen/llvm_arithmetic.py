@@ -308,6 +308,8 @@ def _integer(w: Writer, op: str, dtype: DType, lanes: int, args: Sequence[str]) 
     if op in ("min", "max"):
         name = f"llvm.s{op}.{suffix(dtype.name, lanes)}"
         return w.intrinsic(name, kind, [(kind, a) for a in args])
+    if op == "popcount":
+        return w.intrinsic(f"llvm.ctpop.{suffix(dtype.name, lanes)}", kind, [(kind, args[0])])
     if op == "fma":
         product = _integer(w, "mul", dtype, lanes, args[:2])
         return _integer(w, "add", dtype, lanes, (product, args[2]))

@@ -25,7 +25,7 @@ from gradc.codegen.row_loops import lower_rows
 from gradc.codegen.rows import RowGroup, Scheduled, group_rows, parts_of
 from gradc.codegen.schedule import schedule
 from gradc.codegen.selected import select_terms
-from gradc.codegen.selected_loops import lower_selected
+from gradc.codegen.selected_loops import lower_bits, lower_selected
 from gradc.codegen.steps import (
     BlockStep,
     ExternalStep,
@@ -178,6 +178,8 @@ def _lower_step(reader: Reader, step: Scheduled, vector_bits: int, last: Collect
     if isinstance(step, Nest) and step.selects:
         reader.k.append(Fill(reader.buffers[step.roots[0].value]))
         lower_selected(reader, step, vector_bits)
+    elif isinstance(step, Nest) and step.has_own_loops:
+        lower_bits(reader, step, vector_bits)
     elif isinstance(step, Nest):
         lower_nest(reader, step, vector_bits, last)
     elif isinstance(step, RowGroup):

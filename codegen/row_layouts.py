@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from gradc.codegen.loop_plan import cost_in_block, lanes_of
-from gradc.codegen.selected_loops import cost_of_tests
+from gradc.codegen.selected_loops import cost_of_bits
 from gradc.codegen.steps import Nest, Step
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Value
@@ -48,8 +48,10 @@ def layouts_in_block(
 
 
 def _cost_of_row(nest: Nest, lanes: int, columns: Collection[Value]) -> float:
-    """About the instructions a row takes; of a sum of selected terms those of the conditions."""
-    cost = cost_of_tests if nest.selects else cost_in_block
+    """About the instructions a row takes; the few terms of a sum that are selected do not count."""
+    if nest.selects:
+        return 0.0
+    cost = cost_of_bits if nest.has_own_loops else cost_in_block
     return cost(nest, lanes, columns)
 
 

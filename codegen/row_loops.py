@@ -18,7 +18,7 @@ from gradc.codegen.nest import (
 from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader, Tables
 from gradc.codegen.rows import FEWER_ROWS, SMALL_MATRIX, RowGroup
-from gradc.codegen.selected_loops import lower_selected
+from gradc.codegen.selected_loops import lower_bits, lower_selected
 from gradc.codegen.steps import Nest, ProductStep, Step, row_label, written
 from gradc.codegen.symmetric import computes_half, mirror
 from gradc.codegen.tables import close_tables, open_tables
@@ -104,7 +104,10 @@ def _write_step(
 ) -> dict[Partial, Ref]:
     """Write a step over the rows of a block; what is left to be summed over the blocks returns."""
     if isinstance(step, Nest) and step.selects:
-        lower_selected(reader, step, vector_bits, columns, rows)
+        lower_selected(reader, step, vector_bits, rows)
+        return {}
+    if isinstance(step, Nest) and step.has_own_loops:
+        lower_bits(reader, step, vector_bits, columns, rows)
         return {}
     if isinstance(step, Nest):
         parts = [

@@ -297,6 +297,8 @@ def _can_be_cut(root: Root) -> bool:
     """Whether the rows of a block are a part of a root's work."""
     if root.scatters:
         return scatters_rows(root)
+    if root.once[-1:] == (0,):  # 64 rows are the bits of an integer
+        return False
     return root.kind is None or root.adds_up or 0 in root.placement
 
 

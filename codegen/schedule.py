@@ -14,6 +14,7 @@ from typing import Any
 
 from gradc.codegen.choices import Choices
 from gradc.codegen.steps import (
+    INSIDE,
     BlockStep,
     ExternalStep,
     Nest,
@@ -39,6 +40,7 @@ from gradc.ir.dims import Shape, is_static
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import (
     LOOP_KINDS,
+    Bits,
     Blocks,
     Contraction,
     External,
@@ -346,9 +348,9 @@ def _is_shared(root: Root) -> bool:
     """Whether a root may stand in one nest with others.
 
     A scatter only if it is one of many rows: nests of few points may need no loops. A sum of
-    selected terms has loops of its own.
+    selected terms has loops of its own, and so have its conditions.
     """
-    if root.guard is not None:
+    if root.guard is not None or root.kind == "bits":
         return False
     if not root.scatters:
         return True
@@ -365,11 +367,16 @@ def root_of(equation: Equation) -> Root:
     if can_inline(equation):
         axes = tuple(range(value.type.rank))
         return Root(value, value.shape, axes, (value,), (axes,))
+    if isinstance(rule, Bits):
+        axes, chosen = tuple(range(value.type.rank)), equation.attrs["axis"]
+        along = tuple(INSIDE if axis == chosen else axis for axis in axes)
+        return Root(value, value.shape, axes, tuple(equation.inputs), (along,), "bits")
     if isinstance(rule, SelectedSum):
-        condition, operand = equation.inputs
+        collected, operand = equation.inputs
         every, attrs = tuple(range(operand.type.rank)), equation.attrs
         kept = tuple(a for a in every if a not in attrs["axes"])
-        guard, once = (condition, attrs["along"]), attrs["once"]
+        along, once = attrs["along"], attrs["once"]
+        guard = (collected, tuple(None if i == attrs["chosen"] else a for i, a in enumerate(along)))
         return Root(value, operand.shape, kept, (operand,), (every,), "add", guard=guard, once=once)
     if isinstance(rule, Placed):
         (operand,) = equation.inputs

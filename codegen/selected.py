@@ -2,7 +2,8 @@
 
 The derivative of a minimum is `where(x == min(x), g, 0)`. If it is multiplied along other axes and
 summed, as in the gradient of k-means by the centres, nearly all of the work would go into zeros. So
-the conditions are collected first, as bits, and what is added is computed where a bit is set.
+the conditions are collected first, as bits, and what is added is computed where a bit is set. How
+many entries share a minimum, which the derivative divides by, is the number of these bits.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any
 from gradc.codegen.steps import Read, operand_reads
 from gradc.ir.dims import product
 from gradc.ir.function import Equation, Function, Value
-from gradc.ir.lowering import IndexMap, Pointwise, SelectedSum
+from gradc.ir.lowering import Bits, IndexMap, Pointwise, SelectedSum
 from gradc.ir.op import Op
+from gradc.ir.ops.cast import cast
 from gradc.ir.ops.indexing import take
 from gradc.ir.ops.logic import eq, isnan, logical_and, logical_or, where
 from gradc.ir.ops.reductions import max_, min_
@@ -23,8 +25,9 @@ from gradc.ir.passes.matching import input_of, inputs_of, is_number
 from gradc.ir.record import dataclass
 from gradc.ir.span import at
 from gradc.ir.transforms.rebuild import rebuild_equation, with_results
-from gradc.ir.types import ArrayType
+from gradc.ir.types import ArrayType, i64
 
+BITS = 64  # of an integer
 _FEWEST = 8  # entries of which about one is selected; of fewer, the zeros are hardly work
 _SMALL = 1024  # terms of a sum that is written as it stands
 
@@ -48,21 +51,39 @@ def select_terms(fn: Function) -> Function:
     found = {made: terms for made in fn.equations if (terms := _selection(made)) is not None}
     if not found:
         return fn
+    chosen = {terms.condition: terms.along.index(terms.once[-1]) for terms in found.values()}
+    collected: dict[Value, Value] = {}
     values: dict[Value, Value] = {}
     for made in fn.equations:
         inputs = [values.get(value, value) for value in made.inputs]
         with at(made.span):
+            counted = input_of(made.inputs[0], cast) if made.op is sum_ else None
             if made in found:
-                terms, axes = found[made], made.attrs["axes"]
-                condition = values.get(terms.condition, terms.condition)
-                operand = _where_it_holds(terms, values)
-                values[made.outputs[0]] = selected_sum(
-                    condition, operand, axes=axes, along=terms.along, once=terms.once
-                )
+                values[made.outputs[0]] = _selected(made, found[made], collected, values)
+            elif counted in collected and chosen[counted] in made.attrs["axes"]:
+                count = cast(popcount(collected[counted]), dtype=made.outputs[0].dtype)
+                values[made.outputs[0]] = sum_(count, axes=made.attrs["axes"])
             else:
                 again = rebuild_equation(made, inputs).outputs
                 values.update(zip(made.outputs, again, strict=True))
+            for condition in chosen.keys() & {*made.outputs}:
+                collected[condition] = bits(values[condition], axis=chosen[condition])
     return with_results(fn, [values[value] for value in fn.results])
+
+
+def _selected(
+    made: Equation, terms: _Selection, collected: dict[Value, Value], values: dict[Value, Value]
+) -> Value:
+    """The sum of the terms that are no zeros."""
+    selected: Value = selected_sum(
+        collected[terms.condition],
+        _where_it_holds(terms, values),
+        axes=made.attrs["axes"],
+        along=terms.along,
+        once=terms.once,
+        chosen=terms.along.index(terms.once[-1]),
+    )
+    return selected
 
 
 def _selection(made: Equation) -> _Selection | None:
@@ -162,7 +183,19 @@ def _is(read: Read, condition: Read) -> bool:
     return source is condition[0] and tuple(read[1][axis] for axis in lies) == condition[1]
 
 
-def _infer(condition: ArrayType, x: ArrayType, *, axes: Sequence[int], **attrs: Any) -> ArrayType:
+def _infer_bits(condition: ArrayType, *, axis: int) -> ArrayType:
+    shape = list(condition.shape)
+    shape[axis] = (shape[axis] + (BITS - 1)) // BITS
+    return i64[tuple(shape)]
+
+
+def _infer_popcount(collected: ArrayType) -> ArrayType:
+    return collected
+
+
+def _infer_sum(
+    collected: ArrayType, x: ArrayType, *, axes: Sequence[int], **attrs: Any
+) -> ArrayType:
     return x.with_shape(tuple(x.shape[axis] for axis in other_axes(x.rank, tuple(axes))))
 
 
@@ -170,4 +203,8 @@ def _never(*arguments: Any, **attrs: Any) -> Any:
     raise NotImplementedError("terms are selected when loops are made, after all derivatives")
 
 
-selected_sum = Op("selected_sum", _infer, _never, _never, _never, _never, SelectedSum())
+_number = Pointwise(lambda k, x: k.unary("popcount", x))
+
+bits = Op("bits", _infer_bits, _never, _never, _never, _never, Bits())
+popcount = Op("popcount", _infer_popcount, _never, _never, _never, _never, _number)
+selected_sum = Op("selected_sum", _infer_sum, _never, _never, _never, _never, SelectedSum())

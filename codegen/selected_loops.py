@@ -1,9 +1,9 @@
-"""The loops of a sum of selected terms: conditions as bits, then what is added where one is set.
+"""The loops that collect conditions as bits, and those of a sum of the terms that they select.
 
-Conditions are tested in vectors, and collected, up to 64 of them, as the bits of an integer: along
-the axis where about one holds, if need be in the lanes of vectors along another axis. The loop over
-the bits that are set is a scalar one; the axes along which the condition does not vary, which make
-the work of a term, are looped over inside, in vectors again.
+Conditions are tested in vectors, and collected, up to 64 of them, as the bits of an integer: by the
+lanes along their own axis, or in the lanes of vectors along another one. The loop over the bits
+that are set is a scalar one; the axes along which the condition does not vary, which make the work
+of a term, are looped over inside, in vectors again.
 """
 
 from __future__ import annotations
@@ -15,193 +15,158 @@ from itertools import product as every
 from gradc.codegen.loop_plan import Loop, cost_of_load, fit, lanes_of
 from gradc.codegen.nest import value_at
 from gradc.codegen.reader import Reader
-from gradc.codegen.steps import Nest, Root, in_layout, is_short
-from gradc.ir.dims import is_static, product
+from gradc.codegen.selected import BITS
+from gradc.codegen.steps import INSIDE, Nest, Root, in_layout, is_short
+from gradc.ir.dims import Dim, is_static, product
 from gradc.ir.function import Value
-from gradc.ir.loops import Buffer, Ref
+from gradc.ir.loops import Ref
 from gradc.ir.lowering import Index
 from gradc.ir.record import dataclass
-from gradc.ir.types import i64
 
-_BITS = 64  # of an integer
 _TESTED = 4  # vectors of conditions side by side
 _MOST_COPIES = 4  # vectors of a term
 
 
-@dataclass(frozen=True, slots=True)
-class SelectedPlan:
-    """The loops around the conditions, those that test them, and those of a term.
-
-    The bits of an integer are conditions along the axis `chosen`, which are tested by vectors along
-    the axis of the loop `tested`. The axes `unrolled` of a term are short: they are written out.
-    """
-
-    around: tuple[int, ...]
-    chosen: int
-    tested: Loop
-    inner: tuple[Loop, ...]
-    unrolled: tuple[int, ...]
-
-
-def plan_selected(nest: Nest, lanes: int, columns: Collection[Value] = frozenset()) -> SelectedPlan:
-    """The loops of a nest that selects; `columns` are stored with their first axis last."""
-    (root,) = nest.roots
-    assert root.guard is not None
-    along, space = root.guard[1], root.space
-    tested = min(sorted(along), key=lambda axis: _cost_of_test(nest, axis, lanes, columns))
-    chosen = tested if tested in root.once else root.once[-1]
-    around = tuple(axis for axis in sorted(along) if axis not in (chosen, tested))
-    rest = [axis for axis in range(len(space)) if axis not in along]
-    unrolled = tuple(axis for axis in rest if is_short(space[axis]))
-    inner = [Loop((axis,), space[axis]) for axis in rest if axis not in unrolled]
-    if inner:
-        extent = inner[-1].extent
-        own = fit(lanes, extent)
-        whole = extent // own if isinstance(extent, int) else 1
-        copies = max(1, whole) if whole <= _MOST_COPIES else 1
-        inner[-1] = Loop(inner[-1].axes, extent, own, copies)
-    test = Loop((tested,), space[tested], fit(lanes, space[tested]), _TESTED)
-    return SelectedPlan(around, chosen, test, tuple(inner), unrolled)
-
-
-def cost_of_tests(nest: Nest, lanes: int, columns: Collection[Value]) -> float:
+def cost_of_bits(nest: Nest, lanes: int, columns: Collection[Value]) -> float:
     """About the instructions that the conditions of a row take; unknown lengths count as 64."""
     (root,) = nest.roots
-    assert root.guard is not None
-    along = root.guard[1]
-    points = product(
-        d if isinstance(d, int) else 64 for a, d in enumerate(root.space) if a in along and a != 0
-    )
+    lengths = (d if isinstance(d, int) else 64 for d in root.operands[0].shape[1:])
+    points = product(lengths)
     assert isinstance(points, int)
-    return points * min(_cost_of_test(nest, axis, lanes, columns) for axis in along)
+    return points * min(_cost_of_test(nest, axis, lanes, columns) for axis in root.reads[0])
 
 
 def _cost_of_test(nest: Nest, axis: int, lanes: int, columns: Collection[Value]) -> float:
     """About the instructions of one condition if `axis` is the vector."""
     (root,) = nest.roots
-    assert root.guard is not None
-    along, extent = root.guard[1], root.space[axis]
-    reads = [(v, in_layout(at, v in columns)) for v, at in nest.reads if {*at} <= {*along}]
-    loads = sum(cost_of_load(axis, at) for _, at in reads)
+    loads = sum(cost_of_load(axis, in_layout(at, v in columns)) for v, at in nest.reads)
+    extent = root.operands[0].shape[root.reads[0].index(axis)]
     is_narrow = isinstance(extent, int) and extent < lanes
     return (nest.size + loads) * (lanes if is_narrow else 1)
 
 
-def lower_selected(
+def lower_bits(
     reader: Reader,
     nest: Nest,
     vector_bits: int,
     columns: Collection[Value] = frozenset(),
     rows: tuple[Ref, Ref] | None = None,
 ) -> None:
-    """Write the loops, which add to what is in memory.
+    """Write the loops that collect conditions.
 
-    `rows` are the first row and the number of rows of a block, `columns` as for `plan_selected`.
+    `rows` are the first row and the number of rows of a block; `columns` are stored with their
+    first axis last.
     """
     (root,) = nest.roots
-    plan = plan_selected(nest, lanes_of(nest, vector_bits), columns)
+    (condition,), (along,) = root.operands, root.reads
+    chosen, lanes = along.index(INSIDE), lanes_of(nest, vector_bits)
+    tested = min(along, key=lambda axis: _cost_of_test(nest, axis, lanes, columns))
+    extent = condition.shape[along.index(tested)]
+    vector = Loop((tested,), extent, fit(lanes, extent), _TESTED)
     reader.begin(())
-    writer = _Writer(reader, root, rows, {})
+    writer = _Writer(reader, root.space, rows, {})
+    k = reader.k
     with ExitStack() as stack:
-        for axis in plan.around:
+        for axis, dim in enumerate(root.space):
+            if axis != tested:
+                stack.enter_context(writer.loop(Loop((axis,), dim)))
+        if tested != INSIDE:
+            stack.enter_context(writer.loop(vector, in_block=True))
+        within = vector if tested == INSIDE else Loop((INSIDE,), condition.shape[chosen])
+        with writer.part(within, writer.at[chosen]) as place:
+            at = [place if axis == INSIDE else writer.at[axis] for axis in along]
+            bits = k.reduce("bits", reader.at(condition, Index(k, condition.shape, at)))
+        index = Index(k, root.value.shape, [writer.at[axis] for axis in range(len(root.space))])
+        k.store(*reader.place(root.value, index), bits)
+
+
+def lower_selected(
+    reader: Reader, nest: Nest, vector_bits: int, rows: tuple[Ref, Ref] | None = None
+) -> None:
+    """Write the loops of a sum of selected terms, which add to what is in memory."""
+    (root,) = nest.roots
+    assert root.guard is not None
+    bits, along = root.guard
+    chosen = _axes_of_condition(root)[along.index(None)]
+    inner, unrolled = _loops_of_term(nest, lanes_of(nest, vector_bits))
+    reader.begin(())
+    writer = _Writer(reader, root.space, rows, {})
+    k = reader.k
+    with ExitStack() as stack:
+        for axis in sorted(axis for axis in along if axis is not None):
             stack.enter_context(writer.loop(Loop((axis,), root.space[axis])))
-        if plan.tested.axes == (plan.chosen,):
-            stack.enter_context(writer.selected(plan.tested))
-        else:
-            stack.enter_context(writer.selected_in_lanes(plan.tested, plan.chosen))
-        for loop in plan.inner:
+        stack.enter_context(writer.loop(Loop((chosen,), bits.shape[along.index(None)])))
+        at = [writer.at[chosen if axis is None else axis] for axis in along]
+        those = reader.at(bits, Index(k, bits.shape, at))
+        whole = Loop((chosen,), root.space[chosen])
+        writer.at[chosen] = stack.enter_context(writer.part(whole, writer.at[chosen], those))
+        for loop in inner:
             stack.enter_context(writer.loop(loop))
-        writer.add(plan.unrolled)
+        writer.add(root, unrolled)
+
+
+def _axes_of_condition(root: Root) -> tuple[int, ...]:
+    assert root.value.owner is not None
+    along: tuple[int, ...] = root.value.owner.attrs["along"]
+    return along
+
+
+def _loops_of_term(nest: Nest, lanes: int) -> tuple[list[Loop], list[int]]:
+    """The loops over the axes of a term, and the short axes, which are written out."""
+    (root,) = nest.roots
+    along = _axes_of_condition(root)
+    rest = [axis for axis in range(len(root.space)) if axis not in along]
+    unrolled = [axis for axis in rest if is_short(root.space[axis])]
+    inner = [Loop((axis,), root.space[axis]) for axis in rest if axis not in unrolled]
+    if inner:
+        extent = inner[-1].extent
+        own = fit(lanes, extent)
+        whole = extent // own if isinstance(extent, int) else 1
+        copies = max(1, whole) if whole <= _MOST_COPIES else 1
+        inner[-1] = Loop(inner[-1].axes, extent, own, copies)
+    return inner, unrolled
 
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """Writes the loops of a sum; `at` are the coordinates in its space that are known."""
+    """Writes loops over the axes of a space; `at` are the coordinates that are known."""
 
     reader: Reader
-    root: Root
+    space: Sequence[Dim]
     rows: tuple[Ref, Ref] | None
     at: dict[int, Ref]
 
     @contextmanager
-    def loop(self, loop: Loop) -> Iterator[None]:
-        """One loop over an axis of the space."""
-        (axis,) = loop.axes
-        with self.reader.k.loop(self._extent(axis), lanes=loop.lanes, copies=loop.copies) as i:
-            self._enter(axis, i)
+    def loop(self, loop: Loop, in_block: bool = False) -> Iterator[None]:
+        """One loop over an axis of the space; `in_block`: rows are read by columns."""
+        k, (axis,) = self.reader.k, loop.axes
+        if loop.extent == 1:
+            self.at[axis] = k.index(0)
+            yield
+            return
+        first, extent = (None, k.size(loop.extent)) if axis or not self.rows else self.rows
+        with k.loop(extent, lanes=loop.lanes, copies=loop.copies) as i:
+            self.at[axis] = i if first is None else k.add(first, i)
+            if in_block and first is not None and self.reader.block is not None:
+                self.reader.block.rows[self.at[axis]] = i
             yield
 
     @contextmanager
-    def selected(self, loop: Loop) -> Iterator[None]:
-        """The loop over those points of an axis where the condition holds."""
-        k, (axis,) = self.reader.k, loop.axes
-        with self._parts(axis) as (first, last):
-            with self._tests(loop, first, last):
-                bits = k.reduce("bits", self._condition())
-            with k.loop(last, first, bits=bits) as i:
-                self._enter(axis, i)
-                yield
-
-    @contextmanager
-    def selected_in_lanes(self, loop: Loop, chosen: int) -> Iterator[None]:
-        """The loops over two axes, for those points of the second where the condition holds.
-
-        About one for each point of the first: so the loop over bits nearly always ends after that.
-        """
-        k, (axis,) = self.reader.k, loop.axes
-        words = Buffer("words", i64[_BITS], "scratch")
-        with self._parts(axis) as (first, last), self._parts(chosen) as (low, high):
-            with self._tests(loop, first, last) as i:
-                with k.loop(high, low) as j:
-                    self._enter(chosen, j)
-                    bits = k.reduce("bits", self._condition())
-                k.store(words, k.sub(i, first), bits)
-            with k.loop(last, first) as i:
-                self._enter(axis, i)
-                bits = k.load(words, k.sub(i, first), stable=False)
-                with k.loop(high, low, bits=bits) as j:
-                    self._enter(chosen, j)
-                    yield
-
-    @contextmanager
-    def _parts(self, axis: int) -> Iterator[tuple[Ref, Ref]]:
-        """A loop over parts of an axis, each as long as an integer has bits, or shorter."""
-        k, extent = self.reader.k, self._extent(axis)
-        with k.loop(extent, step=_BITS) as first:
-            yield first, k.binary("min", extent, k.add(first, k.index(_BITS)))
-
-    @contextmanager
-    def _tests(self, loop: Loop, first: Ref, last: Ref) -> Iterator[Ref]:
-        """The vector loop in which conditions are tested."""
-        k, (axis,) = self.reader.k, loop.axes
-        with k.loop(last, first, lanes=loop.lanes, copies=loop.copies) as i:
-            self._enter(axis, i)
-            if axis == 0 and self.rows is not None and self.reader.block is not None:
-                self.reader.block.rows[self.at[axis]] = i
+    def part(self, loop: Loop, part: Ref, bits: Ref | None = None) -> Iterator[Ref]:
+        """The loop over the part of an axis whose conditions are the bits of one integer."""
+        k = self.reader.k
+        first = k.mul(part, k.index(BITS))
+        last = k.binary("min", k.size(loop.extent), k.add(first, k.index(BITS)))
+        with k.loop(last, first, lanes=loop.lanes, copies=loop.copies, bits=bits) as i:
             yield i
 
-    def add(self, unrolled: Sequence[int]) -> None:
+    def add(self, root: Root, unrolled: Sequence[int]) -> None:
         """Add the terms of a point, one for each entry of the axes that are written out."""
-        k, root = self.reader.k, self.root
-        extents = [root.space[axis] for axis in unrolled]
+        k = self.reader.k
+        extents = [self.space[axis] for axis in unrolled]
         assert is_static(extents)
         for point in every(*map(range, extents)):
             at = self.at | {a: k.index(i) for a, i in zip(unrolled, point, strict=True)}
             term = value_at(self.reader, root, at, None)
             index = Index(k, root.value.shape, [at[axis] for axis in root.placement])
             k.store(*self.reader.place(root.value, index), term, "add")
-
-    def _extent(self, axis: int) -> Ref:
-        if axis == 0 and self.rows is not None:
-            return self.rows[1]
-        return self.reader.k.size(self.root.space[axis])
-
-    def _enter(self, axis: int, variable: Ref) -> None:
-        if axis == 0 and self.rows is not None:
-            variable = self.reader.k.add(self.rows[0], variable)
-        self.at[axis] = variable
-
-    def _condition(self) -> Ref:
-        assert self.root.guard is not None
-        value, along = self.root.guard
-        return self.reader.at(value, Index(self.reader.k, value.shape, [self.at[a] for a in along]))

@@ -33,9 +33,9 @@ class Root:
     A pointwise root has one operand: the value itself, computed at the point. A root may also
     compute a part of the value only, the block that begins at `starts`: its operand is that part.
     A scatter's operand is its updates; its kind is "add" or "set", and its points are visited so
-    that each entry of the result takes its updates in their order. Of a sum with a `guard`, a value
-    that is read along these space axes, points are added where that holds, which is about once
-    along the axes `once`.
+    that each entry of the result takes its updates in their order. One of the kind "bits" collects
+    conditions along an axis of its operand. Of a sum with a `guard`, bits that are read along these
+    space axes, points are added where one is set, which is about once along the axes `once`.
     """
 
     value: Value
@@ -45,7 +45,7 @@ class Root:
     reads: tuple[tuple[int, ...], ...]
     kind: str | None = None
     starts: Shape = ()
-    guard: tuple[Value, tuple[int, ...]] | None = None
+    guard: Read | None = None
     once: tuple[int, ...] = ()
 
     @property
@@ -123,6 +123,11 @@ class Nest:
     def selects(self) -> bool:
         """Whether the nest computes a sum of which few terms are computed."""
         return any(root.guard is not None for root in self.roots)
+
+    @property
+    def has_own_loops(self) -> bool:
+        """Whether its one root is written in loops of its kind: it selects, or collects bits."""
+        return self.selects or any(root.kind == "bits" for root in self.roots)
 
     def add(self, root: Root) -> None:
         """Write a root in these loops, too."""

@@ -68,7 +68,7 @@ class Straight:
 def is_small(step: object) -> TypeGuard[Small]:
     """Whether a step may be straight-line code: what changes entries in place is not."""
     if isinstance(step, Nest):
-        return not step.scattered and not step.selects
+        return not step.scattered and not step.has_own_loops
     return isinstance(step, ProductStep)
 
 

@@ -167,7 +167,7 @@ class LoopBuilder:
         return self._emit("fma", (a, b, c), a.dtype)
 
     def unary(self, op: str, a: Ref) -> Ref:
-        """neg, abs, floor, ceil, trunc, round, sqrt (same dtype), isnan, not (bool)."""
+        """neg, abs, floor, ceil, trunc, round, sqrt, popcount (same dtype), isnan, not (bool)."""
         if a in self._absent and op != "isnan":
             return a
         return self._emit(op, (a,), bool_ if op in ("isnan", "not") else a.dtype)

@@ -29,7 +29,7 @@ from gradc.ir.types import ArrayType, DType
 
 # The closed set of instructions. Integer division rounds down; min, max: a NaN wins, as in NumPy.
 # "term" is a product that a sum may absorb (rounded once, as fma does, where the machine can).
-# exact_quotient(x, d, 1 / d) is x / d.
+# exact_quotient(x, d, 1 / d) is x / d; popcount(i) is the number of bits that are set.
 ARITHMETIC = (
     "add",
     "sub",
@@ -44,6 +44,7 @@ ARITHMETIC = (
     "abs",
     "fma",
     "exact_quotient",
+    "popcount",
 )
 ROUNDING = (
     "floor",

@@ -226,11 +226,17 @@ class Blocks:
 
 
 @dataclass(frozen=True, slots=True)
-class SelectedSum:
-    """The sum of operands[1] over `axes` where operands[0] holds; the other terms are not computed.
+class Bits:
+    """Up to 64 conditions along `axis` as the bits of an i64, the first as the lowest bit."""
 
-    The condition's axis i is the second operand's axis `along[i]`; along the axes `once` of that it
-    holds about once. What it selects may be inf or nan anywhere else.
+
+@dataclass(frozen=True, slots=True)
+class SelectedSum:
+    """The sum of operands[1] over `axes` where a condition holds; other terms are not computed.
+
+    operands[0] are the condition's bits along its axis `chosen`. The condition's axis i is the
+    second operand's axis `along[i]`; along the axes `once` of that it holds about once. What it
+    selects may be inf or nan anywhere else.
     """
 
 
@@ -285,5 +291,5 @@ class Composite:
 
 Lowering: TypeAlias = (
     "Pointwise | IndexMap | Reduction | Contraction | Scatter | Literal | External | Blocks"
-    " | Placed | SelectedSum | Routine | Composite"
+    " | Placed | Bits | SelectedSum | Routine | Composite"
 )

@@ -240,6 +240,7 @@ _NUMBERS: Mapping[str, Any] = {
     "sqrt": np.sqrt,
     "copysign": np.copysign,
     "isnan": np.isnan,
+    "popcount": lambda a: (int(a) & (2**64 - 1)).bit_count(),
     "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b,
     "lt": lambda a, b: a < b,

@@ -34,7 +34,7 @@ FORCED = {
     "scalars": replace(USUAL, vector_bits=64),
     "128 bits": replace(USUAL, vector_bits=128),
 }
-SIZES = ((0, 9), (1, 1), (5, 3), (64, 8), (131, 25), (300, 70))
+SIZES = ((0, 9), (1, 1), (5, 3), (64, 8), (131, 25), (300, 70), (150, 200))
 
 
 def nearest(x: Any, y: Any) -> Any:
@@ -45,6 +45,17 @@ def nearest(x: Any, y: Any) -> Any:
 def steepest(x: Any, y: Any) -> Any:
     """The sum of the largest of k affine functions; a product with the selected entries."""
     return gt.sum(gt.max(gt.sum(x[:, None, :] * y - 0.5 * y * gt.tanh(y), axis=2), axis=1) ** 2)
+
+
+def nearest_of_each(x: Any, y: Any) -> Any:
+    """The same for the others: the minima run along the first axis of the distances."""
+    return gt.sum(gt.min(gt.sum((x[:, None, :] - y) ** 2, axis=2), axis=0))
+
+
+def nearest_in_groups(x: Any, y: Any) -> Any:
+    """The same for others and their mirror images: minima run along two axes."""
+    apart = x[:, None, None, :] - gt.stack([y, -y], axis=1)
+    return gt.sum(gt.min(gt.sum(apart**2, axis=3), axis=(1, 2)))
 
 
 def gradient(of: Callable[..., Any], d: Any, dtype: Any = f64, wrt: Any = ("x", "y")) -> Function:
@@ -86,7 +97,7 @@ def test_forced_choices(d: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("d", [2, 7, 10, 20])
-@pytest.mark.parametrize("of", [nearest, steepest])
+@pytest.mark.parametrize("of", [nearest, steepest, nearest_of_each, nearest_in_groups])
 def test_gradients(of: Callable[..., Any], d: int) -> None:
     check_gradients(of, d, USUAL)
 
@@ -94,7 +105,8 @@ def test_gradients(of: Callable[..., Any], d: int) -> None:
 def check_gradients(of: Callable[..., Any], d: Any, choices: Choices) -> None:
     fn = gradient(of, d)
     compiled = native(fn, choices=choices)
-    for n, k in SIZES:
+    assert selecting(fn) or choices is not USUAL
+    for n, k in SIZES[of is nearest_of_each :]:  # of no points at all none is the nearest
         given = arrays(n, k, d if isinstance(d, int) else 5)
         for actual, wanted in zip(compiled(*given), evaluate(fn, *given), strict=True):
             scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
@@ -106,6 +118,17 @@ def test_both_gradients_select_their_terms() -> None:
     assert not selecting(gradient(nearest, 10), replace(USUAL, select=False))
     text = explain_kernels(gradient(nearest, 10, wrt=["y"]), "f", USUAL)
     assert "those of rows of the block where the term is not zero" in text
+
+
+@pytest.mark.parametrize("of", [nearest, nearest_of_each])
+def test_conditions_are_tested_once(of: Callable[..., Any]) -> None:
+    """Their bits tell what both gradients select, and how many entries share a minimum."""
+    fn = gradient(of, 10)
+    tests = [v for v in cut_into_kernels(fn, USUAL).stored if v.owner and v.owner.op.name == "bits"]
+    text = explain_kernels(fn, "f", USUAL)
+    assert len(tests) == 1
+    assert text.count("== ") == 1
+    assert "popcount" in text
 
 
 def test_ties_share_the_gradient_exactly() -> None:
