@@ -342,9 +342,15 @@ def vjp(fn: CompiledFunction, wrt: forms.Wrt = None) -> CompiledFunction:
     return result
 
 
-def hvp(fn: CompiledFunction, wrt: forms.Wrt = None) -> CompiledFunction:
-    """(parameters, the direction p) -> the Hessian times p."""
-    result: CompiledFunction = _of_function(forms.hvp, fn, wrt)
+def hvp(
+    fn: CompiledFunction,
+    wrt: forms.Wrt = None,
+    consider_constant: Sequence[str] | None = None,
+    disconnected_inputs: str = RAISE,
+) -> CompiledFunction:
+    """(parameters, the direction p) -> the Hessian times p; the options are those of `grad`."""
+    made = _of_function(forms.hvp, fn, wrt, consider_constant, disconnected_inputs)
+    result: CompiledFunction = made
     return result
 
 
