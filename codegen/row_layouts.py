@@ -11,6 +11,7 @@ from gradc.ir.dims import Dim, product
 from gradc.ir.function import Value
 
 BLOCK_BYTES = 32 * 1024
+_WIDEST_BYTES = 16 * 1024  # of an array's rows in a block; those of unknown length may be longer
 _BLOCK_BYTES_BY_COLUMNS = 1024 * 1024
 _NARROW_BYTES = 16 * 1024  # of a block of vectors
 _MOST_ROWS = 512  # in it
@@ -67,11 +68,11 @@ def _is_small_tile(value: Value) -> bool:
 def rows_of_block(local: Collection[Value], arrays: Collection[Value], by_columns: bool) -> int:
     """How many rows, from 16 to 64; up to 512 of vectors alone.
 
-    As many as the first cache holds of the widest array; if vectors run over the rows, as many as
-    the second cache holds of what lives for a block, so that sums over a block are long.
+    As many as half of the first cache holds of the widest array; if vectors run over the rows, as
+    many as the second cache holds of what lives for a block, so that sums over a block are long.
     """
     every = [_row_entries(v, 64) * v.dtype.itemsize for v in {*local, *arrays}]
-    row_bytes, limit = max(every, default=8), BLOCK_BYTES
+    row_bytes, limit = max(every, default=8), _WIDEST_BYTES
     if by_columns:
         row_bytes = sum(_row_entries(v, 32) * v.dtype.itemsize for v in local)
         limit = _BLOCK_BYTES_BY_COLUMNS
