@@ -10,9 +10,8 @@ row of B and broadcasts `rows` elements of a column of A (the scheme of Goto and
 * with narrow vectors many panels of B (third cache), then some rows of A (second cache), and then
   a panel of B, which stays in the first cache.
 
-A is packed in strips as high as the tile, so that it is read from end to end.
-
-Operands that are used too little to pay for it are read where they are; if few rows or few columns
+A is packed in strips as high as the tile, so that it is read from end to end. Operands that are
+used too little to pay for it are read where they are; if few rows or few columns
 meet a single depth block, there are no blocks at all. A large B streams past few rows of A, some of
 its rows at a time. A matrix with contiguous rows times a column is a dot product a row, a row times
 such a matrix a sum of rows. The order of summation is ascending in k within a lane and a depth
@@ -44,8 +43,10 @@ from gradc.codegen.matmul_pack import (
     PACK_B_PARAMETERS,
     PACK_PARAMETERS,
     is_packed,
+    is_spread,
     pack_functions,
     pack_panels,
+    rows_collide,
 )
 from gradc.codegen.matmul_stream import (
     LARGE_B,
@@ -192,12 +193,14 @@ def product_function(tile: Tile) -> str:
     """One product: blocks of the depth, of equal size as far as possible, and of the rows."""
     body = LoopText()
     e = tile.element
-    by_rows = body.is_equal("%a_row", 1)
-    scattered = body.negation(body.either(by_rows, body.is_equal("%a_col", 1)))
+    by_columns = body.is_equal("%a_row", 1)
+    scattered = body.negation(body.either(by_columns, body.is_equal("%a_col", 1)))
     reused = body.is_less(PACK_COLUMNS_OF_A - 1, "%n")
     far = body.is_less(LARGE_A // tile.dtype.itemsize, body.mul("%m", "%k"))
-    pack_a = body.either(body.either(scattered, reused), body.both(by_rows, far))
+    far = body.either(far, is_spread(body, tile, "%n", ("%a_row", "%a_col")))
+    pack_a = body.either(body.either(scattered, reused), body.both(by_columns, far))
     apart = body.negation(body.is_equal("%b_col", 1))
+    apart = body.either(apart, rows_collide(body, tile, "%m", "%k", "%b_row"))
     enough = REUSED_ROWS if tile.keeps_panels else BLOCKED_ROWS
     pack_b = body.either(apart, body.is_less(enough - 1, "%m"))
     step = depth_of_blocks(body, tile.depth_block)
@@ -386,6 +389,11 @@ def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
     if tile.keeps_panels:
         small = body.is_less(body.mul(given.n, "%k"), SMALL_B // tile.dtype.itemsize + 1)
         few = body.both(few, body.either(small, body.is_less(given.m, REUSED_ROWS)))
+    far = body.either(
+        is_spread(body, tile, given.n, given.a),
+        body.both(row_of_b, rows_collide(body, tile, given.m, "%k", given.b[0])),
+    )
+    few = body.both(few, body.negation(far))
     few = body.either(few, body.is_less(given.n, tile.width + 1))
     readable = body.both(row_of_c, body.either(row_of_b, column_of_b))
     choice = {

@@ -5,7 +5,13 @@ from __future__ import annotations
 from gradc.codegen.loop_text import LoopText
 from gradc.codegen.matmul_finish import FINISH, call_finish, is_given
 from gradc.codegen.matmul_lines import LINE_PARAMETERS
-from gradc.codegen.matmul_pack import PACK_B_PARAMETERS, is_packed
+from gradc.codegen.matmul_pack import (
+    COLLIDING_BYTES,
+    FEWEST_TERMS,
+    PACK_B_PARAMETERS,
+    collide,
+    is_packed,
+)
 from gradc.codegen.matmul_tile import (
     LINE_BYTES,
     Tile,
@@ -20,10 +26,10 @@ from gradc.codegen.matmul_tile import (
 STREAMED_ROWS, STREAMED_COLUMNS = 32, 41
 LARGE_B, HUGE_B = 1 << 20, 1 << 24  # bytes of B that the second, the third cache does not hold
 SPREAD_B = 1 << 22  # above which a slab is summed in scratch rather than B read another way
-FEWEST_TERMS = 64  # of a sum: each entry of a slab is loaded and stored for some of them
 DEEP, LESS_DEEP = 16, 8  # rows of B at a time: as many as pay, or those of a huge B for few of A
 FEW_ROWS = 12
 SLAB_BYTES, FEWEST_ROWS = 32_768, 4  # of C that stays in the first caches, if it has so many rows
+KEPT_BYTES = 131_072  # of A that stays in the second cache while all slabs of C meet it
 
 
 def is_streamed(
@@ -36,9 +42,12 @@ def is_streamed(
 ) -> str:
     """Whether fewer than `most` rows of A meet a B by rows of more than `least` bytes.
 
-    `sizes` are m, n and k, `b` the strides of B.
+    `sizes` are m, n and k, `b` the strides of B. Rows of B that collide push one another out of the
+    first cache: a third of these rows is then enough for packing to pay.
     """
     m, n, k = sizes
+    third = body.emit(f"udiv i64 {most}, 3")
+    most = body.select("i64", collide(body, tile, b[0], COLLIDING_BYTES), third, most)
     few = body.both(body.is_less(m, most), body.is_less(tile.width, n))
     few = body.both(few, body.is_less(FEWEST_TERMS - 1, k))
     large = body.is_less(least // tile.dtype.itemsize, body.mul(n, k))
@@ -55,8 +64,8 @@ def stream_function(tile: Tile) -> str:
 
     The next rows are fetched meanwhile: what machines fetch ahead by themselves are long lines, and
     few of them. More rows of B at a time would be more fetches than are under way together; fewer
-    are more work, which few rows of A do while they wait for memory. If C's columns lie apart, a
-    slab is summed in scratch.
+    are more work, which few rows of A do while they wait for memory. Of a long sum all slabs take a
+    part, and then the next one. If C's columns lie apart, a slab is summed in scratch, at once.
     """
     body, e = LoopText(), tile.element
     in_place = body.is_equal("%c_col", 1)
@@ -66,15 +75,18 @@ def stream_function(tile: Tile) -> str:
     width = slab_columns(body, tile)
     row = body.select("i64", in_place, "%c_row", width)
     panel = body.address(e, "%scratch", SLAB_BYTES // tile.dtype.itemsize)
-    with body.loop(0, "%n", width) as jc:
+    kept = body.emit(f"udiv i64 {KEPT_BYTES // tile.dtype.itemsize}, %m")
+    part = body.select("i64", in_place, body.emit(f"and i64 {kept}, {-DEEP}"), "%k")
+    with body.loop(0, "%k", part) as start, body.loop(0, "%n", width) as jc:
         columns = body.minimum(body.sub("%n", jc), width)
         slab = body.select("ptr", in_place, body.address(e, "%c", jc), "%scratch")
-        with body.loop(0, "%k", depth_step) as pc:
+        end = body.minimum(body.add(start, part), "%k")
+        with body.loop(start, end, depth_step) as pc:
             adds = body.either(body.is_less(0, pc), body.both(in_place, "%accumulate"))
             add_rows_of_b(body, tile, (pc, depth_step), (jc, columns), (slab, row, adds, panel))
         with body.unless(in_place):
             spread_slab(body, tile, (slab, row), (jc, columns))
-        with body.when(is_given(body)):
+        with body.when(body.both(is_given(body), body.is_equal(end, "%k"))):
             call_finish(body, (0, "%m", jc, columns))
     return body.function(internal(tile, "stream", f"{LINE_PARAMETERS}, {FINISH}"))
 

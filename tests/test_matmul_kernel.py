@@ -280,6 +280,21 @@ def test_the_blocks_of_a_stream(out: str) -> None:
     assert hidden_terms(32, 1000, 600, "nn", out) == 199
 
 
+def test_operands_that_lie_far_apart_are_packed() -> None:
+    """Rows of B a multiple of 2 kB apart are not streamed past more than a third of the rows.
+
+    Those 4 kB apart, and columns of A from 1 kB on that meet 64 columns, are packed in blocks of
+    depth 256, where others are read in place, 128 deep.
+    """
+    for many, streamed in ((1000, True), (1024, False)):
+        assert hidden_terms(10, many, 600) == (15 if streamed else 199)
+        assert hidden_terms(many, 13, 600, "tn") == (15 if streamed else 199)
+    assert hidden_terms(9, 1024, 600) == hidden_terms(1024, 12, 600, "tn") == 15
+    assert hidden_terms(10, 512, 768, "tn") == 255
+    for m, n, terms in ((128, 64, 256 - 2), (127, 64, 127), (128, 63, 127)):
+        assert hidden_terms(m, n, 256, "tn") == terms
+
+
 def test_what_is_computed_by_dot_products() -> None:
     """Few columns from half as long a sum on; a B by columns as long as that is not packed."""
     tile = tile_for(f64, host().vector_bits)
