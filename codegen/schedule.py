@@ -64,6 +64,7 @@ _ALONE: Mapping[type[Any], Callable[[Equation], Step]] = MappingProxyType(
 # Costs are in floating-point operations an element; a load or store counts as about four.
 _REPEATED_COST = 4  # store a value of this cost rather than compute it once for every copy of it
 _SHARED_COST = 8  # store a value of this cost rather than compute it in two nests
+_FEW = 4  # instructions that are written again rather than what they compute loaded
 _CONE_LIMIT = 200  # instructions inlined into one value
 _NEST_LIMIT = 600  # instructions in one nest
 _MOST_POINTS = 16  # of the axes that are written out
@@ -124,11 +125,7 @@ def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozense
     steps = _form_steps(fn, stored, cones, choices)
     shared = _shared_between_nests(steps, stored, cones) if choices.store == "by cost" else None
     if shared:
-        stored, cones = _choose_stored(fn, shared | forced)
-        # A condition is a byte in memory: beside all that is stored by now, to test it may be less.
-        cheap = {v for v in shared if v.dtype is bool_ and cones[v].cost < _SHARED_COST}
-        if cheap:
-            stored, cones = _choose_stored(fn, (shared - cheap) | forced)
+        stored, cones = _choose_stored(fn, forced, shared)
         steps = _form_steps(fn, stored, cones, choices)
     return _without_idle_stores(fn, steps, stored)
 
@@ -147,9 +144,12 @@ def _without_idle_stores(
 
 
 def _choose_stored(
-    fn: Function, forced: Collection[Value]
+    fn: Function, forced: Collection[Value], shared: Collection[Value] = ()
 ) -> tuple[frozenset[Value], dict[Value, _Cone]]:
-    """The values that get a buffer, and what it costs to inline each of the others."""
+    """The values that get a buffer, and what it costs to inline each of the others.
+
+    Those that several nests share get one if they cost much beside what has one before them.
+    """
     stored: set[Value] = {*forced, *fn.results} - set(fn.parameters)
     cones: dict[Value, _Cone] = {}
     for equation in fn.equations:
@@ -161,11 +161,20 @@ def _choose_stored(
             stored.update(value for value in needed if value.owner is not None)
             is_stored = not can_inline(equation)
         cone = _Cone.of(equation, cones, stored)
+        if equation.outputs[0] in shared and not _is_cheap(equation.outputs[0], cone):
+            is_stored = True
         if is_stored or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
             stored.update(equation.outputs)
         for value in equation.outputs:
             cones[value] = cone
     return frozenset(stored), cones
+
+
+def _is_cheap(value: Value, cone: _Cone) -> bool:
+    """Whether to compute a value again costs less than to load it: a condition is a byte."""
+    if value.dtype is bool_:
+        return cone.cost < _SHARED_COST
+    return cone.cost < _REPEATED_COST and cone.size <= _FEW
 
 
 def _too_long_for_terms(equation: Equation, cones: dict[Value, _Cone]) -> set[Value]:
