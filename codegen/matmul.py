@@ -11,11 +11,11 @@ row of B and broadcasts `rows` elements of a column of A (the scheme of Goto and
   a panel of B, which stays in the first cache.
 
 A is packed in strips as high as the tile, so that it is read from end to end. Operands that are
-used too little to pay for it are read where they are; if few rows or few columns
-meet a single depth block, there are no blocks at all. A large B streams past few rows of A, some of
-its rows at a time. A matrix with contiguous rows times a column is a dot product a row, a row times
-such a matrix a sum of rows. The order of summation is ascending in k within a lane and a depth
-block, then over the blocks: it depends on sizes and strides only.
+used too little to pay for it are read where they are; if few rows or few columns meet a single
+depth block, there are no blocks at all. A large B streams past few rows of A. A matrix with
+contiguous rows times a column is a dot product a row, a row times such a matrix a sum of rows. The
+order of summation is ascending in k within a lane and a depth block, then over the blocks: it
+depends on sizes and strides only.
 
 When entries of C are complete, `finish(context, batch, row, rows, column, columns)` is called for
 the part of C that they fill, if it is not null: while that part is still in the first caches.
@@ -273,6 +273,7 @@ def entry_function(tile: Tile) -> str:
     if not tile.masks_loads:
         rest = body.emit(f"and i64 %n, {tile.lanes - 1}")
         quick = body.both(quick, body.is_equal(rest, 0))
+    quick = body.both(quick, body.negation(rows_collide(body, tile, "%m", "%k", "%b_row")))
     with body.when(quick):
         step = panel_step(body, tile, "%n")
         with body.loop(0, "%batch", 1) as index:
@@ -393,8 +394,7 @@ def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
         is_spread(body, tile, given.n, given.a),
         body.both(row_of_b, rows_collide(body, tile, given.m, "%k", given.b[0])),
     )
-    few = body.both(few, body.negation(far))
-    few = body.either(few, body.is_less(given.n, tile.width + 1))
+    few = body.either(body.both(few, body.negation(far)), body.is_less(given.n, tile.width + 1))
     readable = body.both(row_of_c, body.either(row_of_b, column_of_b))
     choice = {
         "empty": body.is_equal("%k", 0),

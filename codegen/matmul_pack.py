@@ -21,8 +21,9 @@ from gradc.codegen.matmul_tile import (
 PACK_PARAMETERS = "i64 %depth, i64 %columns, ptr %b, i64 %b_row, i64 %b_col, ptr %to"
 PACK_B_PARAMETERS = f"{PACK_PARAMETERS}, i64 %width"
 SPREAD_BYTES, SPREAD_COLUMNS = 1_024, 64  # between columns of A, columns of C for packing to pay
-COLLIDING_BYTES = 2_048  # apart, rows fall on few sets of the first cache, twice as far, of any
-COLLIDING_ROWS = 10  # of A for which packing such rows of B pays
+COLLIDING_BYTES = 2_048  # apart, rows fall on two sets of the first cache, twice as far, on one
+COLLIDING_ROWS, COLLIDING_COLUMNS = 10, 16  # of C for which packing such rows of B or A^T pays
+CACHE_WAYS = 8  # lines of a set
 FEWEST_TERMS = 64  # of a sum, for which entries of C are loaded and stored, or operands packed
 RUN_BYTES = 768  # of a row that is copied to several panels: a part of a page
 ROWS_AHEAD = 3  # that are fetched meanwhile
@@ -109,13 +110,15 @@ def pack_panels(body: LoopText, tile: Tile, columns: str, jc: str, place: tuple[
 def is_spread(body: LoopText, tile: Tile, n: str, a: tuple[str, str]) -> str:
     """Whether enough columns of C meet an A by columns, of which a tile reads a line each."""
     long = body.is_less(SPREAD_BYTES // tile.dtype.itemsize - 1, a[1])
-    enough = body.both(long, body.is_less(SPREAD_COLUMNS - 1, n))
+    colliding = collide(body, tile, a[1], 2 * COLLIDING_BYTES)
+    least = body.select("i64", colliding, COLLIDING_COLUMNS, SPREAD_COLUMNS)
+    enough = body.both(long, body.is_less(body.sub(least, 1), n))
     return body.both(enough, body.is_equal(a[0], 1))
 
 
 def rows_collide(body: LoopText, tile: Tile, m: str, k: str, b_row: str) -> str:
-    """Whether enough rows of A meet rows of B that push one another out of the second cache."""
-    enough = body.both(body.is_less(COLLIDING_ROWS - 1, m), body.is_less(FEWEST_TERMS - 1, k))
+    """Whether enough rows of A meet rows of B that push one another out of the caches."""
+    enough = body.both(body.is_less(COLLIDING_ROWS - 1, m), body.is_less(CACHE_WAYS, k))
     return body.both(enough, collide(body, tile, b_row, 2 * COLLIDING_BYTES))
 
 

@@ -165,16 +165,35 @@ def test_sizes_beyond_every_block() -> None:
             check(run, a, b, np.empty((1, m, n)), False)
 
 
-def test_a_large_operand_by_columns_is_packed() -> None:
+def test_an_operand_by_columns_that_is_large_or_collides_is_packed() -> None:
     """The last block begins with a strip as high as the tile, column after column."""
-    run, rng, m = product(f64, host()), np.random.default_rng(11), 100
-    rows = tile_for(f64, host().vector_bits).rows
-    for k, is_packed in ((5300, True), (5200, False)):
-        a, b = matrix(rng, (1, m, k), "columns", f64), matrix(rng, (1, k, 60), "rows", f64)
-        check(run, a, b, np.empty((1, m, 60)), False)
-        strip = run(a, b, np.empty((1, m, 60)))[: 100 * rows].reshape(100, rows)
-        assert (strip[:, :1] == a[0, 0]).any(axis=0).sum() == (100 if is_packed else 0)
-        assert ((strip[0] == a[0, :rows].T).all(axis=1)).any() == is_packed
+    run, rng, tile = (
+        product(f64, host()),
+        np.random.default_rng(11),
+        tile_for(f64, host().vector_bits),
+    )
+    for m, n, k, is_packed in (
+        (100, 60, 5300, True),
+        (100, 60, 5200, False),
+        (512, 16, 100, True),
+        (512, 15, 100, False),
+        (510, 16, 100, False),
+    ):
+        a, b = matrix(rng, (1, m, k), "columns", f64), matrix(rng, (1, k, n), "rows", f64)
+        check(run, a, b, np.empty((1, m, n)), False)
+        strip = run(a, b, np.empty((1, m, n)))[: 100 * tile.rows].reshape(100, tile.rows)
+        first = (m - 1) // tile.row_block * tile.row_block
+        assert (strip[0] == a[0, first : first + tile.rows].T).all(axis=1).any() == is_packed
+        assert (strip[:, :1] == a[0, first]).any(axis=0).sum() == (100 if is_packed else 0)
+
+
+def test_colliding_rows_of_a_short_sum_are_packed() -> None:
+    run, rng, width = product(f64, host()), np.random.default_rng(13), 8
+    for m, n, k, is_packed in ((12, 512, 9, True), (12, 512, 8, False), (12, 500, 9, False)):
+        a, b = matrix(rng, (1, m, k), "rows", f64), matrix(rng, (1, k, n), "rows", f64)
+        check(run, a, b, np.empty((1, m, n)), False)
+        windows = np.lib.stride_tricks.sliding_window_view(run(a, b, np.empty((1, m, n))), width)
+        assert (windows == b[0, 0, :width]).all(axis=1).any() == is_packed
 
 
 def test_c_around_the_product_is_kept() -> None:
@@ -281,7 +300,7 @@ def test_the_blocks_of_a_stream(out: str) -> None:
 
 
 def test_operands_that_lie_far_apart_are_packed() -> None:
-    """Rows of B a multiple of 2 kB apart are not streamed past more than a third of the rows.
+    """Rows of B a multiple of 2 kB apart are streamed past a third of the rows only.
 
     Those 4 kB apart, and columns of A from 1 kB on that meet 64 columns, are packed in blocks of
     depth 256, where others are read in place, 128 deep.
