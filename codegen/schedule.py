@@ -13,13 +13,13 @@ from types import MappingProxyType
 from typing import Any
 
 from gradc.codegen.choices import Choices
+from gradc.codegen.places import earliest_step, place_of_operands
 from gradc.codegen.steps import (
     INSIDE,
     BlockStep,
     ExternalStep,
     Nest,
     ProductStep,
-    Read,
     Root,
     RoutineStep,
     Schedule,
@@ -30,7 +30,7 @@ from gradc.codegen.steps import (
     inlined_reads,
     is_product,
     is_short,
-    prepares,
+    joined_rows,
     reads,
     scatter_root,
     scatters_rows,
@@ -191,6 +191,7 @@ def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator
     if isinstance(rule, IndexMap):
         if rule.repeats:
             yield from (v for v in _repeated(equation) if _is_costly(v, cones))
+        yield from joined_rows(equation)
     elif isinstance(rule, Routine):
         if rule.repeats:
             yield from (v for v in equation.inputs if _is_costly(v, cones))
@@ -282,14 +283,14 @@ def _form_steps(
         for root in parts or [root_of(equation)]:
             order = _loop_order(root)
             read = reads(root, stored)
-            earliest = _earliest_step(root, order, read, producer, steps)
+            earliest = earliest_step(root, order, read, producer, steps)
             # Scalars that need nothing must not wait for those that need a finished loop.
             space = tuple(root.space[a] for a in order) if root.scatters else root.space
             key = (space, order, 0 if root.space else earliest)
             cone = cones.get(root.operands[0], _Cone(size=1)) if root.starts else cones[value]
             # Scalars wait only for their own operands.
             shares = choices.share and root.space and _is_shared(root)
-            beside = _place_of_operands(root, order, read, producer, steps)
+            beside = place_of_operands(root, order, read, producer, steps)
             place = max(nests_of.get(key, -1), beside)
             nest = steps[place] if shares and place >= earliest else None
             if not isinstance(nest, Nest) or (nest.size + cone.size) * nest.points > _NEST_LIMIT:
@@ -456,50 +457,3 @@ def _has_short_result(root: Root) -> bool:
         return False
     trailing = [root.space[a] for a in root.placement if a > min(root.reduced)]
     return all(isinstance(d, int) and d <= 4 for d in trailing)
-
-
-def _place_of_operands(
-    root: Root,
-    order: tuple[int, ...],
-    read: Collection[Read],
-    producer: Mapping[Value, int],
-    steps: Sequence[Step],
-) -> int:
-    """The last step with the loops of `root` that computes what it reads; -1 if there is none."""
-    places = {producer[value] for value, _ in read if value in producer}
-    return max((place for place in places if _has_loops(steps[place], root, order)), default=-1)
-
-
-def _has_loops(step: Step, root: Root, order: tuple[int, ...]) -> bool:
-    loops = tuple(root.space[axis] for axis in order)
-    return isinstance(step, Nest) and step.order == order and step.loops == loops
-
-
-def _earliest_step(
-    root: Root,
-    order: tuple[int, ...],
-    read: Collection[Read],
-    producer: Mapping[Value, int],
-    steps: Sequence[Step],
-) -> int:
-    """The first step that may compute `root`: after those whose finished results it reads.
-
-    What a step computes point by point is there for a root in the same loops that reads the entries
-    of that point.
-    """
-    earliest = 0
-    for value, aligned in read:
-        place = producer.get(value)
-        if place is None:
-            continue
-        step = steps[place]
-        pointwise = (
-            isinstance(step, Nest)
-            and _has_loops(step, root, order)
-            and all(axis < len(aligned) and aligned[axis] == axis for axis in order)
-            and None not in aligned
-            and any(r.value is value and r.kind is None for r in step.roots)
-            and not prepares(value)
-        )
-        earliest = max(earliest, place if pointwise else place + 1)
-    return earliest

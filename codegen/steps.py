@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import field
 from typing import TypeAlias, TypeVar
 
@@ -268,6 +268,25 @@ def free_sides(equation: Equation) -> tuple[list[Dim], list[Dim]]:
 def is_short(extent: Dim) -> bool:
     """Whether an axis is written out rather than looped over, where other axes are long."""
     return isinstance(extent, int) and 1 <= extent <= 4
+
+
+def joined_rows(equation: Equation) -> Iterator[Value]:
+    """The rows at indices that are joined end to end: apart, all lanes of a vector have one."""
+    rule, (value,) = equation.op.lower, equation.outputs
+    if not isinstance(rule, IndexMap) or rule.joins is None or value.type.rank < 2:
+        return
+    places = rule.joins(*(x.type for x in equation.inputs), **equation.attrs)
+    if not is_short(value.shape[-1]) and any(place[-1] != 0 for place in places):
+        yield from filter(_is_of_rows, equation.inputs)
+
+
+def _is_of_rows(value: Value) -> bool:
+    """Whether a value is made of rows at indices."""
+    made = value.owner
+    if made is None or not isinstance(made.op.lower, IndexMap) or not made.op.lower.repeats:
+        return False
+    table, *_ = made.op.lower.align(*(x.type for x in made.inputs), **made.attrs)
+    return None in table and table[-1] is not None
 
 
 def can_inline(equation: Equation) -> bool:

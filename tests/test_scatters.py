@@ -13,13 +13,14 @@ from gradc.codegen.lower import cut_into_kernels, lower
 from gradc.codegen.rows import RowGroup, parts_of
 from gradc.codegen.steps import Nest
 from gradc.codegen.target import host, parse_target
-from gradc.ir.dims import size
+from gradc.ir.dims import Dim, size
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function, Value, function, parameter
 from gradc.ir.loops import Buffer, For, Store
 from gradc.ir.ops.constants import full
 from gradc.ir.ops.elementwise import tanh
 from gradc.ir.ops.indexing import scatter_add, scatter_set, take
+from gradc.ir.ops.slicing import concat
 from gradc.ir.ops.structural import sum_
 from gradc.ir.text import parse_function
 from gradc.ir.types import ArrayType, DType, f32, f64, i32, i64
@@ -229,6 +230,25 @@ def test_rows_at_indices_are_read_along_the_row() -> None:
         products = take(a, i, axis=0) * take(b, j, axis=0)
         text = loops_of(function("f", [a, b, i, j], [sum_(products, axes=(1,))]))
         assert f"{width}, vectors of 4, 4 side by side" in text
+
+
+@pytest.mark.parametrize("bits", TARGETS)
+@pytest.mark.parametrize("width", [size("d"), 16], ids=str)
+def test_joined_rows_at_indices_are_read_each_by_itself(width: Dim, bits: str) -> None:
+    """Where a vector may have lanes of both, each lane looks up an index of its own."""
+    a, b = (parameter(ArrayType(f32, (size("g"), width)), name) for name in "ab")
+    i, j = parameter(i64["n"], "i"), parameter(i64["n"], "j")
+    fn = function("f", [a, b, i, j], [concat(take(a, i, axis=0), take(b, j, axis=0), axis=1)])
+    (rows,) = [nest for nest in nests(fn) if width in nest.space]
+    assert [root.value.owner.op.name for root in rows.roots if root.value.owner] == ["take"] * 2
+    compiled = native(fn, TARGETS[bits], Choices(int(bits)))
+    for n in LENGTHS:
+        rng = np.random.default_rng(n)
+        tables = rng.normal(size=(2, 9, 16)).astype(np.float32)
+        given = [*tables, *rng.integers(0, 9, (2, n))]
+        np.testing.assert_array_equal(compiled(*given)[0], evaluate(fn, *given)[0])
+    with pytest.raises(IndexError):
+        compiled(*tables, np.zeros(70, int), np.full(70, 9))
 
 
 @pytest.mark.parametrize("bits", TARGETS)
