@@ -141,7 +141,7 @@ def _apart(loop: For, between: For, stop: Dim, low: int, high: int) -> list[Stat
         Instruction(rest, "sub", (loop.stop, count)),
         Instruction(last, "const" if isinstance(stop, int) else "size", value=stop - high),
         Instruction(end, "max", (first, last)),
-        replace(between, start=first, stop=end, accumulators=sums),
+        replace(between, start=first, stop=end, accumulators=sums, padded=()),
         _scalar(loop, first, count, rest, sums),
     ]
 

@@ -66,10 +66,10 @@ def write_loop(
     outside = (k.depth, k.is_rest, k.stream, k.in_blocks, k.splats, k.w.is_seldom, k.padded)
     in_blocks, is_seldom = k.in_blocks, k.w.is_seldom
     is_inner = not any(isinstance(inner, For) for inner in statement.body)
-    k.depth, k.padded = k.depth + 1, statement.padded
+    k.depth += 1
     k.in_blocks = in_blocks and statement.step >= SMALLEST_BLOCK
     if statement.lanes > 1:
-        k.splats = Splats(k.w.names)
+        k.splats, k.padded = Splats(k.w.names), statement.padded
     totals = [_beginning(k, statement, a) for a in statement.accumulators]
     is_rest, segments = k.is_rest, segments_of(statement, count, k.module.target, k.is_rest)
     loop = replace(loop, masks_all=segments == [Segment(loop.statement.lanes, 1, masked=True)])

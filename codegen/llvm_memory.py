@@ -37,7 +37,7 @@ def _load_entry(
     dtype = buffer.type.dtype
     if not wide and isinstance(at, str):
         return _load_uniform(k, buffer, at, when, wide_mask)
-    mask = k.mask_of(when, wide_mask, buffer)
+    mask = k.mask_of(when, wide_mask, buffer, at)
     if isinstance(at, Affine):
         if at.stride == "1":
             return load_vector(k, buffer, at.base, mask)

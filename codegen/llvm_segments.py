@@ -84,13 +84,14 @@ def segments_of(
     `is_rest`: it runs for the last iterations of another loop.
     """
     length, calls = _length(statement), _calls(statement)
+    masks_little = bool(statement.padded) and calls > 0 and is_in_order(statement)
     if target.has_masked_memory:
         masks_all = is_rest or length >= _LONG
     else:
         is_long = length >= _LONG + _PREFETCHED * _accesses(statement)
         is_long = is_long or (calls >= _FUNCTIONS and not statement.streamed)
         masks_all = target.has_masked_loads and is_long and is_in_order(statement)
-    masks_all = masks_all or bool(statement.padded)
+    masks_all = masks_all or masks_little
     masks_rest = calls > 0 or target.has_masked_memory
     is_plain = not statement.accumulators and not statement.streamed
     narrows = is_plain and not target.has_masked_memory
@@ -110,7 +111,7 @@ def in_wide_vectors(statement: For, target: Target) -> For:
 # Instructions, a call counted as 40; measured: at 40, a mask costs an eighth of the speed. Without
 # masked memory instructions it is a branch around each load and store, which is nothing beside two
 # functions (three, where they run two by two); a loop without them that reads and writes much loses
-# up to a twentieth.
+# up to a twentieth. What is padded needs no mask: beside it, one function is enough.
 _LONG = 160
 _PREFETCHED = 80
 _FUNCTIONS = 2
@@ -133,8 +134,9 @@ def _length(statement: For) -> int:
 
 
 def _accesses(statement: For) -> int:
-    """How many loads and stores stand in the loop's body."""
-    return sum(isinstance(s, Plain) and s.buffer is not None for s in statement.body)
+    """How many loads and stores that may need a mask stand in the loop's body."""
+    plain = [s for s in statement.body if isinstance(s, Plain) and s.buffer is not None]
+    return sum(s.buffer not in statement.padded for s in plain)
 
 
 def is_in_order(statement: For) -> bool:

@@ -116,7 +116,7 @@ class KernelState:
     lanes: int = 1  # of the loop with lanes that is open
     mask: str | None = None  # the lanes that count, where not all do
     is_whole: str | None = None  # whether all lanes of the mask count, where they often do
-    padded: tuple[Buffer, ...] = ()  # buffers that need no mask
+    padded: tuple[Buffer, ...] = ()  # buffers with room for whole vectors
     natural: set[Ref] = field(default_factory=set)  # i64 refs that are certainly >= 0
     parameters: dict[str, str] = field(default_factory=dict)  # name -> "type attributes"
     sources: dict[str, Source] = field(default_factory=dict)  # what to pass for them
@@ -287,11 +287,19 @@ class KernelState:
         return dim >= 0 if isinstance(dim, int) else is_nonnegative(dim)
 
     def mask_of(
-        self, entry: Entry | None, is_vector: bool, buffer: Buffer | None = None
+        self,
+        entry: Entry | None,
+        is_vector: bool,
+        buffer: Buffer | None = None,
+        at: Entry | None = None,
     ) -> str | None:
-        """The lanes where a memory access happens: the loop's own mask, and the access's."""
+        """The lanes where a memory access happens: the loop's own mask, and the access's.
+
+        Neighbours in a buffer with room for whole vectors are read and written all.
+        """
         if entry is None:
-            return None if buffer in self.padded else self.mask
+            are_neighbours = isinstance(at, Affine) and at.stride == "1"
+            return None if are_neighbours and buffer in self.padded else self.mask
         own = self.vector(bool_, entry, is_vector)
         if self.mask is None:
             return own

@@ -40,13 +40,13 @@ def store(k: KernelState, statement: Store) -> None:
         if index.is_vector and statement.repeat:
             assert isinstance(at, str)
             register = k.vector(buffer.type.dtype, new, value.is_vector)
-            _store_in_order(k, statement, at, register, k.mask_of(when, wide_mask, buffer))
+            _store_in_order(k, statement, at, register, k.mask_of(when, wide_mask))
         elif isinstance(at, Affine) or index.is_vector:
             register = k.vector(buffer.type.dtype, new, value.is_vector)
-            _store_vector(k, buffer, at, register, k.mask_of(when, wide_mask, buffer), adds)
+            _store_vector(k, buffer, at, register, k.mask_of(when, wide_mask, buffer, at), adds)
         elif wide_value or wide_mask:  # lanes write in order: the last one stays
             register = k.vector(buffer.type.dtype, new, value.is_vector)
-            mask_register = k.mask_of(when, wide_mask, buffer)
+            mask_register = k.mask_of(when, wide_mask)
             _scatter(k, buffer, addresses_of(k, buffer, at, False), register, mask_register)
         else:
             assert isinstance(new, str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import compress
 from itertools import product as every
 from types import MappingProxyType
 from typing import TypeAlias
@@ -202,8 +203,15 @@ def _opened(
         stack = ExitStack()
         in_block = rows is not None and loop.axes == (0,)
         extent = rows[1] if rows is not None and in_block else k.size(loop.extent)
+        padded = _padded(reader, nest, loop) if in_block and loop.lanes > 1 else ()
         variable = stack.enter_context(
-            k.loop(extent, lanes=loop.lanes, copies=loop.copies, streamed=loop.streamed)
+            k.loop(
+                extent,
+                lanes=loop.lanes,
+                copies=loop.copies,
+                streamed=loop.streamed,
+                padded=padded,
+            )
         )
         open_loops.append(stack)
         if len(loop.axes) > 1:
@@ -214,6 +222,22 @@ def _opened(
         else:
             coordinates[loop.axes[0]] = k.add(variable, k.index(nest.begin(loop.axes[0])))
     return open_loops, flat
+
+
+def _padded(reader: Reader, nest: Nest, loop: Loop) -> tuple[Buffer, ...]:
+    """The buffers of a nest in which the rows of a block are neighbours and fill whole vectors.
+
+    They are of one block: nobody reads what lies behind its last row.
+    """
+    block, width = reader.block, loop.lanes * loop.copies
+    assert block is not None
+    found = {root.value for root in nest.roots} | {value for value, _ in nest.reads}
+    by_rows = [v for v in found & block.local if v.type.rank == 1 or v in block.columns]
+    buffers = [reader.buffers[value] for value in by_rows]
+    buffers += [tile for value, tile in block.tiles.items() if value in found]
+    lengths = (buffer.type.shape[-1] for buffer in buffers)
+    fits = [isinstance(length, int) and length % width == 0 for length in lengths]
+    return tuple(compress(buffers, fits))
 
 
 @contextmanager

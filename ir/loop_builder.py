@@ -359,12 +359,13 @@ class LoopBuilder:
         copies: int = 1,
         streamed: tuple[Buffer, ...] = (),
         bits: Ref | None = None,
+        padded: tuple[Buffer, ...] = (),
     ) -> Iterator[Ref]:
         """Write the body of a loop; gives the loop variable (i64)."""
         variable = Ref(i64, self.depth + 1)
         self._variables.add(variable)
         start = self.index(0) if start is None else start
-        statement = For(variable, start, stop, [], [], step, lanes, copies, streamed, bits)
+        statement = For(variable, start, stop, [], [], step, lanes, copies, streamed, bits, padded)
         self._blocks[-1].statements.append(statement)
         self._blocks.append(_Block(statement.body, accumulators=statement.accumulators))
         try:

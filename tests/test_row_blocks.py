@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 from gradc.codegen.choices import Choices
 from gradc.codegen.explain import explain_kernels
+from gradc.codegen.llvm import emit_module
 from gradc.codegen.loop_plan import plan_loops
 from gradc.codegen.lower import cut_into_kernels, lower
 from gradc.codegen.rows import RowGroup
 from gradc.codegen.steps import FinishedProduct, Nest, ProductStep
-from gradc.codegen.target import host
+from gradc.codegen.target import Target, host
 from gradc.ir.evaluate import evaluate
 from gradc.ir.function import Function
 from gradc.ir.loops import For, Instruction
@@ -76,6 +78,16 @@ def flags(dtype: str, k: int | None, d: int) -> Function:
     return gradc.function([x], results).optimized
 
 
+def local_rows(dtype: str, k: int | None, d: int) -> Function:
+    """A number for each row, which loops of one block read: neighbours, and as an index."""
+    x, y = gt.tensor("x", dtype, ("n", k or "k")), gt.tensor("y", dtype, ("n",))
+    logs = gt.logsumexp(x, axis=1)
+    nearest = gt.argmax(x * y[:, None], axis=1)
+    weights = gt.tanh(logs) * y + gt.take(gt.arange(k or 5), nearest).astype(dtype)
+    sums = gt.sum(x * weights[:, None], axis=0)
+    return gradc.function([x, y], [sums, gt.sum(gt.exp(-weights)), nearest]).optimized
+
+
 def arguments(fn: Function, n: int, k: int) -> list[np.ndarray]:
     rng, sizes = np.random.default_rng(n), {"n": n, "k": k, "d": 7}
     shapes = [[sizes.get(str(d), d) for d in value.shape] for value in fn.parameters]
@@ -100,7 +112,7 @@ def check(fn: Function, choices: Choices, k: int) -> None:
 
 
 @pytest.mark.parametrize("name", CHOICES)
-@pytest.mark.parametrize("made", [nearest_centres, mixture, pairs, classes, flags])
+@pytest.mark.parametrize("made", [nearest_centres, mixture, pairs, classes, flags, local_rows])
 def test_choices(made: Make, name: str) -> None:
     check(made("f64", None, 3), CHOICES[name], 5)
 
@@ -231,6 +243,20 @@ def test_a_product_of_unknown_size_that_a_nest_finishes_stays_by_itself() -> Non
     fn = gradc.function([x, weights], gradc.grad(cost, weights)).optimized
     steps = cut_into_kernels(fn, USUAL).steps
     assert [type(step) for step in steps] == [FinishedProduct, ProductStep]
+
+
+@pytest.mark.parametrize("bits", [128, 256, 512])
+def test_what_belongs_to_a_block_is_read_and_written_in_whole_vectors(bits: int) -> None:
+    """It has room for them after the last row; what the caller gives is masked there."""
+    x, y = gt.matrix("x", shape=("n", "k")), gt.vector("y", shape=("n",))
+    weights = gt.tanh(gt.sum(x, axis=1)) * y
+    fn = gradc.function([x, y], gt.sum(x * gt.exp(weights)[:, None], axis=0)).optimized
+    target = Target("x86_64-unknown-linux-gnu", "", "", bits)
+    text = emit_module([lower(fn, "f", Choices(bits))], "{}", target)
+    local = re.findall(r"(%t\d+) = getelementptr double, ptr %slot", text)
+    given = re.findall(r"(%t\d+) = getelementptr double, ptr %p", text)
+    masked = set(re.findall(r"call .*@llvm\.masked\..*\(.*ptr (%t\d+),", text))
+    assert local and masked.isdisjoint(local) and not masked.isdisjoint(given)
 
 
 def test_positions_are_turned_once() -> None:
