@@ -32,6 +32,7 @@ from gradc.codegen.steps import (
     is_short,
     joined_rows,
     reads,
+    reads_and_ways,
     scatter_root,
     scatters_rows,
     terms_of,
@@ -126,7 +127,7 @@ def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozense
     shared = _shared_between_nests(steps, stored, cones) if choices.store == "by cost" else None
     if shared:
         stored, cones = _choose_stored(fn, forced, shared)
-        steps = _form_steps(fn, stored, cones, choices)
+        steps = _form_steps(fn, stored, cones, choices, shared - stored)
     return _without_idle_stores(fn, steps, stored)
 
 
@@ -260,8 +261,13 @@ def _inlined_values(
 
 
 def _form_steps(
-    fn: Function, stored: Collection[Value], cones: dict[Value, _Cone], choices: Choices
+    fn: Function,
+    stored: Collection[Value],
+    cones: dict[Value, _Cone],
+    choices: Choices,
+    again: frozenset[Value] = frozenset(),
 ) -> list[Step]:
+    """The steps that compute what is stored; roots that need the same of `again` share a nest."""
     steps: list[Step] = []
     producer: dict[Value, int] = {}
     nests_of: dict[tuple[Shape, tuple[int, ...], int], int] = {}
@@ -282,7 +288,8 @@ def _form_steps(
         parts = _parts(equation, stored, cones) if value in apart else []
         for root in parts or [root_of(equation)]:
             order = _loop_order(root)
-            read = reads(root, stored)
+            read, ways = reads_and_ways(root, stored)
+            common = [(v, axes) for axes, values in ways.items() for v in values & again]
             earliest = earliest_step(root, order, read, producer, steps)
             # Scalars that need nothing must not wait for those that need a finished loop.
             space = tuple(root.space[a] for a in order) if root.scatters else root.space
@@ -290,7 +297,7 @@ def _form_steps(
             cone = cones.get(root.operands[0], _Cone(size=1)) if root.starts else cones[value]
             # Scalars wait only for their own operands.
             shares = choices.share and root.space and _is_shared(root)
-            beside = place_of_operands(root, order, read, producer, steps)
+            beside = place_of_operands(root, order, [*read, *common], producer, steps)
             place = max(nests_of.get(key, -1), beside)
             nest = steps[place] if shares and place >= earliest else None
             if not isinstance(nest, Nest) or (nest.size + cone.size) * nest.points > _NEST_LIMIT:
@@ -304,7 +311,7 @@ def _form_steps(
             nest.cost += cone.cost
             nest.widest = max(nest.widest, cone.widest)
             nest.hardest = max(nest.hardest, cone.hardest)
-            producer[value] = place
+            producer.update(dict.fromkeys((value, *(v for v, _ in common)), place))
     return steps
 
 

@@ -338,6 +338,13 @@ def reads(root: Root, stored: Collection[Value]) -> set[Read]:
 
     None stands for an axis that is read at some other coordinate.
     """
+    return reads_and_ways(root, stored)[0]
+
+
+def reads_and_ways(
+    root: Root, stored: Collection[Value]
+) -> tuple[set[Read], dict[Axes, set[Value]]]:
+    """What a root reads, see `reads`, and all values on the way to that, by their axes."""
     found: set[Read] = set()
     seen: dict[Axes, set[Value]] = {}
     stack: list[Read] = []
@@ -367,7 +374,7 @@ def reads(root: Root, stored: Collection[Value]) -> set[Read]:
                 values += owner.inputs
             else:
                 stack += operand_reads(owner, axes)
-    return found
+    return found, seen
 
 
 def indices_read(root: Root) -> tuple[Value, tuple[int, ...]]:

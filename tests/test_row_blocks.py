@@ -47,11 +47,11 @@ def nearest_centres(dtype: str, k: int | None, d: int) -> Function:
     return gradc.function([centres, points], [cost, gradc.grad(cost, centres)]).optimized
 
 
-def mixture(dtype: str, k: int | None, d: int) -> Function:
+def mixture(dtype: str, k: int | None, d: int, factor: float = 1.0) -> Function:
     means, weights = gt.tensor("m", dtype, (k or "k", d)), gt.tensor("w", dtype, (k or "k",))
     turns, x = gt.tensor("q", dtype, (k or "k", d, d)), gt.tensor("x", dtype, ("n", d))
     y = gt.einsum("kab,nkb->nka", turns, x[:, None, :] - means)
-    cost = gt.sum(gt.logsumexp(weights - gt.sum(y**2, axis=2), axis=1))
+    cost = gt.sum(gt.logsumexp(weights - factor * gt.sum(y**2, axis=2), axis=1))
     inputs = [means, weights, turns]
     return gradc.function([*inputs, x], [cost, *gradc.grad(cost, inputs)]).optimized
 
@@ -157,6 +157,13 @@ def test_a_maximum_is_apart_from_entries_that_read_more() -> None:
     assert entries is not maximum and maximum.order == entries.order == (0, 1)
     loops = plan_loops(entries, 4, group.columns | group.tiles, in_block=True)
     assert [loop.axes for loop in loops] == [(1,), (0,)]
+
+
+def test_sums_that_need_the_same_product_share_a_loop() -> None:
+    """Also where the product is computed again rather than stored."""
+    _, nests = nests_of(mixture("f64", None, 2, factor=0.5))
+    sums = [[len(r.value.shape) for r in nest.roots] for nest in nests if nest.roots[0].kind]
+    assert [2, 3] in sums
 
 
 def test_whether_any_row_has_it_is_found_block_by_block() -> None:
