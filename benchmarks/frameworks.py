@@ -220,14 +220,10 @@ def _gradc(
     entries = {"gradc": _python_entry(direct(gradient, inputs, place))}
     yield Prepared(entries, facts)
 
-    functions = (
-        {"gradient": gradient} if primal is None else {"gradient": gradient, "primal": primal}
-    )
-    report = gradc.build(folder / "new.so", functions)
     alone = gradc.build(library, gradient=gradient)
     facts["bytes"] = alone.library.stat().st_size
     facts["kernels"] = [f"{k.name}: {k.note}" for k in gradient.program.kernels]
-    opened = ctypes.CDLL(str(report.library))
+    opened = ctypes.CDLL(str(alone.library))
     _keep_for_starts(workload.language(sizes), gradient, inputs, out, folder)
     entry, needed = _gradc_from_c(opened, gradient, inputs, out, "gradient", folder)
     entries["gradc from C"], facts["workspace"] = entry, needed
@@ -239,6 +235,7 @@ def _gradc(
         results = primal(*inputs)
         kept = results if isinstance(results, tuple) else (results,)
         to = [np.zeros(np.shape(x), np.asarray(x).dtype) for x in kept]
+        opened = ctypes.CDLL(str(gradc.build(folder / "primal.so", primal=primal).library))
         entries["primal"], _ = _gradc_from_c(opened, primal, inputs, to, "primal", folder)
     yield Prepared(entries, facts)
 
