@@ -218,10 +218,8 @@ def _why(it: _Explained, value: Value) -> str:
         return "an external function writes it"
     if isinstance(rule, Routine):
         return "its entries depend on one another"
-    if (
-        isinstance(rule, Contraction | Reduction | Bits | SelectedSum)
-        and root_of(owner).kind is not None
-    ):
+    combines = isinstance(rule, Contraction | Reduction | Bits | SelectedSum)
+    if combines and root_of(owner).kind is not None:
         if isinstance(rule, Contraction) and is_product(owner):
             return "a matrix product"
         return "complete only after its loop"

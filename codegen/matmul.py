@@ -281,18 +281,8 @@ def entry_function(tile: Tile) -> str:
             with body.loop(0, "%n", step) as j:
                 columns = body.minimum(body.sub("%n", j), step)
                 right, place = body.address(e, b, j), body.address(e, c, j)
-                values = (
-                    "%m",
-                    "%k",
-                    a,
-                    "%a_row",
-                    "%a_row",
-                    "%a_col",
-                    right,
-                    "%b_row",
-                    place,
-                    "%c_row",
-                )
+                left = ("%m", "%k", a, "%a_row", "%a_row", "%a_col")
+                values = (*left, right, "%b_row", place, "%c_row")
                 call_kernel(body, tile, columns, values, "%accumulate")
             with body.when(is_given(body)):
                 body.call("%finish", FINISH_PARAMETERS, "%context", index, 0, "%m", 0, "%n")

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from gradc.codegen.loop_text import LoopText
 from gradc.codegen.matmul_tile import (
-    LINE_BYTES,
     PADDING,
     Tile,
     column_mask,
@@ -17,6 +16,7 @@ from gradc.codegen.matmul_tile import (
     shuffled,
     store,
 )
+from gradc.codegen.target import LINE_BYTES
 
 PACK_PARAMETERS = "i64 %depth, i64 %columns, ptr %b, i64 %b_row, i64 %b_col, ptr %to"
 PACK_B_PARAMETERS = f"{PACK_PARAMETERS}, i64 %width"

@@ -13,7 +13,6 @@ from gradc.codegen.matmul_pack import (
     is_packed,
 )
 from gradc.codegen.matmul_tile import (
-    LINE_BYTES,
     Tile,
     call_kernel,
     fetch,
@@ -21,6 +20,7 @@ from gradc.codegen.matmul_tile import (
     neighbours,
     store_sum,
 )
+from gradc.codegen.target import LINE_BYTES
 
 # Rows of A from which packing blocks of B pays; columns of B from which packing a large A does.
 STREAMED_ROWS, STREAMED_COLUMNS = 32, 41

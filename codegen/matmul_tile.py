@@ -17,16 +17,13 @@ WIDE_BLOCK_BYTES = 393_216  # of a block of B there: machines of wide vectors ha
 FAR_BYTES = 2_097_152  # of a block of B that stays in the third cache
 IN_FLIGHT = 8  # sums that do not wait for one another: two units, four cycles each
 FINISHED_AT_ONCE = 16384  # entries of C, a part of what the second cache holds
-LINE_BYTES = 64
 STEPS = 4  # of k in a trip of a tile's loop
+LABEL = 'call void @llvm.codeview.annotation(metadata !{!"step"})'  # no instruction
 
 KERNEL_PARAMETERS = (
     "i64 %rows, i64 %depth, ptr %a, i64 %a_step, i64 %a_row, i64 %a_col, ptr %b, i64 %b_row, "
     "ptr %c, i64 %c_row, i64 %columns, i1 %accumulate"
 )
-
-
-LABEL = 'call void @llvm.codeview.annotation(metadata !{!"step"})'  # no instruction
 
 Piece: TypeAlias = "tuple[int, str, str]"  # lanes, whether they are there, the place of the first
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gradc.codegen.choices import Choices
-from gradc.codegen.places import earliest_step, place_of_operands
+from gradc.codegen.places import Places
 from gradc.codegen.steps import (
     INSIDE,
     BlockStep,
@@ -268,36 +268,31 @@ def _form_steps(
     again: frozenset[Value] = frozenset(),
 ) -> list[Step]:
     """The steps that compute what is stored; roots that need the same of `again` share a nest."""
-    steps: list[Step] = []
-    producer: dict[Value, int] = {}
+    places = Places()
+    steps = places.steps
     nests_of: dict[tuple[Shape, tuple[int, ...], int], int] = {}
     apart = _only_results(fn)
     for equation in _small_first(fn):
         value = equation.outputs[0]
         if value not in stored:
             continue
-        rule = equation.op.lower
-        if type(rule) in _ALONE:
-            producer.update(dict.fromkeys(equation.outputs, len(steps)))
-            steps.append(_ALONE[type(rule)](equation))
-            continue
-        if isinstance(rule, Contraction) and is_product(equation):
-            producer[value] = len(steps)
-            steps.append(ProductStep(equation))
+        alone = _step_alone(equation)
+        if alone is not None:
+            places.enter(equation.outputs, alone)
             continue
         parts = _parts(equation, stored, cones) if value in apart else []
         for root in parts or [root_of(equation)]:
             order = _loop_order(root)
             read, ways = reads_and_ways(root, stored)
             common = [(v, axes) for axes, values in ways.items() for v in values & again]
-            earliest = earliest_step(root, order, read, producer, steps)
+            earliest = places.earliest(root, order, read)
             # Scalars that need nothing must not wait for those that need a finished loop.
             space = tuple(root.space[a] for a in order) if root.scatters else root.space
             key = (space, order, 0 if root.space else earliest)
             cone = cones.get(root.operands[0], _Cone(size=1)) if root.starts else cones[value]
             # Scalars wait only for their own operands.
             shares = choices.share and root.space and _is_shared(root)
-            beside = place_of_operands(root, order, [*read, *common], producer, steps)
+            beside = places.beside_operands(root, order, [*read, *common])
             place = max(nests_of.get(key, -1), beside)
             nest = steps[place] if shares and place >= earliest else None
             if not isinstance(nest, Nest) or (nest.size + cone.size) * nest.points > _NEST_LIMIT:
@@ -311,8 +306,17 @@ def _form_steps(
             nest.cost += cone.cost
             nest.widest = max(nest.widest, cone.widest)
             nest.hardest = max(nest.hardest, cone.hardest)
-            producer.update(dict.fromkeys((value, *(v for v, _ in common)), place))
+            places.producer.update(dict.fromkeys((value, *(v for v, _ in common)), place))
     return steps
+
+
+def _step_alone(equation: Equation) -> Step | None:
+    """The step of an equation that no nest computes."""
+    rule = equation.op.lower
+    if isinstance(rule, Contraction) and is_product(equation):
+        return ProductStep(equation)
+    alone = _ALONE.get(type(rule))
+    return None if alone is None else alone(equation)
 
 
 def _small_first(fn: Function) -> list[Equation]:

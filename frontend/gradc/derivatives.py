@@ -349,8 +349,9 @@ def hvp(
     disconnected_inputs: str = RAISE,
 ) -> CompiledFunction:
     """(parameters, the direction p) -> the Hessian times p; the options are those of `grad`."""
-    made = _of_function(forms.hvp, fn, wrt, consider_constant, disconnected_inputs)
-    result: CompiledFunction = made
+    result: CompiledFunction = _of_function(
+        forms.hvp, fn, wrt, consider_constant, disconnected_inputs
+    )
     return result
 
 
