@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 from gradc.codegen.loop_text import Carried, LoopText
 from gradc.codegen.matmul_pack import PACK_B_PARAMETERS, copy_line
 from gradc.codegen.matmul_tile import (
+    HUGE,
+    IN_FLIGHT,
     Tile,
     column_mask,
     fused,
@@ -22,7 +25,8 @@ from gradc.codegen.matmul_tile import (
 
 LONG_SUM, FEW_LONG_SUM = 16, 8  # vectors of a dot product from which adding up the lanes pays
 DOT_BLOCK = 4096  # elements of a column that is packed for dot products
-DOT_ROWS = 4
+DOT_ROWS, LINE_ROWS = 4, 8  # of A that meet columns at a time, that meet a single one
+FETCHED_ALONE = 256, 4096  # bytes of rows that are read from memory one by one: less than a page
 LINE_PADDING = 16  # elements between packed columns, against aliasing of cache sets
 COLUMN_BLOCK = 4096  # columns of a combination of rows: C stays in the caches, rows are long
 COMBINED_ROWS = 8
@@ -43,24 +47,51 @@ def line_scratch(tile: Tile, k: int) -> int:
 
 
 def line_functions(tile: Tile) -> str:
-    return "\n".join(
-        [dots_function(tile, 1), dots_function(tile, tile.dot_columns), combination_function(tile)]
-    )
+    return "\n".join([dot_function(tile), dots_function(tile), combination_function(tile)])
 
 
 # --- dot products --------------------------------------------------------------------------------
 
 
-def dots_function(tile: Tile, columns: int) -> str:
-    """C[i, j] (+)= sum_k A[i, k] B[k, j] where A's rows are contiguous: vectors run along k.
+def dot_function(tile: Tile) -> str:
+    """C[i, 0] (+)= sum_k A[i, k] B[k, 0] where A's rows are contiguous: vectors run along k.
 
-    `columns` columns of B meet DOT_ROWS rows of A at a time; with more than one, C's columns are
-    contiguous. Columns of B that are not contiguous are packed. All columns meet the same rows in
-    turn, or, where there are more of them than rows, all rows the same columns.
+    Several rows of A meet a part of the column at a time, those that are left one after the other.
+    So do all rows from memory that are short: the machine fetches ahead one line that goes on, or
+    several that are long. A column that is not contiguous is packed.
+    """
+    body, e, size = LoopText(), tile.element, tile.dtype.itemsize
+    least, most = (bytes_of_row // size for bytes_of_row in FETCHED_ALONE)
+    is_short = body.both(body.is_less(least - 1, "%k"), body.is_less("%k", most))
+    alone = body.both(is_short, body.is_less(HUGE // size, body.mul("%m", "%k")))
+    together = body.select("i64", alone, 0, body.emit(f"and i64 %m, {-LINE_ROWS}"))
+    packed = body.negation(body.is_equal("%b_row", 1))
+    with body.loop(0, "%k", DOT_BLOCK) as pc:
+        depth = body.minimum(body.sub("%k", pc), DOT_BLOCK)
+        there = body.address(e, "%b", body.mul(pc, "%b_row"))
+        with body.when(packed):
+            copy_line(body, tile, there, "%b_row", "%scratch", depth)
+        column = body.select("ptr", packed, "%scratch", there)
+        adds = body.either(body.is_less(0, pc), "%accumulate")
+        for start, end, height in (("0", together, LINE_ROWS), (together, "%m", 1)):
+            with body.loop(start, end, height) as i:
+                first = body.address(e, "%a", body.mul(i, "%a_row"), pc)
+                of_a = neighbours(body, tile, first, height, "%a_row")
+                sums = dot_products(body, tile, of_a, [column], depth)
+                place = body.address(e, "%c", body.mul(i, "%c_row"))
+                store_column(body, tile, [own for (own,) in sums], place, adds)
+    return body.function(internal(tile, "dots1", LINE_PARAMETERS))
+
+
+def dots_function(tile: Tile) -> str:
+    """C[i, j] (+)= sum_k A[i, k] B[k, j] where rows of A and of C are contiguous.
+
+    Some columns of B meet DOT_ROWS rows of A at a time; those that are not contiguous are packed.
+    All columns meet the same rows in turn, or, where there are more of them than rows, all rows the
+    same columns.
     """
     body = LoopText()
-    e = tile.element
-    block = DOT_BLOCK if columns == 1 else DOT_BLOCK // 8
+    e, columns, block = tile.element, tile.dot_columns, DOT_BLOCK // 8
     whole = body.emit(f"and i64 {body.sub(body.minimum('%k', block), 1)}, {-LINE_PADDING}")
     line_length = body.add(whole, 2 * LINE_PADDING)
     packed = body.negation(body.is_equal("%b_row", 1))
@@ -69,11 +100,8 @@ def dots_function(tile: Tile, columns: int) -> str:
         depth = body.minimum(body.sub("%k", pc), block)
         there = body.address(e, "%b", body.mul(pc, "%b_row"))
         with body.when(packed):
-            if columns == 1:
-                copy_line(body, tile, there, "%b_row", "%scratch", depth)
-            else:
-                values = ("%n", depth, there, "%b_col", "%b_row", "%scratch", line_length)
-                body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
+            values = ("%n", depth, there, "%b_col", "%b_row", "%scratch", line_length)
+            body.call(tile.symbol("pack_b"), PACK_B_PARAMETERS, *values)
         start = body.select("ptr", packed, "%scratch", there)
         adds = body.either(body.is_less(0, pc), "%accumulate")
         group = body.select("i64", body.is_less("%n", "%m"), DOT_ROWS, "%m")
@@ -96,42 +124,58 @@ def dots_function(tile: Tile, columns: int) -> str:
 def dot_products(
     body: LoopText, tile: Tile, of_a: list[str], of_b: list[str], depth: str
 ) -> list[list[str]]:
-    """For each row of A the products with each column of B, as vectors of partial sums."""
-    sums = Carried(["zeroinitializer"] * (len(of_a) * len(of_b)))
+    """For each row of A the products with each column of B, as vectors of partial sums.
 
-    def step(k: str, mask: str | None) -> None:
+    A single product is several chains of sums, as many as the units work at together.
+    """
+    count = len(of_a) * len(of_b)
+    chains = IN_FLIGHT if count == 1 else 1
+    sums = Carried(["zeroinitializer"] * (chains * count))
+
+    def step(k: str, mask: str | None, chain: int = 0) -> None:
         rows, columns = (
             [load(body, tile, body.address(tile.element, line, k), mask) for line in lines]
             for lines in (of_a, of_b)
         )
-        pairs = [(row, column) for row in rows for column in columns]
-        sums.values = [
-            fused(body, tile, *pair, total) for pair, total in zip(pairs, sums.values, strict=True)
-        ]
+        for i, pair in enumerate(product(rows, columns), chain):
+            sums.values[i] = fused(body, tile, *pair, sums.values[i])
 
-    over_vectors(body, tile, depth, step, sums)
-    return [sums.values[i : i + len(of_b)] for i in range(0, len(sums.values), len(of_b))]
+    done = "0"
+    if chains > 1:
+        done = body.emit(f"and i64 {depth}, {-chains * tile.lanes}")
+        with body.loop(0, done, chains * tile.lanes, tile.vector, sums) as k:
+            for chain in range(chains):
+                step(body.add(k, chain * tile.lanes), None, chain)
+    over_vectors(body, tile, (done, depth), step, sums)
+    found = list(sums.values)
+    while len(found) > count:
+        half = len(found) // 2
+        pairs = zip(found[:half], found[half:], strict=True)
+        found = [body.emit(f"fadd {tile.vector} {x}, {y}") for x, y in pairs]
+    return [found[i : i + len(of_b)] for i in range(0, count, len(of_b))]
 
 
 def over_vectors(
     body: LoopText,
     tile: Tile,
-    length: str,
+    part: tuple[str, str],
     step: Callable[[str, str | None], None],
     carried: Carried | None = None,
 ) -> None:
-    """`step(position, mask)` for vectors of a line.
+    """`step(position, mask)` for vectors of a part of a line, of whole vectors and its end.
 
     Without masks where they are costly: on most machines, and beside little other work.
     """
-    if tile.has_mask_registers and (carried is None or len(carried.values) > DOT_ROWS):
-        with body.loop(0, length, tile.lanes, tile.vector, carried) as i:
+    start, length = part
+    if tile.has_mask_registers and (carried is None or len(carried.values) > IN_FLIGHT):
+        with body.loop(start, length, tile.lanes, tile.vector, carried) as i:
             step(i, column_mask(body, tile, body.sub(length, i)))
         return
     whole = body.emit(f"and i64 {length}, {-tile.lanes}")
-    with body.loop(0, whole, tile.lanes, tile.vector, carried) as i:
+    with body.loop(start, whole, tile.lanes, tile.vector, carried) as i:
         step(i, None)
-    step(whole, column_mask(body, tile, body.sub(length, whole)))
+    with body.when(body.is_less(whole, length), tile.vector, carried):
+        step(whole, column_mask(body, tile, body.sub(length, whole)))
 
 
 def store_dots(
@@ -145,26 +189,38 @@ def store_dots(
     """The totals of the partial sums to C, from row and column `at` on."""
     (i, j), (rows, columns), e = at, counts, tile.element
     narrow = replace(tile, lanes=len(sums[0]))
-    mask = column_mask(body, narrow, columns) if narrow.lanes > 1 else ""
+    mask = column_mask(body, narrow, columns)
     for r, vectors in enumerate(sums):
         with body.when(body.is_less(r, rows)):
             place = body.address(e, "%c", body.mul(body.add(i, r), "%c_row"), j)
-            if narrow.lanes == 1:
-                store_sum(body, tile, place, lane_total(body, tile, vectors[0]), adds)
-                continue
-            total = Carried([totals(body, tile, vectors)])
-            with body.when(adds, narrow.vector, total):
-                old = load(body, narrow, place, mask)
-                total.values = [body.emit(f"fadd {narrow.vector} {old}, {total.values[0]}")]
-            store(body, narrow, place, total.values[0], mask)
+            add_to(body, narrow, place, totals(body, tile, vectors), adds, mask)
 
 
-def lane_total(body: LoopText, tile: Tile, vector: str) -> str:
-    """The sum of the lanes."""
-    symbol = f"@llvm.vector.reduce.fadd.{tile.suffix}"
-    return body.emit(
-        f"call reassoc {tile.element} {symbol}({tile.element} 0.0, {tile.vector} {vector})"
-    )
+def store_column(body: LoopText, tile: Tile, sums: list[str], place: str, adds: str) -> None:
+    """The totals of the partial sums to a column of C: by vectors where it is contiguous."""
+    e, group = tile.element, min(tile.lanes, len(sums))
+    parts = [totals(body, tile, sums[i : i + group]) for i in range(0, len(sums), group)]
+    narrow = replace(tile, lanes=group)
+    contiguous = body.is_equal("%c_row", 1)
+    with body.when(contiguous):
+        for i, part in enumerate(parts):
+            add_to(body, narrow, body.address(e, place, i * group), part, adds)
+    with body.unless(contiguous):
+        for i, entry in enumerate(neighbours(body, tile, place, len(sums), "%c_row")):
+            part, lane = parts[i // group], i % group
+            value = body.emit(f"extractelement {narrow.vector} {part}, i64 {lane}")
+            store_sum(body, tile, entry, value, adds)
+
+
+def add_to(
+    body: LoopText, tile: Tile, place: str, vector: str, adds: str, mask: str | None = None
+) -> None:
+    """Store a vector, or add it to what is there."""
+    total = Carried([vector])
+    with body.when(adds, tile.vector, total):
+        old = load(body, tile, place, mask)
+        total.values = [body.emit(f"fadd {tile.vector} {old}, {vector}")]
+    store(body, tile, place, total.values[0], mask)
 
 
 def totals(body: LoopText, tile: Tile, vectors: list[str]) -> str:
@@ -233,4 +289,4 @@ def add_rows(body: LoopText, tile: Tile, at: tuple[str, str], columns: str, rows
             total = fused(body, tile, factor, row, total)
         store(body, tile, place, total, mask)
 
-    over_vectors(body, tile, columns, step)
+    over_vectors(body, tile, ("0", columns), step)

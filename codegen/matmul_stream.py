@@ -13,6 +13,7 @@ from gradc.codegen.matmul_pack import (
     is_packed,
 )
 from gradc.codegen.matmul_tile import (
+    HUGE,
     Tile,
     call_kernel,
     fetch,
@@ -24,7 +25,7 @@ from gradc.codegen.target import LINE_BYTES
 
 # Rows of A from which packing blocks of B pays; columns of B from which packing a large A does.
 STREAMED_ROWS, STREAMED_COLUMNS = 32, 41
-LARGE_B, HUGE_B = 1 << 20, 1 << 24  # bytes of B that the second, the third cache does not hold
+LARGE_B = 1 << 20  # bytes of B that the second cache does not hold
 SPREAD_B = 1 << 22  # above which a slab is summed in scratch rather than B read another way
 DEEP, LESS_DEEP = 16, 8  # rows of B at a time: as many as pay, or those of a huge B for few of A
 FEW_ROWS = 12
@@ -69,7 +70,7 @@ def stream_function(tile: Tile) -> str:
     """
     body, e = LoopText(), tile.element
     in_place = body.is_equal("%c_col", 1)
-    huge = body.is_less(HUGE_B // tile.dtype.itemsize, body.mul("%n", "%k"))
+    huge = body.is_less(HUGE // tile.dtype.itemsize, body.mul("%n", "%k"))
     waits = body.both(huge, body.is_less("%m", FEW_ROWS + 1))
     depth_step = body.select("i64", waits, LESS_DEEP, DEEP)
     width = slab_columns(body, tile)

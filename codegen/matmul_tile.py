@@ -15,6 +15,7 @@ PANEL_BYTES = 24_576  # of a panel of B that stays in the first cache, of 32 kB
 BLOCK_BYTES = 262_144  # of a block of A that stays in the second cache, of 512 kB
 WIDE_BLOCK_BYTES = 393_216  # of a block of B there: machines of wide vectors have 1 MB
 FAR_BYTES = 2_097_152  # of a block of B that stays in the third cache
+HUGE = 1 << 24  # bytes that the third cache does not hold
 IN_FLIGHT = 8  # sums that do not wait for one another: two units, four cycles each
 FINISHED_AT_ONCE = 16384  # entries of C, a part of what the second cache holds
 STEPS = 4  # of k in a trip of a tile's loop
@@ -152,12 +153,11 @@ class Last:
 
 def declarations(tile: Tile) -> str:
     """The intrinsics of the kernels. `fmuladd` is a product and a sum where there is no fma."""
-    v, e = tile.vector, tile.element
+    v = tile.vector
     found = [
         "declare void @llvm.codeview.annotation(metadata)",
         "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
         f"declare {v} @llvm.fmuladd.{tile.suffix}({v}, {v}, {v})",
-        f"declare {e} @llvm.vector.reduce.fadd.{tile.suffix}({e}, {v})",
     ]
     for lanes in dict.fromkeys((tile.lanes, tile.square.lanes, 4)):
         own = replace(tile, lanes=lanes)

@@ -325,6 +325,15 @@ def test_what_is_computed_by_dot_products() -> None:
     assert hidden_terms(tile.dot_rows + 1, 100, k, "nt") > k // tile.lanes
 
 
+def test_rows_that_meet_a_single_column() -> None:
+    """Eight rows share it; one alone is eight chains of sums, as are short rows from memory."""
+    lanes = tile_for(f64, host().vector_bits).lanes
+    assert hidden_terms(8, 1, 64 * lanes) == 64 - 1
+    assert hidden_terms(1, 1, 64 * lanes) == 64 // 8 - 1
+    for m, k, is_alone in ((16_392, 128, True), (16_384, 128, False), (4_104, 512, False)):
+        assert hidden_terms(m, 1, k) == k // lanes // (8 if is_alone else 1) - 1
+
+
 def test_columns_of_a_block_of_a_fit_the_first_cache() -> None:
     assert hidden_terms(10, 50, 768, "tn") == 154 - 1
     assert hidden_terms(100, 20, 768, "tn") == 128 - 1
