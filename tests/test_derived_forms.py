@@ -7,6 +7,7 @@ from collections.abc import Callable
 import gradc.tensor as gt
 import numpy as np
 import pytest
+from gradc.derivatives import hessian
 from gradc.driver import function
 from gradc.gradient import grad
 from gradc.ir.evaluate import evaluate
@@ -89,11 +90,12 @@ def test_repeated_factors_are_multiplied_first() -> None:
 
 
 def test_the_forces_of_pairs_are_summed_once() -> None:
-    """The sums over columns are those over rows; numbers come to a sign and a doubling."""
+    """The sums over columns are those over rows; numbers come to one."""
     x = gt.tensor("x", shape=("n", 3))
     fn = function([x], [attraction(x), grad(attraction(x), x)]).optimized
     assert operations(fn, "contract", 2) == 1
-    assert operations(fn, "mul", 2) == 2  # with the reciprocal
+    assert operations(fn, "mul", 2) == 3  # two with the reciprocal, one by -2
+    assert not any(operations(fn, name, 2) for name in ("neg", "transpose"))
 
 
 def test_the_square_of_a_difference_is_doubled_once() -> None:
@@ -123,3 +125,17 @@ def test_scalars_leave_sums_at_indices() -> None:
         native(fn)(*given), [np.sum((apart / width) ** 2), sums], strict=True
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_the_hessian_of_pairs_computes_each_of_them_once() -> None:
+    """Second derivatives by x[i], x[j] of f(x[i] - x[j]) are one symmetric matrix; rows sum up."""
+    x = gt.vector("x")
+    apart = x[:, None] - x[None, :]
+    cost = gt.sum(gt.exp(-(apart**2)))
+    fn = function([x], hessian(cost, x)).optimized
+    assert operations(fn, "sum", 1) == 1 and operations(fn, "transpose", 2) == 0
+    at = np.random.default_rng(0).normal(size=9)
+    difference = at[:, None] - at
+    second = (4 - 8 * difference**2) * np.exp(-(difference**2))
+    expected = second - np.diag(second.sum(axis=0))
+    np.testing.assert_allclose(native(fn)(at)[0], expected, rtol=1e-12, atol=1e-12)

@@ -23,7 +23,7 @@ from gradc.ir.passes.cse import share_common_subexpressions
 from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.indexing import simplify_indexing
 from gradc.ir.passes.pads import join_pads
-from gradc.ir.passes.pairs import share_sums_over_pairs
+from gradc.ir.passes.pairs import share_pairs
 from gradc.ir.passes.pipeline import optimize
 from gradc.ir.passes.reciprocals import share_reciprocals
 from gradc.ir.passes.scattered_factors import pull_factors_out_of_scatters
@@ -56,7 +56,7 @@ TRANSFORMS: dict[str, Callable[[Function], Function]] = {
     "contractions": form_contractions,
     "indexing": simplify_indexing,
     "pads": join_pads,
-    "pairs": share_sums_over_pairs,
+    "pairs": share_pairs,
     "reciprocals": share_reciprocals,
     "scattered_factors": pull_factors_out_of_scatters,
     "pushforward": lambda fn: pushforward(fn, every_parameter(fn)),

@@ -1,9 +1,10 @@
-"""Sums over pairs: where exchanging i and j keeps or negates every term, so it does their sums.
+"""Pairs: where exchanging i and j keeps or negates every entry, so it does what is made of them.
 
-The force between two bodies is w[i, j] (x[i] - x[j]) with a symmetric w, so the sums over its rows
-and over its columns, which a gradient subtracts, are one sum. The exchange is exact in floating
-point: a + b, a b and the like do not depend on the order of operands, and a - b is -(b - a). What
-changes is the order in which terms are added.
+Such a matrix is its own transpose, or the negative of it. The force between two bodies is
+w[i, j] (x[i] - x[j]) with a symmetric w, so the sums over its rows and over its columns, which a
+gradient subtracts, are one sum. The exchange is exact in floating point: a + b, a b and the like do
+not depend on the order of operands, and a - b is -(b - a). What changes is the order in which terms
+are added.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import Pointwise
 from gradc.ir.ops.arithmetic import add, div, maximum, minimum, mul, neg, sub
 from gradc.ir.ops.contract import contract
-from gradc.ir.ops.structural import broadcast, sum_
+from gradc.ir.ops.logic import eq, ne
+from gradc.ir.ops.structural import broadcast, sum_, transpose
 from gradc.ir.passes.matching import Inputs, attrs_of, input_of
 from gradc.ir.span import at
 from gradc.ir.transforms.rebuild import rebuild_equation, with_results
@@ -25,12 +27,16 @@ from gradc.ir.transforms.rebuild import rebuild_equation, with_results
 Pair: TypeAlias = "tuple[int, int]"  # two axes of equal length, the first one first
 Signs: TypeAlias = "Mapping[Value, Mapping[Pair, int]]"  # what an exchange multiplies entries by
 
-_OF_MIRRORED = {add: 1, mul: 1, maximum: 1, minimum: 1, sub: -1}
+_OF_MIRRORED = {add: 1, mul: 1, maximum: 1, minimum: 1, eq: 1, ne: 1, sub: -1}
 
 
-def share_sums_over_pairs(fn: Function) -> Function:
-    """`fn` with sums over the first of two axes as sums over the second, where that is the same."""
-    if not any(_is_sum(made) and _pairs(made.inputs[0]) for made in fn.equations):
+def share_pairs(fn: Function) -> Function:
+    """`fn` without what an exchange of two axes does not change.
+
+    Sums over the first of them are sums over the second, and transposes what they are made of, or
+    their negatives.
+    """
+    if not any(_may_be_exchanged(made) for made in fn.equations):
         return fn
     signs: dict[Value, dict[Pair, int]] = {}
     new: dict[Value, Value] = {value: value for value in fn.parameters}
@@ -38,7 +44,7 @@ def share_sums_over_pairs(fn: Function) -> Function:
         signs[made.outputs[0]] = _signs(made, signs)
         inputs = [new[value] for value in made.inputs]
         with at(made.span):
-            exchanged = _exchanged(made, inputs, signs) if _is_sum(made) else None
+            exchanged = _exchanged(made, inputs, signs) if _may_be_exchanged(made) else None
         if exchanged is not None:
             new[made.outputs[0]] = exchanged
         else:
@@ -46,8 +52,8 @@ def share_sums_over_pairs(fn: Function) -> Function:
     return with_results(fn, [new[result] for result in fn.results])
 
 
-def _is_sum(made: Equation) -> bool:
-    return made.op is sum_ or made.op is contract
+def _may_be_exchanged(made: Equation) -> bool:
+    return made.op in (sum_, contract, transpose) and bool(_pairs(made.inputs[0]))
 
 
 def _pairs(value: Value) -> list[Pair]:
@@ -116,13 +122,23 @@ def _are_mirrored(operands: Inputs, pair: Pair) -> bool:
     return exchanged == tuple(attrs_of(second)["axes"])
 
 
-# --- sums ----------------------------------------------------------------------------------------
+# --- transposes and sums -------------------------------------------------------------------------
 
 
 def _exchanged(made: Equation, inputs: Sequence[Value], signs: Signs) -> Value | None:
-    """The sum over the other axis, with its sign."""
+    """The same by an exchange of two axes, with its sign."""
+    if made.op is transpose:
+        return _exchanged_axes(made, inputs, signs)
     found = _exchanged_sum if made.op is sum_ else _exchanged_contraction
     return found(made, inputs, signs)
+
+
+def _exchanged_axes(made: Equation, inputs: Sequence[Value], signs: Signs) -> Value | None:
+    """What is transposed, if that exchanges two axes and nothing more."""
+    order = made.attrs["permutation"]
+    pair = tuple(axis for axis, place in enumerate(order) if axis != place)
+    sign = signs.get(made.inputs[0], {}).get(pair) if len(pair) == 2 else None
+    return None if sign is None else _signed(inputs[0], sign)
 
 
 def _exchanged_sum(made: Equation, inputs: Sequence[Value], signs: Signs) -> Value | None:

@@ -16,7 +16,7 @@ from gradc.ir.passes.dce import eliminate_dead_code
 from gradc.ir.passes.expansion import expand_to_primitives
 from gradc.ir.passes.indexing import simplify_indexing
 from gradc.ir.passes.pads import join_pads
-from gradc.ir.passes.pairs import share_sums_over_pairs
+from gradc.ir.passes.pairs import share_pairs
 from gradc.ir.passes.reciprocals import share_reciprocals, share_reciprocals_in_derivatives
 from gradc.ir.passes.regions import in_regions
 from gradc.ir.passes.scattered_factors import pull_factors_out_of_scatters
@@ -66,7 +66,7 @@ DEFAULT: Pipeline = (
     canonicalize,
     share_common_subexpressions,
     share_reciprocals_in_derivatives,
-    share_sums_over_pairs,
+    share_pairs,
     pull_factors_out_of_scatters,
     share_common_subexpressions,
     optimize_regions,

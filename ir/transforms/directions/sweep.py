@@ -24,6 +24,7 @@ from gradc.ir.transforms.directions.sums import SUM_RULES
 from gradc.ir.transforms.directions.uniform import reshaped, transposed
 
 _MOST_BLOCKS = 48  # of one value: each op on it is done so often
+_WASTE = 1.25  # how many entries its blocks may have for each of the whole
 _RULES: Mapping[Op, Rule] = {**ENTRY_RULES, **MOVE_RULES, **POSITION_RULES, **SUM_RULES}
 
 
@@ -79,7 +80,8 @@ def _bounded(blocks: Blocks, output: Value, space: Space) -> Blocks:
     if len(blocks) <= 1:
         return blocks
     entries = sum(volume(block.value.shape) for block in blocks)
-    if len(blocks) <= _MOST_BLOCKS and entries <= volume((*output.shape, *space.shape)):
+    most = _WASTE * volume((*output.shape, *space.shape))
+    if len(blocks) <= _MOST_BLOCKS and entries <= most:
         return blocks
     return whole(expanded(blocks, output, space), space)
 
