@@ -41,7 +41,7 @@ from gradc.ir.function import Function, Value, parameter
 from gradc.ir.op import DISCONNECTED, Cotangent, Disconnected, Null
 from gradc.ir.transforms.reverse import is_connected, pull_cotangents
 from gradc.ir.transforms.zeros import cotangent_type, zeros
-from gradc.jacobians import jacobian_of, pushed, pushed_along
+from gradc.jacobians import hessian_blocks, jacobian_of, pushed, pushed_along
 from gradc.tensor.source import located
 from gradc.tensor.variable import Tensor
 from gradc.why import missing_derivatives
@@ -274,15 +274,12 @@ def hessian(
     stop = None if consider_constant is None else list(consider_constant)
     gradients = grad(cost, targets, stop, disconnected_inputs, add_names=False)
     held = constants(stop)
-
-    def block(gradient: Tensor, target: Tensor) -> Tensor:
-        return Tensor(pushed_along(gradient.value, target.value, held, chunk))
-
+    first, at = [g.value for g in gradients], [target.value for target in targets]
     if blocks == "full":
-        rows = [contained(wrt, [block(g, t) for t in targets]) for g in gradients]
-        return contained(wrt, rows)
-    pairs = zip(gradients, targets, strict=True)
-    return contained(wrt, [block(gradient, target) for gradient, target in pairs])
+        rows = hessian_blocks(cost.value, first, at, held, chunk)
+        return contained(wrt, [contained(wrt, list(map(Tensor, row))) for row in rows])
+    pairs = zip(first, at, strict=True)
+    return contained(wrt, [Tensor(pushed_along(g, x, held, chunk)) for g, x in pairs])
 
 
 @located

@@ -30,7 +30,7 @@ from gradc.ir.transforms.forward import pushforward
 from gradc.ir.transforms.rebuild import unused_name
 from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents, pullback
 from gradc.ir.transforms.zeros import cotangent_type, zeros
-from gradc.jacobians import jacobian_of, pushed, pushed_along
+from gradc.jacobians import hessian_blocks, jacobian_of, pushed
 
 Wrt: TypeAlias = "str | int | Sequence[str | int] | None"
 
@@ -109,13 +109,11 @@ def hessian(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:
     targets = [fn.parameters[i] for i in positions]
     with _missing_listed(fn, wrt, held):
         gradients = _gradients(fn, positions, held)
-        blocks = [
-            pushed_along(g, target, held, policy.chunk) for g in gradients for target in targets
-        ]
+        rows = hessian_blocks(fn.results[0], gradients, targets, held, policy.chunk)
     labels = _labels(fn, "hessian", wrt)
     if len(labels) > 1:
         labels = [f"{label}_{fn.parameter_names[i]}" for label in labels for i in positions]
-    return _derived(fn, "hessian", (), blocks, labels)
+    return _derived(fn, "hessian", (), [block for row in rows for block in row], labels)
 
 
 def hvp(fn: Function, wrt: Wrt = None, policy: Policy = PLAIN) -> Function:

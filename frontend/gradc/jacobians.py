@@ -16,12 +16,24 @@ from gradc.ir.function import Value, function, parameter, sorted_equations
 from gradc.ir.op import Null
 from gradc.ir.ops.blocks import map_blocks, new_rows, sizes_read
 from gradc.ir.ops.constants import full
+from gradc.ir.ops.custom import custom
+from gradc.ir.ops.gradient_ops import (
+    disconnected_grad,
+    grad_clip,
+    grad_scale,
+    undefined_grad,
+    zero_grad,
+)
 from gradc.ir.transforms.close import close
 from gradc.ir.transforms.forward import push_tangents
 from gradc.ir.transforms.reverse import NullGradientError, pull_cotangents
 from gradc.ir.transforms.zeros import cotangent_type, zeros
 from gradc.ir.types import i64
 
+# Ops whose rules need not be those of derivatives: Hessians through them need not be symmetric.
+_WITH_OTHER_RULES = frozenset(
+    {custom, map_blocks, zero_grad, disconnected_grad, undefined_grad, grad_clip, grad_scale}
+)
 _CLEARLY_FEWER = 8  # times fewer directions: the other mode is not looked at
 
 
@@ -98,6 +110,39 @@ def pushed_along(
     return _along_basis(column, tangent, chunk)
 
 
+def hessian_blocks(
+    cost: Value,
+    gradients: Sequence[Value],
+    wrt: Sequence[Value],
+    stop: Sequence[Value] = (),
+    chunk: int | None = None,
+) -> list[list[Value]]:
+    """The derivative of each gradient of a cost by every entry of each `wrt`, row by row.
+
+    Of two blocks that are each other's transposes, the one with fewer directions is computed.
+    """
+    many = range(len(wrt))
+    ranks = {i: n for n, i in enumerate(sorted(many, key=lambda i: volume(wrt[i].shape)))}
+    mirrored = _has_symmetric_hessian(cost, wrt)
+    found = {
+        (i, j): pushed_along(gradients[i], wrt[j], stop, chunk)
+        for i in many
+        for j in many
+        if ranks[j] <= ranks[i] or not mirrored
+    }
+    return [
+        [found[i, j] if (i, j) in found else _turned(found[j, i], wrt[j].type.rank) for j in many]
+        for i in many
+    ]
+
+
+def _has_symmetric_hessian(cost: Value, wrt: Sequence[Value]) -> bool:
+    """Whether the rules on the way to a cost are those of derivatives, by independent variables."""
+    if any(value.owner is not None for value in wrt):
+        return False
+    return all(made.op not in _WITH_OTHER_RULES for made in sorted_equations([cost]))
+
+
 def pushed(
     outputs: Sequence[Value], tangents: Mapping[Value, Value], stop: Sequence[Value] = ()
 ) -> list[Value | None]:
@@ -117,7 +162,6 @@ def _along_basis(
     held together are taken in blocks.
     """
     from gradc.ir.transforms.directions.sweep import along_directions, most_directions
-    from gradc.ir.transforms.directions.uniform import transposed
 
     size, rank = direction.type.size, linear.type.rank
     if chunk is not None and not (isinstance(size, int) and size <= chunk):
@@ -125,8 +169,15 @@ def _along_basis(
         if not isinstance(together, int) or together > chunk:
             return _in_blocks(linear, direction, chunk, 0 if first else rank)
     every = along_directions(linear, direction)
-    axes = tuple(range(every.type.rank))
-    return transposed(every, (*axes[rank:], *axes[:rank])) if first else every
+    return _turned(every, rank) if first else every
+
+
+def _turned(value: Value, rank: int) -> Value:
+    """A value with its first axes, `rank` of them, behind the others."""
+    from gradc.ir.transforms.directions.uniform import transposed
+
+    axes = range(value.type.rank)
+    return transposed(value, (*axes[rank:], *axes[:rank]))
 
 
 def _in_blocks(linear: Value, direction: Value, chunk: int, axis: int) -> Value:
