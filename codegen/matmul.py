@@ -50,7 +50,6 @@ from gradc.codegen.matmul_pack import (
 )
 from gradc.codegen.matmul_stream import (
     LARGE_B,
-    SPREAD_B,
     STREAMED_COLUMNS,
     STREAMED_ROWS,
     is_streamed,
@@ -482,9 +481,7 @@ def is_turned(body: LoopText, tile: Tile) -> str:
     thin = body.both(body.both(half_empty(body, tile, "%n"), a_turned), large)
     sizes, turned_sizes = ("%m", "%n", "%k"), ("%n", "%m", "%k")
     strides, turned_strides = ("%b_row", "%b_col"), ("%a_col", "%a_row")
-    streamed = is_streamed(body, tile, sizes, strides, STREAMED_ROWS, SPREAD_B)
-    streamed_turned = is_streamed(
-        body, tile, turned_sizes, turned_strides, STREAMED_COLUMNS, SPREAD_B
-    )
+    streamed = is_streamed(body, tile, sizes, strides, STREAMED_ROWS)
+    streamed_turned = is_streamed(body, tile, turned_sizes, turned_strides, STREAMED_COLUMNS)
     turned = body.either(streamed_turned, body.either(c_turned, thin))
     return body.select("i1", line, of_line, body.both(turned, body.negation(streamed)))

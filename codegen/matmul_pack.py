@@ -22,11 +22,12 @@ PACK_PARAMETERS = "i64 %depth, i64 %columns, ptr %b, i64 %b_row, i64 %b_col, ptr
 PACK_B_PARAMETERS = f"{PACK_PARAMETERS}, i64 %width"
 SPREAD_BYTES, SPREAD_COLUMNS = 1_024, 64  # between columns of A, columns of C for packing to pay
 COLLIDING_BYTES = 2_048  # apart, rows fall on two sets of the first cache, twice as far, on one
-COLLIDING_ROWS, COLLIDING_COLUMNS = 10, 16  # of C for which packing such rows of B or A^T pays
+COLLIDING_ROWS, COLLIDING_COLUMNS = 8, 16  # of C for which packing such rows of B or A^T pays
+COLLIDING_PAIRS = 128  # of rows of C and terms: fewer do not pay for packing
 CACHE_WAYS = 8  # lines of a set
 FEWEST_TERMS = 64  # of a sum, for which entries of C are loaded and stored, or operands packed
-RUN_BYTES = 768  # of a row that is copied to several panels: a part of a page
-ROWS_AHEAD = 3  # that are fetched meanwhile
+RUN_BYTES = 1_536  # of a row that is copied to several panels: a part of a page
+ROWS_AHEAD = 6  # that are fetched meanwhile
 
 
 def pack_functions(tile: Tile) -> str:
@@ -119,6 +120,7 @@ def is_spread(body: LoopText, tile: Tile, n: str, a: tuple[str, str]) -> str:
 def rows_collide(body: LoopText, tile: Tile, m: str, k: str, b_row: str) -> str:
     """Whether enough rows of A meet rows of B that push one another out of the caches."""
     enough = body.both(body.is_less(COLLIDING_ROWS - 1, m), body.is_less(CACHE_WAYS, k))
+    enough = body.both(enough, body.is_less(COLLIDING_PAIRS, body.mul(m, k)))
     return body.both(enough, collide(body, tile, b_row, 2 * COLLIDING_BYTES))
 
 

@@ -25,23 +25,19 @@ from gradc.codegen.target import LINE_BYTES
 
 # Rows of A from which packing blocks of B pays; columns of B from which packing a large A does.
 STREAMED_ROWS, STREAMED_COLUMNS = 32, 41
-LARGE_B = 1 << 20  # bytes of B that the second cache does not hold
-SPREAD_B = 1 << 22  # above which a slab is summed in scratch rather than B read another way
-DEEP, LESS_DEEP = 16, 8  # rows of B at a time: as many as pay, or those of a huge B for few of A
+LARGE_B = 1 << 22  # bytes of B above which tiles that read a panel from end to end would wait
+# Rows of B at a time: as many as pay, or those of a huge B for few of A, or that collide.
+DEEP, LESS_DEEP = 16, 8
+FAR_COLLIDING_BYTES = 16_384  # apart: few sets of the second cache
 FEW_ROWS = 12
 SLAB_BYTES, FEWEST_ROWS = 32_768, 4  # of C that stays in the first caches, if it has so many rows
 KEPT_BYTES = 131_072  # of A that stays in the second cache while all slabs of C meet it
 
 
 def is_streamed(
-    body: LoopText,
-    tile: Tile,
-    sizes: tuple[str, str, str],
-    b: tuple[str, str],
-    most: str | int,
-    least: int = LARGE_B,
+    body: LoopText, tile: Tile, sizes: tuple[str, str, str], b: tuple[str, str], most: str | int
 ) -> str:
-    """Whether fewer than `most` rows of A meet a B by rows of more than `least` bytes.
+    """Whether fewer than `most` rows of A meet a large B by rows.
 
     `sizes` are m, n and k, `b` the strides of B. Rows of B that collide push one another out of the
     first cache: a third of these rows is then enough for packing to pay.
@@ -51,7 +47,7 @@ def is_streamed(
     most = body.select("i64", collide(body, tile, b[0], COLLIDING_BYTES), third, most)
     few = body.both(body.is_less(m, most), body.is_less(tile.width, n))
     few = body.both(few, body.is_less(FEWEST_TERMS - 1, k))
-    large = body.is_less(least // tile.dtype.itemsize, body.mul(n, k))
+    large = body.is_less(LARGE_B // tile.dtype.itemsize, body.mul(n, k))
     return body.both(body.both(few, large), body.is_equal(b[1], 1))
 
 
@@ -72,7 +68,8 @@ def stream_function(tile: Tile) -> str:
     in_place = body.is_equal("%c_col", 1)
     huge = body.is_less(HUGE // tile.dtype.itemsize, body.mul("%n", "%k"))
     waits = body.both(huge, body.is_less("%m", FEW_ROWS + 1))
-    depth_step = body.select("i64", waits, LESS_DEEP, DEEP)
+    on_few_sets = collide(body, tile, "%b_row", FAR_COLLIDING_BYTES)
+    depth_step = body.select("i64", body.either(waits, on_few_sets), LESS_DEEP, DEEP)
     width = slab_columns(body, tile)
     row = body.select("i64", in_place, "%c_row", width)
     panel = body.address(e, "%scratch", SLAB_BYTES // tile.dtype.itemsize)

@@ -189,7 +189,14 @@ def test_an_operand_by_columns_that_is_large_or_collides_is_packed() -> None:
 
 def test_colliding_rows_of_a_short_sum_are_packed() -> None:
     run, rng, width = product(f64, host()), np.random.default_rng(13), 8
-    for m, n, k, is_packed in ((12, 512, 9, True), (12, 512, 8, False), (12, 500, 9, False)):
+    for m, n, k, is_packed in (
+        (12, 512, 11, True),
+        (8, 512, 17, True),
+        (12, 512, 10, False),
+        (7, 512, 19, False),
+        (17, 512, 8, False),
+        (12, 500, 11, False),
+    ):
         a, b = matrix(rng, (1, m, k), "rows", f64), matrix(rng, (1, k, n), "rows", f64)
         check(run, a, b, np.empty((1, m, n)), False)
         windows = np.lib.stride_tricks.sliding_window_view(run(a, b, np.empty((1, m, n))), width)
@@ -248,7 +255,7 @@ def test_few_rows_of_long_sums(dtype: DType, target: Target) -> None:
         (12, 301, 700),
         (13, 45, 6000),
         (31, 20, 1100),
-        (11, 301, 700),
+        (11, 301, 3500),
         (5, 900, 330),
     ):
         for left in ("rows", "columns"):
@@ -261,7 +268,7 @@ def test_few_rows_of_long_sums(dtype: DType, target: Target) -> None:
 def test_large_operands_that_are_streamed(dtype: DType, target: Target) -> None:
     """Either operand, of few and of many columns, into C of any strides."""
     run, rng = product(dtype, target), np.random.default_rng(10)
-    for few, many, k in ((2, 4100, 65), (4, 1037, 1100), (13, 140, 8100), (39, 70, 16_000)):
+    for few, many, k in ((2, 16_500, 65), (4, 1037, 1100), (13, 140, 8100), (39, 70, 16_000)):
         for left, out in (("rows", "rows"), ("columns", "columns"), ("backwards", "every other")):
             a, b = matrix(rng, (2, few, k), left, dtype), matrix(rng, (2, k, many), "rows", dtype)
             check(run, a, b, matrix(rng, (2, few, many), out, dtype), few == 4)
@@ -297,18 +304,21 @@ def test_the_blocks_of_a_stream(out: str) -> None:
     assert hidden_terms(1000, 40, 600, "tn", out) == 15
     assert hidden_terms(1000, 41, 600, "tn", out) == 199
     assert hidden_terms(32, 1000, 600, "nn", out) == 199
+    assert hidden_terms(31, 860, 600, "nn", out) == 199
 
 
 def test_operands_that_lie_far_apart_are_packed() -> None:
     """Rows of B a multiple of 2 kB apart are streamed past a third of the rows only.
 
-    Those 4 kB apart, and columns of A from 1 kB on that meet 64 columns, are packed in blocks of
-    depth 256, where others are read in place, 128 deep.
+    Those 16 kB apart are streamed eight at a time. Those 4 kB apart, and columns of A from 1 kB on
+    that meet 64 columns, are packed in blocks of depth 256, where others are read in place, 128
+    deep.
     """
     for many, streamed in ((1000, True), (1024, False)):
         assert hidden_terms(10, many, 600) == (15 if streamed else 199)
         assert hidden_terms(many, 13, 600, "tn") == (15 if streamed else 199)
     assert hidden_terms(9, 1024, 600) == hidden_terms(1024, 12, 600, "tn") == 15
+    assert hidden_terms(9, 2048, 600) == hidden_terms(2048, 12, 600, "tn") == 7
     assert hidden_terms(10, 512, 768, "tn") == 255
     for m, n, terms in ((128, 64, 256 - 2), (127, 64, 127), (128, 63, 127)):
         assert hidden_terms(m, n, 256, "tn") == terms
