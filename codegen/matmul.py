@@ -80,6 +80,7 @@ SHORT_COMBINATION = 64  # rows of B whose combination stays in registers
 LONG_ROW = 256  # columns from which whole rows of B are combined even so
 PACK_COLUMNS_OF_A = 160  # columns of C from which packing A pays
 LARGE_A = 1 << 22  # bytes above which that of an A by columns does: they are read from end to end
+NARROW_TERMS = 32  # from which that of an A that collides does, even for a single panel of B
 SCRATCH_ALIGNMENT = 16  # elements
 
 BLOCK_PARAMETERS = (
@@ -379,11 +380,12 @@ def ways(body: LoopText, tile: Tile, given: Given) -> dict[str, str]:
     if tile.keeps_panels:
         small = body.is_less(body.mul(given.n, "%k"), SMALL_B // tile.dtype.itemsize + 1)
         few = body.both(few, body.either(small, body.is_less(given.m, REUSED_ROWS)))
-    far = body.either(
-        is_spread(body, tile, given.n, given.a),
-        body.both(row_of_b, rows_collide(body, tile, given.m, "%k", given.b[0])),
-    )
-    few = body.either(body.both(few, body.negation(far)), body.is_less(given.n, tile.width + 1))
+    spread = is_spread(body, tile, given.n, given.a)
+    colliding = body.both(row_of_b, rows_collide(body, tile, given.m, "%k", given.b[0]))
+    near = body.negation(body.either(spread, colliding))
+    pays = body.both(spread, body.is_less(NARROW_TERMS - 1, "%k"))
+    narrow = body.both(body.is_less(given.n, tile.width + 1), body.negation(pays))
+    few = body.either(body.both(few, near), narrow)
     readable = body.both(row_of_c, body.either(row_of_b, column_of_b))
     choice = {
         "empty": body.is_equal("%k", 0),

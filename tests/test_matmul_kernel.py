@@ -167,24 +167,24 @@ def test_sizes_beyond_every_block() -> None:
 
 def test_an_operand_by_columns_that_is_large_or_collides_is_packed() -> None:
     """The last block begins with a strip as high as the tile, column after column."""
-    run, rng, tile = (
-        product(f64, host()),
-        np.random.default_rng(11),
-        tile_for(f64, host().vector_bits),
-    )
-    for m, n, k, is_packed in (
-        (100, 60, 5300, True),
-        (100, 60, 5200, False),
-        (512, 16, 100, True),
-        (512, 15, 100, False),
-        (510, 16, 100, False),
+    rng = np.random.default_rng(11)
+    for dtype, m, n, k, is_packed in (
+        (f64, 100, 60, 5300, True),
+        (f64, 100, 60, 5200, False),
+        (f64, 512, 16, 100, True),
+        (f64, 512, 15, 100, False),
+        (f64, 510, 16, 100, False),
+        (f32, 1024, 16, 32, True),
+        (f32, 1024, 16, 31, False),
     ):
-        a, b = matrix(rng, (1, m, k), "columns", f64), matrix(rng, (1, k, n), "rows", f64)
-        check(run, a, b, np.empty((1, m, n)), False)
-        strip = run(a, b, np.empty((1, m, n)))[: 100 * tile.rows].reshape(100, tile.rows)
+        run, tile, terms = product(dtype, host()), tile_for(dtype, host().vector_bits), min(k, 100)
+        a, b = matrix(rng, (1, m, k), "columns", dtype), matrix(rng, (1, k, n), "rows", dtype)
+        check(run, a, b, np.empty((1, m, n), dtype.numpy), False)
+        strip = run(a, b, np.empty((1, m, n), dtype.numpy))[: terms * tile.rows]
+        strip = strip.reshape(terms, tile.rows)
         first = (m - 1) // tile.row_block * tile.row_block
         assert (strip[0] == a[0, first : first + tile.rows].T).all(axis=1).any() == is_packed
-        assert (strip[:, :1] == a[0, first]).any(axis=0).sum() == (100 if is_packed else 0)
+        assert (strip[:, :1] == a[0, first]).any(axis=0).sum() == (terms if is_packed else 0)
 
 
 def test_colliding_rows_of_a_short_sum_are_packed() -> None:
