@@ -17,9 +17,11 @@ from gradc.codegen.matmul_tile import (
     internal,
     load,
     neighbours,
+    pieces_of,
     shuffled,
     splat,
     store,
+    store_pieces,
     store_sum,
 )
 
@@ -147,12 +149,17 @@ def dot_products(
             for chain in range(chains):
                 step(body.add(k, chain * tile.lanes), None, chain)
     over_vectors(body, tile, (done, depth), step, sums)
-    found = list(sums.values)
-    while len(found) > count:
-        half = len(found) // 2
-        pairs = zip(found[:half], found[half:], strict=True)
-        found = [body.emit(f"fadd {tile.vector} {x}, {y}") for x, y in pairs]
+    found = [added(body, tile, sums.values)] if chains > 1 else sums.values
     return [found[i : i + len(of_b)] for i in range(0, count, len(of_b))]
+
+
+def added(body: LoopText, tile: Tile, sums: list[str]) -> str:
+    """The sum of vectors, a power of two of them, in pairs."""
+    while len(sums) > 1:
+        half = len(sums) // 2
+        pairs = zip(sums[:half], sums[half:], strict=True)
+        sums = [body.emit(f"fadd {tile.vector} {x}, {y}") for x, y in pairs]
+    return sums[0]
 
 
 def over_vectors(
@@ -259,27 +266,54 @@ def halves(body: LoopText, tile: Tile, vectors: tuple[str, ...], length: int) ->
 def combination_function(tile: Tile) -> str:
     """C[0] (+)= sum_k A[0, k] B[k]: rows of B, read once along their contiguous columns."""
     body = LoopText()
-    with body.unless("%accumulate"), body.loop(0, "%n", 1) as j:
-        body.do(f"store {tile.element} 0.0, ptr {body.address(tile.element, '%c', j)}")
     whole = body.emit(f"and i64 %k, {-COMBINED_ROWS}")
-    with body.loop(0, "%n", COLUMN_BLOCK) as jc:
-        columns = body.minimum(body.sub("%n", jc), COLUMN_BLOCK)
-        with body.loop(0, whole, COMBINED_ROWS) as k:
-            add_rows(body, tile, (k, jc), columns, COMBINED_ROWS)
-        with body.loop(whole, "%k", 1) as k:
-            add_rows(body, tile, (k, jc), columns, 1)
+    loops = (("0", whole, COMBINED_ROWS), (whole, "%k", 1))
+    short = body.is_less("%n", tile.lanes + 1) if tile.masks_loads else "false"
+    if tile.masks_loads:
+        with body.when(short):
+            add_short_rows(body, tile, loops)
+    with body.unless(short):
+        with body.unless("%accumulate"), body.loop(0, "%n", 1) as j:
+            body.do(f"store {tile.element} 0.0, ptr {body.address(tile.element, '%c', j)}")
+        with body.loop(0, "%n", COLUMN_BLOCK) as jc:
+            columns = body.minimum(body.sub("%n", jc), COLUMN_BLOCK)
+            for start, end, rows in loops:
+                with body.loop(start, end, rows) as k:
+                    add_rows(body, tile, (k, jc), columns, rows)
     return body.function(internal(tile, "combination", LINE_PARAMETERS))
+
+
+def add_short_rows(body: LoopText, tile: Tile, loops: tuple[tuple[str, str, int], ...]) -> None:
+    """The combination of rows of at most a vector: rows side by side are sums in registers.
+
+    `loops` over the rows: from, to, step.
+    """
+    mask, sums = column_mask(body, tile, "%n"), Carried(["zeroinitializer"] * COMBINED_ROWS)
+    for start, end, rows in loops:
+        with body.loop(start, end, rows, tile.vector, sums) as k:
+            factors, lines = rows_at(body, tile, (k, "0"), rows)
+            for r, (factor, line) in enumerate(zip(factors, lines, strict=True)):
+                row = load(body, tile, line, mask)
+                sums.values[r] = fused(body, tile, factor, row, sums.values[r])
+    add_to(body, tile, "%c", added(body, tile, sums.values), "%accumulate", mask)
+
+
+def rows_at(
+    body: LoopText, tile: Tile, at: tuple[str, str], rows: int
+) -> tuple[list[str], list[str]]:
+    """Entries of A from k on as vectors, and the addresses of as many rows of B at column j."""
+    (k, j), e = at, tile.element
+    start = body.address(e, "%a", body.mul(k, "%a_col"))
+    places = neighbours(body, tile, start, rows, "%a_col")
+    factors = [splat(body, e, tile.lanes, body.emit(f"load {e}, ptr {place}")) for place in places]
+    start = body.address(e, "%b", body.mul(k, "%b_row"), j)
+    return factors, neighbours(body, tile, start, rows, "%b_row")
 
 
 def add_rows(body: LoopText, tile: Tile, at: tuple[str, str], columns: str, rows: int) -> None:
     """C[0, jc:] += sum_r A[0, k + r] B[k + r, jc:] for r < rows, over some columns."""
-    (k, jc), e = at, tile.element
-    start = body.address(e, "%a", body.mul(k, "%a_col"))
-    places = neighbours(body, tile, start, rows, "%a_col")
-    factors = [splat(body, e, tile.lanes, body.emit(f"load {e}, ptr {place}")) for place in places]
-    start = body.address(e, "%b", body.mul(k, "%b_row"), jc)
-    lines = neighbours(body, tile, start, rows, "%b_row")
-    target = body.address(e, "%c", jc)
+    e, target = tile.element, body.address(tile.element, "%c", at[1])
+    factors, lines = rows_at(body, tile, at, rows)
 
     def step(j: str, mask: str | None) -> None:
         place = body.address(e, target, j)
@@ -287,6 +321,9 @@ def add_rows(body: LoopText, tile: Tile, at: tuple[str, str], columns: str, rows
         for factor, line in zip(factors, lines, strict=True):
             row = load(body, tile, body.address(e, line, j), mask)
             total = fused(body, tile, factor, row, total)
-        store(body, tile, place, total, mask)
+        if mask is None or tile.has_mask_registers:
+            store(body, tile, place, total, mask)
+        else:
+            store_pieces(body, tile, place, total, pieces_of(body, tile, body.sub(columns, j)))
 
     over_vectors(body, tile, ("0", columns), step)

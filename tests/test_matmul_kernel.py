@@ -139,7 +139,7 @@ def test_one_row_or_one_column(dtype: DType, target: Target) -> None:
     rng = np.random.default_rng(6)
     run = product(dtype, target)
     for m, n in ((1, 1), (1, 3), (1, 37), (1, 1100), (3, 1), (9, 1)):
-        for k in (1, 7, 8, 19, *((4100,) if m * n in (9, 37) else ())):
+        for k in (1, 7, 8, 19, 65, *((4100,) if m * n in (3, 9, 37) else ())):
             for left, right in (("rows", "rows"), ("columns", "columns"), ("backwards", "one row")):
                 a, b = matrix(rng, (2, m, k), left, dtype), matrix(rng, (2, k, n), right, dtype)
                 out = LAYOUTS[k % 4]
@@ -342,6 +342,13 @@ def test_rows_that_meet_a_single_column() -> None:
     assert hidden_terms(1, 1, 64 * lanes) == 64 // 8 - 1
     for m, k, is_alone in ((16_392, 128, True), (16_384, 128, False), (4_104, 512, False)):
         assert hidden_terms(m, 1, k) == k // lanes // (8 if is_alone else 1) - 1
+
+
+def test_rows_of_one_vector_are_combined_in_registers() -> None:
+    """Eight of them side by side are eight sums; longer rows are added up one after the other."""
+    tile = tile_for(f64, host().vector_bits)
+    assert hidden_terms(1, tile.lanes, 80) == (80 // 8 - 1 if tile.masks_loads else 80 - 2)
+    assert hidden_terms(1, tile.lanes + 1, 80) == 80 - 2
 
 
 def test_columns_of_a_block_of_a_fit_the_first_cache() -> None:
