@@ -49,7 +49,7 @@ from gradc.codegen.matmul_pack import (
     rows_collide,
 )
 from gradc.codegen.matmul_stream import (
-    LARGE_B,
+    LARGE,
     STREAMED_COLUMNS,
     STREAMED_ROWS,
     is_streamed,
@@ -111,7 +111,7 @@ def scratch_bytes(
     of_a = (rows + 2 * tile.rows) * (depth + PADDING) + SCRATCH_ALIGNMENT
     of_b = columns * (depth + PADDING) + tile.lanes * tile.width
     needed = of_a + max(of_b, line_scratch(tile, k if k is not None else DOT_BLOCK))
-    if longest is None or k is None or longest * k * dtype.itemsize > LARGE_B:
+    if longest is None or k is None or 2 * longest * k * dtype.itemsize > LARGE:
         needed = max(needed, stream_scratch(tile))
     return needed * dtype.itemsize + 64
 

@@ -25,7 +25,7 @@ from gradc.codegen.target import LINE_BYTES
 
 # Rows of A from which packing blocks of B pays; columns of B from which packing a large A does.
 STREAMED_ROWS, STREAMED_COLUMNS = 32, 41
-LARGE_B = 1 << 22  # bytes of B above which tiles that read a panel from end to end would wait
+LARGE = 1 << 22  # bytes of A and B above which tiles that read a panel from end to end would wait
 # Rows of B at a time: as many as pay, or those of a huge B for few of A, or that collide.
 DEEP, LESS_DEEP = 16, 8
 FAR_COLLIDING_BYTES = 16_384  # apart: few sets of the second cache
@@ -37,7 +37,7 @@ KEPT_BYTES = 131_072  # of A that stays in the second cache while all slabs of C
 def is_streamed(
     body: LoopText, tile: Tile, sizes: tuple[str, str, str], b: tuple[str, str], most: str | int
 ) -> str:
-    """Whether fewer than `most` rows of A meet a large B by rows.
+    """Whether fewer than `most` rows of A meet a B by rows, the two of them large.
 
     `sizes` are m, n and k, `b` the strides of B. Rows of B that collide push one another out of the
     first cache: a third of these rows is then enough for packing to pay.
@@ -47,7 +47,7 @@ def is_streamed(
     most = body.select("i64", collide(body, tile, b[0], COLLIDING_BYTES), third, most)
     few = body.both(body.is_less(m, most), body.is_less(tile.width, n))
     few = body.both(few, body.is_less(FEWEST_TERMS - 1, k))
-    large = body.is_less(LARGE_B // tile.dtype.itemsize, body.mul(n, k))
+    large = body.is_less(LARGE // tile.dtype.itemsize, body.mul(body.add(m, n), k))
     return body.both(body.both(few, large), body.is_equal(b[1], 1))
 
 

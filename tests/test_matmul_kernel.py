@@ -304,7 +304,7 @@ def test_the_blocks_of_a_stream(out: str) -> None:
     assert hidden_terms(1000, 40, 600, "tn", out) == 15
     assert hidden_terms(1000, 41, 600, "tn", out) == 199
     assert hidden_terms(32, 1000, 600, "nn", out) == 199
-    assert hidden_terms(31, 860, 600, "nn", out) == 199
+    assert hidden_terms(31, 840, 600, "nn", out) == 199
 
 
 def test_operands_that_lie_far_apart_are_packed() -> None:
