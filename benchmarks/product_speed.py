@@ -90,6 +90,8 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         *forms(30, 30, 1),
         Case(100000, 100, 1),
         Case(1, 100000, 100),
+        *(Case(10000, few, 1, form) for few in (3, 10) for form in ("nn", "tn")),
+        *(Case(few, 10000, 1, "tn") for few in (3, 10)),
         Case(1, 1000, 1),
         Case(30, 1, 30),
         Case(100, 1, 100),
