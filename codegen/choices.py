@@ -17,6 +17,8 @@ class Choices:
     share: whether values over the same space share a nest.
     rows: whether steps over the same rows run block by block.
     block: the number of rows of a block; None: as many as the first cache holds.
+    short: whether calls that find short rows have loops of their own: "by cost", "always" where
+        a length is not known, or "never".
     straight: whether small arrays of known shape are held in registers.
     turn: whether arrays with a short last axis that are read for every pair are turned.
     select: whether sums whose terms are mostly known zeros compute the others only.
@@ -32,6 +34,7 @@ class Choices:
     share: bool = True
     rows: bool = True
     block: int | None = None
+    short: str = "by cost"
     straight: bool = True
     turn: bool = True
     select: bool = True

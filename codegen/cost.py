@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field
 
 from gradc.codegen.lower import Cut
-from gradc.codegen.rows import RowGroup, Scheduled, parts_of
+from gradc.codegen.row_group import RowGroup
+from gradc.codegen.rows import Scheduled, parts_of
 from gradc.codegen.schedule import root_of
 from gradc.codegen.steps import (
     INSIDE,

@@ -24,7 +24,8 @@ from gradc.codegen.cost import (
 from gradc.codegen.expression import expression_of, lines_of
 from gradc.codegen.loop_outline import outline
 from gradc.codegen.lower import Cut, cut_into_kernels, lower_cut
-from gradc.codegen.rows import FEWER_ROWS, RowGroup, Scheduled, parts_of
+from gradc.codegen.row_group import FEWER_ROWS, RowGroup
+from gradc.codegen.rows import Scheduled, parts_of
 from gradc.codegen.schedule import root_of
 from gradc.codegen.steps import (
     BlockStep,
@@ -150,7 +151,8 @@ def _title(program: Program) -> str:
 def _kind(step: Scheduled) -> str:
     if isinstance(step, RowGroup):
         at_a_time = f"{FEWER_ROWS} or {step.block}" if step.matrices else str(step.block)
-        return f"{len(step.steps)} steps over the {step.extent} rows, {at_a_time} rows at a time"
+        text = f"{len(step.steps)} steps over the {step.extent} rows, {at_a_time} rows at a time"
+        return text if step.short is None else f"{text}, or {_short_rows(*step.short)}"
     if isinstance(step, Straight):
         rows = "" if step.rows is None else f", a row a lane over the {step.rows} rows"
         return f"straight-line code{rows}, small arrays in registers"
@@ -166,6 +168,11 @@ def _kind(step: Scheduled) -> str:
     if isinstance(step, FinishedProduct):
         return "a matrix product, each part of it finished in the cache"
     return "one loop nest" if isinstance(step, Nest) else "a matrix product"
+
+
+def _short_rows(group: RowGroup, lengths: Sequence[tuple[Dim, int]]) -> str:
+    limits = ", ".join(f"{length} <= {most}" for length, most in lengths)
+    return f"{group.block} where they are short ({limits})"
 
 
 def _made(step: Scheduled, names: Mapping[Value, str]) -> Sequence[Value]:

@@ -13,6 +13,7 @@ from gradc.ir.loops import Buffer
 from gradc.ir.lowering import Contraction, Pointwise, Reduction
 from gradc.ir.record import dataclass
 
+USUAL_LENGTH = 64  # what an unknown length counts as: it fills vectors
 _USUAL_BLOCK = 64  # rows
 _ACROSS_LANES = 10.0  # instructions of a sum over the lanes of a vector
 _ADDED = 3.0  # a store that adds: a load, an addition, a store
@@ -20,6 +21,8 @@ _APART = 8.0  # of a vector whose entries lie apart in memory
 _FAR = 1.5  # of lines apart by a block of rows, of more than the first cache holds
 _FIRST_CACHE = 32 * 1024
 _FUNCTION = 20  # operations of `exp`
+_BEGUN = 20.0  # instructions of beginning and ending a loop
+_MOST_BEGUN = 4  # lanes: wider vectors are masked, and need no loop for the rest
 _LONG_BODY = 56  # operations
 _WORK_OF_A_BYTE = 0.4  # operations of a vector, in the time in which memory moves a byte
 _SHORT_BODY = 12  # operations of a point whose loop is mostly overhead
@@ -67,14 +70,19 @@ def flat_loop(nest: Nest, lanes: int) -> Loop | None:
 
 
 def plan_loops(
-    nest: Nest, lanes: int, columns: Collection[Value] = frozenset(), in_block: bool = False
+    nest: Nest,
+    lanes: int,
+    columns: Collection[Value] = frozenset(),
+    in_block: bool = False,
+    usual: int = USUAL_LENGTH,
 ) -> list[Loop]:
     """The loops over the axes that are not unrolled, and which of them is the vector.
 
     `columns` are stored with their first axis last, see `RowGroup`. `in_block`: axis 0 is the rows
-    of a block, which may be looped over inside the other axes.
+    of a block, which may be looped over inside the other axes. `usual`: what an unknown length
+    beside them counts as.
     """
-    choice = _choose(nest, lanes, columns, in_block)
+    choice = _choose(nest, lanes, columns, in_block, usual)
     if choice is None:
         return [Loop((axis,), nest.space[axis]) for axis in nest.order]
     order, vector = choice.order, choice.vector
@@ -107,16 +115,58 @@ def plan_loops(
     ]
 
 
-def cost_in_block(nest: Nest, lanes: int, columns: Collection[Value]) -> float:
-    """About the instructions a row takes; a symbolic length counts as 64 entries."""
-    choice = _choose(nest, lanes, columns, in_block=True)
-    points: Dim = product(d if isinstance(d, int) else 64 for d in nest.space[1:])
+def cost_in_block(
+    nest: Nest,
+    lanes: int,
+    columns: Collection[Value],
+    usual: int = USUAL_LENGTH,
+    actual: int | None = None,
+) -> float:
+    """About the instructions a row takes, of loops for unknown lengths that are `usual`.
+
+    A call may find another, `actual` length.
+    """
+    choice = _choose(nest, lanes, columns, True, usual)
+    found = usual if actual is None else actual
+    points: Dim = product(d if isinstance(d, int) else found for d in nest.space[1:])
     assert isinstance(points, int)
-    return points * (choice.cost if choice else float(nest.size))
+    if choice is None:
+        return points * float(nest.size)
+    if actual is None:
+        return points * choice.cost
+    nest = replace(_with_lengths(nest, actual), size=max(nest.size, _work(nest)))
+    cost = _cost(nest, choice.order, choice.vector, lanes, columns, True)
+    return points * cost + _cost_of_beginning(nest, choice.order, choice.vector, lanes)
 
 
-def _choose(nest: Nest, lanes: int, columns: Collection[Value], in_block: bool) -> _Choice | None:
+def _cost_of_beginning(nest: Nest, order: Sequence[int], vector: int, lanes: int) -> float:
+    """The instructions that beginning and ending the loops inside that over rows takes a row.
+
+    As everywhere they count once a vector: loops of one row are begun for each lane.
+    """
+    if order[-1] == 0:
+        return 0.0
+    loops, around = 0, 1
+    for axis in order:
+        extent = nest.space[axis]
+        if axis != 0:
+            assert isinstance(extent, int)
+            loops, around = loops + around, around * extent
+    return _BEGUN * loops * (1 if vector == 0 else min(lanes, _MOST_BEGUN))
+
+
+def _with_lengths(nest: Nest, length: int) -> Nest:
+    """The nest with a number for each unknown length beside the rows."""
+    rows, *others = nest.space
+    return replace(nest, space=(rows, *(d if isinstance(d, int) else length for d in others)))
+
+
+def _choose(
+    nest: Nest, lanes: int, columns: Collection[Value], in_block: bool, usual: int = USUAL_LENGTH
+) -> _Choice | None:
     """The cheapest way; of equal ones the natural order, and the inner axis."""
+    if usual < USUAL_LENGTH:
+        nest = _with_lengths(nest, usual)
     ways = [(nest.order, vector) for vector in _vectors(nest, lanes)]
     if in_block and _can_end_with_rows(nest):
         ways.append(((*nest.order[1:], 0), 0))

@@ -21,8 +21,9 @@ from gradc.codegen.product import accumulates, lower_product
 from gradc.codegen.quotients import divide_by_reciprocals
 from gradc.codegen.reader import Reader
 from gradc.codegen.routine import lower_routine
+from gradc.codegen.row_group import RowGroup
 from gradc.codegen.row_loops import lower_rows
-from gradc.codegen.rows import RowGroup, Scheduled, group_rows, parts_of
+from gradc.codegen.rows import Scheduled, group_rows, parts_of
 from gradc.codegen.schedule import schedule
 from gradc.codegen.selected import select_terms
 from gradc.codegen.selected_loops import lower_bits, lower_selected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import compress
 from itertools import product as every
 from types import MappingProxyType
 from typing import TypeAlias
@@ -233,11 +232,9 @@ def _padded(reader: Reader, nest: Nest, loop: Loop) -> tuple[Buffer, ...]:
     assert block is not None
     found = {root.value for root in nest.roots} | {value for value, _ in nest.reads}
     by_rows = [v for v in found & block.local if v.type.rank == 1 or v in block.columns]
-    buffers = [reader.buffers[value] for value in by_rows]
-    buffers += [tile for value, tile in block.tiles.items() if value in found]
-    lengths = (buffer.type.shape[-1] for buffer in buffers)
-    fits = [isinstance(length, int) and length % width == 0 for length in lengths]
-    return tuple(compress(buffers, fits))
+    room: dict[Buffer, Dim] = {reader.buffers[value]: block.room for value in by_rows}
+    room |= {tile: tile.type.shape[-1] for v, tile in block.tiles.items() if v in found}
+    return tuple(b for b, rows in room.items() if isinstance(rows, int) and rows % width == 0)
 
 
 @contextmanager

@@ -193,4 +193,4 @@ def _stride(reader: Reader, value: Value, labels: Labels, label: int) -> Ref:
     if label not in labels:
         return reader.k.index(0)
     axis = list(labels).index(label)
-    return reader.k.size(product(reader.buffers[value].type.shape[axis + 1 :]))
+    return reader.k.size(product(reader.layout(value)[axis + 1 :]))

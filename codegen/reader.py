@@ -8,8 +8,8 @@ from itertools import product as every
 from typing import Any, TypeAlias, cast
 
 import numpy as np
-from gradc.codegen.steps import prepares
-from gradc.ir.dims import product
+from gradc.codegen.steps import in_layout, prepares
+from gradc.ir.dims import Shape, product
 from gradc.ir.function import Equation, Value
 from gradc.ir.loop_builder import LoopBuilder
 from gradc.ir.loops import Buffer, Ref
@@ -35,9 +35,11 @@ class Block:
     `columns` are those with the rows as their last axis. `start` is the first row, `rows` maps a
     row's coordinate to its number in the block; `written` values change from block to block, so
     that loads of them stay where they stand. `tiles` are copies of the block's rows by columns.
+    Buffers have memory for `room` rows.
     """
 
     start: Ref
+    room: int
     local: frozenset[Value]
     columns: frozenset[Value]
     written: frozenset[Value]
@@ -131,6 +133,12 @@ class Reader:
         """Whether the value's buffer has the rows of a block as its last axis."""
         return self.block is not None and value in self.block.columns
 
+    def layout(self, value: Value) -> Shape:
+        """The lengths of the axes in the value's buffer, in the order in which they lie."""
+        if self.block is None or not self.is_local(value):
+            return self.buffers[value].type.shape
+        return in_layout((self.block.room, *value.shape[1:]), self.is_by_columns(value))
+
     def place(self, value: Value, index: Index) -> tuple[Buffer, Ref]:
         """The buffer of a stored value and the flat position of an index in it."""
         buffer = self.buffers[value]
@@ -140,18 +148,19 @@ class Reader:
         if value in self.block.tiles and coordinates and coordinates[0] in self.block.rows:
             buffer = self.block.tiles[value]
             number = self.block.rows[coordinates[0]]
-            return buffer, Index(k, buffer.type.shape, (*coordinates[1:], number)).flat
+            shape = (*value.shape[1:], buffer.type.shape[-1])
+            return buffer, Index(k, shape, (*coordinates[1:], number)).flat
         if not self.is_local(value):
             return buffer, index.flat
         if self.is_by_columns(value):
             row, *rest = index.coordinates
             number = self.block.rows.get(row) or k.sub(row, self.block.start)
-            return buffer, Index(k, buffer.type.shape, (*rest, number)).flat
+            return buffer, Index(k, self.layout(value), (*rest, number)).flat
         if coordinates is None or coordinates[0] not in self.block.rows:
             before = k.mul(self.block.start, k.size(product(value.shape[1:])))
             return buffer, k.sub(index.flat, before)
         own = (self.block.rows[coordinates[0]], *coordinates[1:])
-        return buffer, Index(k, buffer.type.shape, own).flat
+        return buffer, Index(k, self.layout(value), own).flat
 
     def operand(self, value: Value) -> Operand:
         """The value as an operand of an op's read rule."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from gradc.codegen.loop_plan import cost_in_block, lanes_of
+from gradc.codegen.loop_plan import USUAL_LENGTH, cost_in_block, lanes_of
 from gradc.codegen.selected_loops import cost_of_bits
-from gradc.codegen.steps import Nest, Step
+from gradc.codegen.steps import Nest, ProductStep, Step, extents_of, row_label
 from gradc.ir.dims import Dim, product
 from gradc.ir.function import Value
 
@@ -15,8 +15,10 @@ _WIDEST_BYTES = 16 * 1024  # of an array's rows in a block; those of unknown len
 _BLOCK_BYTES_BY_COLUMNS = 1024 * 1024
 _NARROW_BYTES = 16 * 1024  # of a block of vectors
 _MOST_ROWS = 512  # in it
-_WIDEST_TILE = 64  # entries of a row
+WIDEST_TILE = 64  # entries of a row
 _COPIED = 8.0  # instructions
+_OF_PRODUCT = 75.0  # instructions a row and lane: of packing, and of tiles that are not full
+_TERM_OF_PRODUCT = 3.0
 _WIDEST_COLUMNS = 32  # entries of a row: longer ones are vectors of their own
 
 
@@ -25,22 +27,20 @@ def layouts_in_block(
     local: Collection[Value],
     arrays: Collection[Value],
     vector_bits: int,
+    usual: int = USUAL_LENGTH,
 ) -> tuple[frozenset[Value], frozenset[Value]]:
     """The local values that have the rows as their last axis, and the arrays to copy for that.
 
-    Both by what the loops of a row cost then. A copy loads entries apart from their neighbours.
+    Both by what the loops of a row cost then, where unknown lengths are `usual`. Only short ones,
+    not the usual 64, may be those of a copy.
     """
-    nests = [nest for step in steps if isinstance(step, Nest) for nest in step.written]
 
     def cost(way: tuple[frozenset[Value], frozenset[Value]]) -> float:
-        columns, tiles = way
-        by_columns = columns | tiles
-        loops = sum(_cost_of_row(n, lanes_of(n, vector_bits), by_columns) for n in nests)
-        return loops + sum(_COPIED * _row_entries(value, 64) for value in tiles)
+        return cost_of_row(steps, *way, vector_bits, usual)
 
     wide = frozenset(value for value in local if value.type.rank > 1)
     narrow = frozenset(filter(is_narrow, wide))
-    every = frozenset(v for v in arrays if v.type.rank > 1 and _is_small_tile(v))
+    every = frozenset(v for v in arrays if v.type.rank > 1 and _is_small_tile(v, usual))
     ways = [(columns, frozenset[Value]()) for columns in (narrow, wide)]
     for columns in (narrow, wide):
         full = cost((columns, every))
@@ -48,12 +48,47 @@ def layouts_in_block(
     return min(ways, key=cost)
 
 
-def _cost_of_row(nest: Nest, lanes: int, columns: Collection[Value]) -> float:
-    """About the instructions a row takes; the few terms of a sum that are selected do not count."""
+def cost_of_row(
+    steps: Sequence[Step],
+    columns: Collection[Value],
+    tiles: Collection[Value],
+    vector_bits: int,
+    usual: int,
+    actual: int | None = None,
+) -> float:
+    """About the instructions of a row in the loops of these steps, and of its copies.
+
+    The loops are for unknown lengths that are `usual`; a call may find other, `actual` ones. The
+    few terms of a sum that are selected do not count.
+    """
+    by_columns, found = {*columns, *tiles}, actual or usual
+    cost = sum(_COPIED * _row_entries(value, found) for value in tiles)
+    for step in steps:
+        if isinstance(step, ProductStep):
+            cost += _cost_of_product(step, vector_bits, found)
+        elif isinstance(step, Nest):
+            for nest in step.written:
+                cost += _cost_of_nest(nest, by_columns, vector_bits, usual, actual)
+    return cost
+
+
+def _cost_of_nest(
+    nest: Nest, columns: Collection[Value], vector_bits: int, usual: int, actual: int | None
+) -> float:
+    lanes = lanes_of(nest, vector_bits)
     if nest.selects:
         return 0.0
-    cost = cost_of_bits if nest.has_own_loops else cost_in_block
-    return cost(nest, lanes, columns)
+    if nest.has_own_loops:
+        return cost_of_bits(nest, lanes, columns)
+    return cost_in_block(nest, lanes, columns, usual, actual)
+
+
+def _cost_of_product(step: ProductStep, vector_bits: int, unknown: int) -> float:
+    """About the instructions of a row of a product, if the matrix beside it is small."""
+    rows, extents = row_label(step.equation), extents_of(step.equation)
+    terms = entries_of((d for label, d in extents.items() if label != rows), unknown)
+    lanes = vector_bits // (8 * step.equation.outputs[0].dtype.itemsize)
+    return _OF_PRODUCT * lanes + _TERM_OF_PRODUCT * terms
 
 
 def is_narrow(value: Value) -> bool:
@@ -61,8 +96,10 @@ def is_narrow(value: Value) -> bool:
     return all(isinstance(extent, int) and extent <= _WIDEST_COLUMNS for extent in value.shape[1:])
 
 
-def _is_small_tile(value: Value) -> bool:
-    return is_narrow(value) and _row_entries(value, 0) <= _WIDEST_TILE
+def _is_small_tile(value: Value, usual: int) -> bool:
+    if usual == USUAL_LENGTH and not is_narrow(value):
+        return False
+    return _row_entries(value, usual) <= WIDEST_TILE
 
 
 def rows_of_block(local: Collection[Value], arrays: Collection[Value], by_columns: bool) -> int:

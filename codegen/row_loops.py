@@ -17,7 +17,7 @@ from gradc.codegen.nest import (
 )
 from gradc.codegen.product import ProductRows, accumulates, lower_product
 from gradc.codegen.reader import Block, Reader, Tables
-from gradc.codegen.rows import FEWER_ROWS, SMALL_MATRIX, RowGroup
+from gradc.codegen.row_group import FEWER_ROWS, SMALL_MATRIX, RowGroup
 from gradc.codegen.selected_loops import lower_bits, lower_selected
 from gradc.codegen.steps import Nest, ProductStep, Step, row_label, written
 from gradc.codegen.symmetric import computes_half, mirror
@@ -25,10 +25,29 @@ from gradc.codegen.tables import close_tables, open_tables
 from gradc.ir.dims import product
 from gradc.ir.function import Value
 from gradc.ir.loops import Buffer, Ref
+from gradc.ir.types import bool_
+
+_TOGETHER = 4  # entries of a row that are copied at once
 
 
 def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
-    """Write a loop over blocks of rows, and inside it each step over the rows of the block."""
+    """Write a loop over blocks of rows, and inside it each step over the rows of the block.
+
+    Where a call may find short rows, such a loop for these, and one for others.
+    """
+    if group.short is None:
+        _write_rows(reader, group, group.room, vector_bits)
+        return
+    k, (short, lengths) = reader.k, group.short
+    fits = [k.compare("le", k.size(dim), k.index(most)) for dim, most in lengths]
+    are_short = reduce(lambda a, b: k.binary("and", a, b), fits)
+    with k.when(are_short):
+        _write_rows(reader, short, group.room, vector_bits)
+    with k.when(k.unary("not", are_short)):
+        _write_rows(reader, group, group.room, vector_bits)
+
+
+def _write_rows(reader: Reader, group: RowGroup, room: int, vector_bits: int) -> None:
     k, by_columns = reader.k, group.columns | group.tiles
     reader.structure = group.structure
     opened: dict[Value, Tables] = {}
@@ -36,27 +55,30 @@ def lower_rows(reader: Reader, group: RowGroup, vector_bits: int) -> None:
         if isinstance(step, Nest):
             copy_bases(reader, step, vector_bits)
         if isinstance(step, Nest) and step.scattered:
-            loops = plan_loops(step, lanes_of(step, vector_bits), by_columns, in_block=True)
+            loops = plan_loops(step, lanes_of(step, vector_bits), by_columns, True, group.usual)
             opened |= open_tables(reader, step, loops)
         clear(reader, [value for value in _added_to(reader, step) if value not in group.local])
     changing = frozenset(value for step in group.steps for value in written(step))
     sums: dict[Partial, Ref] = {}
     with _blocks(reader, group) as (start, count):
         tiles = {
-            value: Buffer(f"tile{number}", group.block_type(value), "scratch")
+            value: Buffer(f"tile{number}", group.tile_type(value), "scratch")
             for number, value in enumerate(
                 sorted(group.tiles, key=lambda value: reader.buffers[value].name)
             )
         }
-        reader.block = Block(start, group.local, group.columns, changing, tiles)
+        reader.block = Block(start, room, group.local, group.columns, changing, tiles)
         for value, tile in tiles.items():
             _copy_tile(reader, value, tile, (start, count), vector_bits)
         for step in group.steps:
             assert isinstance(step, Nest | ProductStep)
             clear(reader, [value for value in _added_to(reader, step) if value in group.local])
-            partials = _write_step(reader, step, (start, count), by_columns, vector_bits)
+            partials = _write_step(
+                reader, step, (start, count), by_columns, vector_bits, group.usual
+            )
             for (root, point), partial in partials.items():
                 sums[root, point] = k.reduce(str(root.kind), partial)
+    reader.block = None
     store_rest(reader, sums)
     for step in group.steps:
         if isinstance(step, ProductStep) and computes_half(step.equation, row_label(step.equation)):
@@ -85,14 +107,23 @@ def _blocks(reader: Reader, group: RowGroup) -> Iterator[tuple[Ref, Ref]]:
 def _copy_tile(
     reader: Reader, value: Value, tile: Buffer, rows: tuple[Ref, Ref], vector_bits: int
 ) -> None:
-    """Copy a block of rows to where the rows are the last axis."""
-    k, (start, count) = reader.k, rows
-    width, block = k.size(product(value.shape[1:])), k.size(tile.type.shape[-1])
-    with k.loop(count, lanes=max(1, vector_bits // (8 * value.dtype.itemsize))) as row:
+    """Copy a block of rows to where the rows are the last axis: a few entries of a row at once.
+
+    Vectors of rows are transposed in registers; booleans, too narrow for that, go one by one.
+    """
+    k, (start, count), (_, block) = reader.k, rows, tile.type.shape
+    assert isinstance(block, int)
+    width = k.size(product(value.shape[1:]))
+    together = k.mul(k.floordiv(width, k.index(_TOGETHER)), k.index(_TOGETHER))
+    lanes = 1 if value.dtype is bool_ else max(1, vector_bits // (8 * value.dtype.itemsize))
+    with k.loop(count, lanes=lanes, padded=() if block % lanes else (tile,)) as row:
         first = k.mul(k.add(start, row), width)
-        with k.loop(width, copies=4) as entry:
-            loaded = k.load(reader.buffers[value], k.add(first, entry))
-            k.store(tile, k.add(k.mul(entry, block), row), loaded)
+        for begin, end, step in ((k.index(0), together, _TOGETHER), (together, width, 1)):
+            with k.loop(end, begin, step=step) as entry:
+                source, place = k.add(first, entry), k.add(k.mul(entry, k.index(block)), row)
+                for i in range(step):
+                    loaded = k.load(reader.buffers[value], k.add(source, k.index(i)))
+                    k.store(tile, k.add(place, k.index(i * block)), loaded)
 
 
 def _write_step(
@@ -101,6 +132,7 @@ def _write_step(
     rows: tuple[Ref, Ref],
     columns: frozenset[Value],
     vector_bits: int,
+    usual: int,
 ) -> dict[Partial, Ref]:
     """Write a step over the rows of a block; what is left to be summed over the blocks returns."""
     if isinstance(step, Nest) and step.selects:
@@ -111,7 +143,7 @@ def _write_step(
         return {}
     if isinstance(step, Nest):
         parts = [
-            (nest, plan_loops(nest, lanes_of(nest, vector_bits), columns, in_block=True))
+            (nest, plan_loops(nest, lanes_of(nest, vector_bits), columns, True, usual))
             for nest in step.written
         ]
         return write_parts(reader, parts, rows)

@@ -10,21 +10,22 @@ the rows are accumulated over the blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
-from itertools import chain
 from typing import TypeAlias
 
 from gradc.codegen.choices import Choices
 from gradc.codegen.product import can_finish
-from gradc.codegen.row_layouts import (
-    BLOCK_BYTES,
-    entries_of,
-    is_narrow,
-    layouts_in_block,
-    rows_of_block,
+from gradc.codegen.row_group import (
+    RowData,
+    RowGroup,
+    batch_labels,
+    is_of_unknown_size,
+    lay_out,
+    with_short_rows,
 )
+from gradc.codegen.row_layouts import BLOCK_BYTES, entries_of
 from gradc.codegen.schedule import nest_of, root_of
-from gradc.codegen.split import split_sums
 from gradc.codegen.steps import (
     FinishedProduct,
     Nest,
@@ -33,9 +34,7 @@ from gradc.codegen.steps import (
     Root,
     Schedule,
     Step,
-    extents_of,
     free_sides,
-    in_layout,
     inlined_reads,
     reads_of,
     row_label,
@@ -48,46 +47,12 @@ from gradc.ir.dims import Dim, product
 from gradc.ir.function import Equation, Function, Value
 from gradc.ir.lowering import Contraction
 from gradc.ir.record import dataclass
-from gradc.ir.structure import NOTHING_KNOWN, Structure, structure_of
-from gradc.ir.types import ArrayType
+from gradc.ir.structure import Structure, structure_of
 
 _SHORT_SIDE = 16  # rows and columns of a product that loops do well
 _USUAL_LENGTH = 64  # what an unknown length counts as
-_BLOCK_OF_PRODUCTS = 256  # rows, as many as the packed kernel adds up at a time
-# Rows of a block instead, where the matrices beside the rows are so small that it costs little to
-# read them more often: the rows themselves then stay in the first caches. Measured from 100 x 10 to
-# 512 x 64: 0.82 to 0.9 of the time; 784 x 512: 1.4.
-FEWER_ROWS, SMALL_MATRIX = 64, 256 * 1024
 _AHEAD, _BETWEEN = 1024, 256  # steps after the first, the last of a group that may join it
 _SHORTEST = 128  # fewer rows than this are not worth a loop over blocks
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RowGroup:
-    """Steps over the same rows, run `block` rows at a time.
-
-    `local` values are read by steps of the group only, so they need memory for one block. Those of
-    them in `columns` are stored with the rows as the last axis, so that vectors over the rows lie
-    in one piece. `tiles` are stored elsewhere row by row: a block of them is copied in that layout.
-    `matrices` are the bytes of those that products of unknown size read or add to beside the rows:
-    a call that finds none above SMALL_MATRIX runs FEWER_ROWS at a time. `structure`: what is known
-    of entries, if short axes are written out.
-    """
-
-    steps: tuple[Step, ...]
-    extent: Dim
-    block: int
-    local: frozenset[Value]
-    columns: frozenset[Value]
-    tiles: frozenset[Value]
-    matrices: tuple[Dim, ...] = ()
-    structure: Structure = NOTHING_KNOWN
-
-    def block_type(self, value: Value) -> ArrayType:
-        """The type of a local value's buffer."""
-        return value.type.with_shape(
-            in_layout((self.block, *value.shape[1:]), value in self.columns or value in self.tiles)
-        )
 
 
 Scheduled: TypeAlias = "Step | RowGroup | Straight | FinishedProduct"
@@ -122,7 +87,7 @@ class _Cut:
         if not self.finishes:
             return False
         every = {*members, number}
-        products = any(_is_of_unknown_size(self.steps[n]) for n in every)
+        products = any(is_of_unknown_size(self.steps[n]) for n in every)
         return products and not every.isdisjoint(self.finishes.values())
 
     def kept(self, members: Collection[int]) -> frozenset[Value]:
@@ -189,7 +154,7 @@ def _with_all_behind(numbers: Iterable[int], behind: Sequence[int], since: int) 
 def _finished(cut: Schedule, read_by: Mapping[Value, set[int]]) -> Iterator[tuple[int, int]]:
     """The products of unknown size that a nest can finish, each with the nest."""
     for number, step in enumerate(cut.steps):
-        if isinstance(step, ProductStep) and _is_of_unknown_size(step):
+        if isinstance(step, ProductStep) and is_of_unknown_size(step):
             reader = min(read_by.get(step.equation.outputs[0], ()), default=number)
             nest = cut.steps[reader]
             if isinstance(nest, Nest) and can_finish(step, nest, cut.stored):
@@ -283,7 +248,7 @@ def _rows(step: Step) -> Dim | None:
     if isinstance(step, ProductStep):
         label = row_label(step.equation)
         operands = _operands(step.equation)
-        apart = {label, *_batch_labels(step.equation)}
+        apart = {label, *batch_labels(step.equation)}
         small = all(_is_small(value, labels, apart) for value, labels in operands)
         if label is None or not (small or _is_short_product(step.equation)):
             return None
@@ -309,14 +274,19 @@ def _is_short_product(equation: Equation) -> bool:
     return summed and all(isinstance(side, int) and side <= _SHORT_SIDE for side in sides)
 
 
-def _in_loops(known: _Cut, step: Step) -> Step:
-    """A product as loops, where they do it well: in strips, if many of its terms do not count."""
+def _in_loops(known: _Cut, step: Step, short: bool = False) -> Step:
+    """A product as loops, where they do it well: in strips, if many of its terms do not count.
+
+    They do it also where unknown lengths turn out to be `short`.
+    """
     made = _product_of(step)
     if made is not None and may_have_strips(made):
         strips = nest_in_strips(made, known.structure(), known.stored)
         if strips is not None:
             return strips
-    if isinstance(step, ProductStep) and _is_short_product(step.equation):
+    if isinstance(step, ProductStep) and (
+        _is_short_product(step.equation) or (short and is_of_unknown_size(step))
+    ):
         return nest_of(rows_in_front(root_of(step.equation), step.equation), known.stored)
     return step
 
@@ -338,28 +308,6 @@ def _is_small(value: Value, labels: Sequence[int], apart: Collection[int | None]
     """
     own = [d for label, d in zip(labels, value.shape, strict=True) if label not in apart]
     return entries_of(own, _USUAL_LENGTH) * value.dtype.itemsize <= BLOCK_BYTES
-
-
-def _matrix_bytes(step: Step) -> Dim:
-    """The bytes of the matrix beside the rows of a product."""
-    assert isinstance(step, ProductStep)
-    rows = row_label(step.equation)
-    sides = (extent for label, extent in extents_of(step.equation).items() if label != rows)
-    return product(sides) * step.equation.outputs[0].dtype.itemsize
-
-
-def _is_of_unknown_size(step: Step) -> bool:
-    """Whether a step is a product with an axis of no known length, beside the rows and batches."""
-    if not isinstance(step, ProductStep):
-        return False
-    apart = {row_label(step.equation), *_batch_labels(step.equation)}
-    extents = extents_of(step.equation)
-    return any(x not in apart and not isinstance(extents[x], int) for x in extents)
-
-
-def _batch_labels(equation: Equation) -> set[int]:
-    lhs, rhs, out = (equation.attrs[name] for name in ("lhs", "rhs", "out"))
-    return {label for label in out if label in lhs and label in rhs}
 
 
 def _if_long(extent: Dim) -> Dim | None:
@@ -402,7 +350,8 @@ def _saves_memory(known: _Cut, steps: Sequence[Step]) -> bool:
 
 
 def _group(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup:
-    steps = tuple(_in_loops(known, known.steps[number]) for number in members)
+    given = [known.steps[number] for number in members]
+    steps = [_in_loops(known, step) for step in given]
     kept = known.kept(members)
     rowwise = {value: rows for step in steps for value, rows in _keeps_rows(step).items()}
     local = frozenset(v for v, has_rows in rowwise.items() if has_rows and v not in kept)
@@ -414,17 +363,12 @@ def _group(known: _Cut, members: Sequence[int], choices: Choices) -> RowGroup:
     }
     rows = _rows(steps[0])
     assert rows is not None
-    columns, tiles = layouts_in_block(steps, local, arrays - rowwise.keys(), choices.vector_bits)
-    usual = rows_of_block(local, arrays, not all(map(is_narrow, columns)))
-    matrices = tuple(_matrix_bytes(step) for step in steps if _is_of_unknown_size(step))
-    if matrices:
-        usual = _BLOCK_OF_PRODUCTS
-    block = choices.block or usual
-    matrices = () if choices.block else tuple(dict.fromkeys(matrices))
-    parts = (split_sums(s, known.stored, columns | tiles, choices.vector_bits) for s in steps)
-    steps = tuple(chain.from_iterable(parts))
-    structure = known.structure() if _multiplies_matrices(known, steps) else NOTHING_KNOWN
-    return RowGroup(steps, rows, block, local, columns, tiles, matrices, structure)
+    data = RowData(rows, known.stored, local, frozenset(arrays), frozenset(rowwise))
+    group = lay_out(steps, data, choices)
+    if _multiplies_matrices(known, group.steps):
+        group = replace(group, structure=known.structure())
+    loops = [_in_loops(known, step, short=True) for step in given]
+    return with_short_rows(group, loops, data, choices)
 
 
 def _multiplies_matrices(known: _Cut, steps: Iterable[Step]) -> bool:

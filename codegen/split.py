@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from gradc.codegen.loop_plan import cost_in_block, lanes_of
+from gradc.codegen.loop_plan import USUAL_LENGTH, cost_in_block, lanes_of
 from gradc.codegen.steps import Nest, Root, Step, reads
 from gradc.ir.function import Value
 
 
 def split_sums(
-    nest: Step, stored: Collection[Value], columns: Collection[Value], vector_bits: int
+    nest: Step,
+    stored: Collection[Value],
+    columns: Collection[Value],
+    vector_bits: int,
+    usual: int = USUAL_LENGTH,
 ) -> tuple[Step, ...]:
     """The entries and the sums of a nest as two nests, if that costs less; else the step itself.
 
@@ -35,8 +39,8 @@ def split_sums(
         _nest(nest, sums, stored, size, len(sums)),
     )
     lanes = lanes_of(nest, vector_bits)
-    costs = [cost_in_block(part, lanes, columns) for part in parts]
-    return parts if sum(costs) < cost_in_block(nest, lanes, columns) else (nest,)
+    costs = [cost_in_block(part, lanes, columns, usual) for part in parts]
+    return parts if sum(costs) < cost_in_block(nest, lanes, columns, usual) else (nest,)
 
 
 def _nest(

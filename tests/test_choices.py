@@ -19,6 +19,8 @@ FORCED = {
     "no rows": replace(USUAL, rows=False),
     "blocks of 1": replace(USUAL, block=1),
     "blocks of 64": replace(USUAL, block=64, straight=False),
+    "loops for short rows": replace(USUAL, short="always", straight=False),
+    "no loops for short rows": replace(USUAL, short="never"),
     "products finished in passes of their own": replace(USUAL, finish=False),
     "loops in phases": replace(USUAL, phases="always"),
     "loops in one piece": replace(USUAL, phases="never"),

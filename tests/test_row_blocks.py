@@ -16,7 +16,7 @@ from gradc.codegen.explain import explain_kernels
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.loop_plan import plan_loops
 from gradc.codegen.lower import cut_into_kernels, lower
-from gradc.codegen.rows import RowGroup
+from gradc.codegen.row_group import RowGroup
 from gradc.codegen.steps import FinishedProduct, Nest, ProductStep
 from gradc.codegen.target import Target, host
 from gradc.ir.evaluate import evaluate

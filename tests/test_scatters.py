@@ -10,7 +10,8 @@ from gradc.codegen.choices import Choices
 from gradc.codegen.explain import explain_kernels
 from gradc.codegen.llvm import emit_module
 from gradc.codegen.lower import cut_into_kernels, lower
-from gradc.codegen.rows import RowGroup, parts_of
+from gradc.codegen.row_group import RowGroup
+from gradc.codegen.rows import parts_of
 from gradc.codegen.steps import Nest
 from gradc.codegen.target import host, parse_target
 from gradc.ir.dims import Dim, size

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gradc.codegen.loop_plan import plan_loops
 from gradc.codegen.lower import cut_into_kernels, lower
-from gradc.codegen.rows import RowGroup
+from gradc.codegen.row_group import RowGroup
 from gradc.codegen.steps import Nest
 from gradc.ir.function import Function
 from gradc.listing import print_program
