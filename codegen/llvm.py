@@ -25,7 +25,9 @@ from gradc.ir.record import dataclass
 _RESERVED = frozenset({"malloc", "free", "memset", "memcpy", "memmove", "gradc_manifest"})
 # A call of a function of mathematics (`vector_math.symbol_of`).
 _MATH_CALL = re.compile(r"= call [^@\n]*(@gradc\.[a-z0-9_]+\.(?:v\d+)?f(?:64|32))\(")
+_LANES = re.compile(r"\.v(\d+)f(64|32)$")
 _MOST_COPIES, _FEW_COPIES = 64, 8
+_LONG = 64  # lines of a function beside which a call is a few in a hundred
 _SLOT = re.compile(r"%slot\.\d+")
 # Branch weights of a check that hardly ever fails, and of memory that is mostly there.
 _METADATA = """!0 = !{!"branch_weights", i32 1048575, i32 1}
@@ -92,15 +94,22 @@ def _call_what_stands_often(module: Module) -> None:
     """Vector functions that many places need are called there, rather than written out in each.
 
     Up to some hundred copies that saves the cost of the calls. More of them do not fit into the
-    cache of instructions, and LLVM takes more than linear time for functions of such length.
+    cache of instructions, and LLVM takes more than linear time for functions of such length. A
+    heavy function costs LLVM most and its calls least: it is written out for a single place only.
     """
     sites = Counter(_MATH_CALL.findall("\n".join(module.definitions.values())))
-    if sites.total() <= _MOST_COPIES:
-        return
+    copies = _FEW_COPIES if sites.total() > _MOST_COPIES else sites.total()
     for symbol, count in sites.items():
-        if count > _FEW_COPIES:
-            text = module.definitions[symbol]
+        text = module.definitions[symbol]
+        if count > (1 if _is_heavy(symbol, text, module.target.vector_bits) else copies):
             module.definitions[symbol] = text.replace(" alwaysinline ", " noinline ", 1)
+
+
+def _is_heavy(symbol: str, text: str, vector_bits: int) -> bool:
+    """Whether a function is long, and its values take two registers each: twice the code."""
+    lanes = _LANES.search(symbol)
+    is_wide = lanes is not None and int(lanes[1]) * int(lanes[2]) > vector_bits
+    return is_wide and text.count("\n") > _LONG
 
 
 def _check_names(programs: Sequence[Program]) -> None:

@@ -291,6 +291,30 @@ def test_a_function_that_stands_often_is_called(length: int, inlined: bool) -> N
     assert ("noinline" in head) != inlined
 
 
+@pytest.mark.parametrize(
+    ("target", "name", "places", "inlined"),
+    [
+        (AVX2, "sin", 1, True),
+        (AVX2, "sin", 2, False),
+        (AVX2, "exp", 2, True),
+        (SSE2, "sin", 2, False),
+        (WIDE, "sin", 2, True),
+    ],
+)
+def test_long_functions_in_two_registers_are_compiled_once(
+    target: Target, name: str, places: int, inlined: bool
+) -> None:
+    """A short one is written out where it stands, and what is in one register, too."""
+    x = parameter(f64["n"], "x")
+    y = x
+    for _ in range(places):
+        y = getattr(elementwise, name)(y * 0.999 + x)
+    fn = function("f", [x], [y])
+    text = emit_module([lower(fn, "f", Choices(target.vector_bits))], "{}", target)
+    (head,) = re.findall(rf"define .* @gradc\.{name}\.v[48]f64\(.*", text)
+    assert ("alwaysinline" in head, "noinline" in head) == (inlined, not inlined)
+
+
 def test_the_last_iterations_call_functions() -> None:
     """They run once a call: functions that are written out there would be code for nothing."""
     x = parameter(f64["n"], "x")
