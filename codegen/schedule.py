@@ -339,23 +339,39 @@ def _is_small(value: Value) -> bool:
 def _parts(
     equation: Equation, stored: Collection[Value], cones: Mapping[Value, _Cone]
 ) -> list[Root]:
-    """A root for each of the arrays that a value is joined of, if several of them are costly."""
+    """A root for each of the arrays that a value is joined of, if several of them are costly.
+
+    Transposes on the way, such as that of Jacobians from columns, only name axes anew.
+    """
     (value,) = equation.outputs
+    every = tuple(range(value.type.rank))
     found: list[Root] = []
-    stack: list[tuple[Value, Shape]] = [(value, (0,) * value.type.rank)]
+    stack: list[tuple[Value, Shape, tuple[int, ...]]] = [(value, (0,) * len(every), every)]
     while stack:
-        part, starts = stack.pop()
-        owner = part.owner
-        rule = None if owner is None or (part in stored and part is not value) else owner.op.lower
-        if owner is not None and isinstance(rule, IndexMap) and rule.joins is not None:
-            places = rule.joins(*(x.type for x in owner.inputs), **owner.attrs)
-            for x, place in zip(owner.inputs, places, strict=True):
-                stack.append((x, tuple(a + b for a, b in zip(starts, place, strict=True))))
-            continue
-        axes = tuple(range(part.type.rank))
-        found.append(Root(value, part.shape, axes, (part,), (axes,), None, starts))
+        part, starts, axes = stack.pop()
+        owner = part.owner if part is value or part not in stored else None
+        rule = None if owner is None else owner.op.lower
+        if owner is not None and isinstance(rule, IndexMap):
+            types = [x.type for x in owner.inputs]
+            if rule.joins is not None:
+                places = rule.joins(*types, **owner.attrs)
+                for x, place in zip(owner.inputs, places, strict=True):
+                    begins = zip(starts, _along(axes, place), strict=True)
+                    stack.append((x, tuple(a + b for a, b in begins), axes))
+                continue
+            aligned = rule.align(*types, **owner.attrs)
+            order = [a for a in aligned[0] if a is not None] if len(aligned) == 1 else []
+            if sorted(order) == [*every]:
+                stack.append((owner.inputs[0], starts, tuple(axes[a] for a in order)))
+                continue
+        found.append(Root(value, _along(axes, part.shape), every, (part,), (axes,), None, starts))
     costly = [r for r in found if _is_costly(r.operands[0], cones)]
     return found[::-1] if len(costly) > 1 else []
+
+
+def _along(axes: Sequence[int], dims: Shape) -> Shape:
+    """Dimensions of the axes of a part, by the axes of the whole that these are."""
+    return tuple(dims[axes.index(axis)] for axis in range(len(axes)))
 
 
 def _only_results(fn: Function) -> set[Value]:

@@ -46,8 +46,11 @@ def joined_both_ways() -> Value:
 
 
 def roots(result: Value, *others: Value) -> list[Root]:
-    fn = prepare(function("f", [X], [result, *others]))
-    nests = [s for s in schedule(fn, Choices()).steps if isinstance(s, Nest)]
+    return roots_of(function("f", [X], [result, *others]))
+
+
+def roots_of(fn: Function) -> list[Root]:
+    nests = [s for s in schedule(prepare(fn), Choices()).steps if isinstance(s, Nest)]
     return [root for nest in nests for root in nest.roots]
 
 
@@ -62,6 +65,21 @@ def test_each_part_has_a_loop_of_its_own() -> None:
     }
     nested = {root.starts for root in roots(joined_both_ways())}
     assert nested == {(0, 0), (0, 3), (N, 0), (N, 3)}
+    turned = {
+        root.starts: root.space for root in roots(transpose(joined_both_ways(), permutation=(1, 0)))
+    }
+    assert turned == {(0, 0): (3, N), (3, 0): (3, N), (0, N): (3, N), (3, N): (3, N)}
+
+
+def test_the_columns_of_a_jacobian_by_a_vector_of_unknown_length() -> None:
+    """Three columns, and zeros for the entries that are not read: no function among comparisons."""
+    x, t = gt.vector("x"), gt.vector("t")
+    f = gradc.function([x, t], gradc.jacobian(x[0] * gt.exp(-x[1] * t) * gt.cos(x[2] * t), x))
+    at, times = np.array([1.0, 0.3, 2.0, 5.0, 7.0]), np.linspace(0, 2, 37)
+    for n in (3, 5):
+        np.testing.assert_allclose(f(at[:n], times), evaluate(f.ir, at[:n], times)[0], rtol=1e-12)
+    found = {root.starts for root in roots_of(f.optimized)}
+    assert len(found) == 4
 
 
 def test_what_is_read_again_or_cheap_stays_whole() -> None:
@@ -125,14 +143,17 @@ def test_parts_are_written_in_runs_of_neighbours() -> None:
         assert_agrees(compiled, fn, [np.random.default_rng(n).normal(size=(n, 3, 4))])
 
 
+@pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_parts_that_finish_products(axis: int) -> None:
+def test_parts_that_finish_products(axis: int, turned: bool) -> None:
     """A part is finished in its place, and its product is not computed in the whole result."""
     a, b, c = (parameter(f64[N, N], name) for name in "abc")
     first, second = (
         contract(x, y, lhs=(0, 1), rhs=(1, 2), out=(0, 2)) for x, y in ((a, b), (b, c))
     )
-    fn: Function = function("f", [a, b, c], [concat(exp(first), sin(second), axis=axis)])
+    joined = concat(exp(first), sin(second), axis=axis)
+    result = transpose(joined, permutation=(1, 0)) if turned else joined
+    fn: Function = function("f", [a, b, c], [result])
     compiled = native(fn)
     for n in (1, 9, 50):
         rng = np.random.default_rng(n)
