@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
+from typing import Any
 
 from gradc.codegen.arena_text import arena_text
 from gradc.codegen.choices import Choices
@@ -22,6 +24,7 @@ from gradc.codegen.cost import (
     total_of,
 )
 from gradc.codegen.expression import expression_of, lines_of
+from gradc.codegen.inlining import moves_in_rows
 from gradc.codegen.loop_outline import outline
 from gradc.codegen.lower import Cut, cut_into_kernels, lower_cut
 from gradc.codegen.row_group import FEWER_ROWS, RowGroup
@@ -46,6 +49,7 @@ from gradc.ir.lowering import (
     Blocks,
     Contraction,
     External,
+    Pointwise,
     Reduction,
     Routine,
     Scatter,
@@ -53,6 +57,15 @@ from gradc.ir.lowering import (
 )
 from gradc.ir.record import dataclass
 
+# Why what ops of a kind compute is stored.
+_BY_KIND: Mapping[type[Any], str] = MappingProxyType(
+    {
+        Scatter: "it is changed in place",
+        Blocks: "written block by block",
+        External: "an external function writes it",
+        Routine: "its entries depend on one another",
+    }
+)
 _LISTED = 6  # names of operations that are computed again
 
 
@@ -217,14 +230,8 @@ def _why(it: _Explained, value: Value) -> str:
     owner = value.owner
     assert owner is not None
     rule = owner.op.lower
-    if isinstance(rule, Scatter):
-        return "it is changed in place"
-    if isinstance(rule, Blocks):
-        return "written block by block"
-    if isinstance(rule, External):
-        return "an external function writes it"
-    if isinstance(rule, Routine):
-        return "its entries depend on one another"
+    if type(rule) in _BY_KIND:
+        return _BY_KIND[type(rule)]
     combines = isinstance(rule, Contraction | Reduction | Bits | SelectedSum)
     if combines and root_of(owner).kind is not None:
         if isinstance(rule, Contraction) and is_product(owner):
@@ -243,7 +250,22 @@ def _why(it: _Explained, value: Value) -> str:
         return f"read by several kernels{costly}"
     if value in it.shared:
         return f"read by several loops{costly}"
+    if _is_read_by_neighbours(it, value):
+        return f"read by neighbours in its row{costly}"
     return "too much code to compute it where it is read"
+
+
+def _is_read_by_neighbours(it: _Explained, value: Value) -> bool:
+    """Whether what is computed of a value is read at several places of its row."""
+    moved, stack = 0, [value]
+    while stack:
+        for user in it.users.get(stack.pop(), ()):
+            made = user.owner
+            assert made is not None
+            moved += moves_in_rows(made)
+            if isinstance(made.op.lower, Pointwise) and user not in it.cut.stored:
+                stack.append(user)
+    return moved > 1
 
 
 def _loops(kernel: Kernel) -> Iterator[str]:

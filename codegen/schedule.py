@@ -7,12 +7,13 @@ unless one needs the other's finished result. Matrix products are steps of their
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
 from types import MappingProxyType
 from typing import Any
 
 from gradc.codegen.choices import Choices
+from gradc.codegen.inlining import Cone, choose_stored, is_costly, shared_between_nests
 from gradc.codegen.places import Places
 from gradc.codegen.steps import (
     INSIDE,
@@ -26,16 +27,13 @@ from gradc.codegen.steps import (
     Step,
     can_inline,
     extents_of,
-    first_operands,
     inlined_reads,
     is_product,
     is_short,
-    joined_rows,
     reads,
     reads_and_ways,
     scatter_root,
     scatters_rows,
-    terms_of,
 )
 from gradc.ir.dims import Shape, is_static
 from gradc.ir.function import Equation, Function, Value
@@ -46,71 +44,22 @@ from gradc.ir.lowering import (
     Contraction,
     External,
     IndexMap,
-    Literal,
     Placed,
-    Pointwise,
     Reduction,
     Routine,
     Scatter,
     SelectedSum,
 )
-from gradc.ir.record import dataclass
-from gradc.ir.types import bool_
 
 # What is a step by itself, whatever is around it.
 _ALONE: Mapping[type[Any], Callable[[Equation], Step]] = MappingProxyType(
     {External: ExternalStep, Routine: RoutineStep, Blocks: BlockStep}
 )
 
-# Costs are in floating-point operations an element; a load or store counts as about four.
-_REPEATED_COST = 4  # store a value of this cost rather than compute it once for every copy of it
-_SHARED_COST = 8  # store a value of this cost rather than compute it in two nests
-_FEW = 4  # instructions that are written again rather than what they compute loaded
-_CONE_LIMIT = 200  # instructions inlined into one value
 _NEST_LIMIT = 600  # instructions in one nest
 _MOST_POINTS = 16  # of the axes that are written out
 _MOST_JOINED = 256  # entries of a result that is written as one, whatever it is joined of
 _MANY_ROWS = 128  # of a scatter
-_VIEW_LIMIT = 40  # index maps inlined into one another
-
-
-@dataclass(slots=True, eq=False)
-class _Cone:
-    """What inlining a value costs: operations, instructions, and index maps on the way.
-
-    `hardest`: the operations of its costliest op of floats, from which functions are known.
-    """
-
-    cost: int = 0
-    size: int = 0
-    views: int = 0
-    widest: int = 1  # bytes of the widest element on the way
-    hardest: int = 0
-
-    @staticmethod
-    def of(equation: Equation, cones: Mapping[Value, _Cone], stored: Collection[Value]) -> _Cone:
-        """The cone of an equation's outputs, on those of the operands that are not stored, too."""
-        rule, cost, size, views, hardest = equation.op.lower, 0, 1, 0, 0
-        widest = max([value.type.dtype.itemsize for value in equation.outputs])
-        for value in dict.fromkeys(equation.inputs):
-            part = None if value in stored else cones.get(value)
-            if part is None:
-                widest = max(widest, value.type.dtype.itemsize)
-                continue
-            cost, size = cost + part.cost, size + part.size
-            if part.views > views:
-                views = part.views
-            if part.hardest > hardest:
-                hardest = part.hardest
-            if part.widest > widest:
-                widest = part.widest
-        if isinstance(rule, Pointwise):
-            own = rule.cost if equation.outputs[0].type.dtype.is_float else 0
-            return _Cone(cost + rule.cost, size, views, widest, max(hardest, own))
-        if isinstance(rule, IndexMap | Literal):
-            return _Cone(cost, size, views + 1, widest, hardest)
-        terms = max(1, terms_of(equation)) if isinstance(rule, Reduction | Contraction) else 1
-        return _Cone(terms * (cost + 2), terms * (size + 1), views + 1, widest, hardest)
 
 
 def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozenset()) -> Schedule:
@@ -120,13 +69,13 @@ def schedule(fn: Function, choices: Choices, forced: frozenset[Value] = frozense
     """
     if choices.store == "everything":
         every = frozenset(v for equation in fn.equations for v in equation.outputs)
-        _, cones = _choose_stored(fn, every)
+        _, cones = choose_stored(fn, every)
         return Schedule(tuple(_form_steps(fn, every, cones, choices)), every)
-    stored, cones = _choose_stored(fn, forced)
+    stored, cones = choose_stored(fn, forced)
     steps = _form_steps(fn, stored, cones, choices)
-    shared = _shared_between_nests(steps, stored, cones) if choices.store == "by cost" else None
+    shared = shared_between_nests(steps, stored, cones) if choices.store == "by cost" else None
     if shared:
-        stored, cones = _choose_stored(fn, forced, shared)
+        stored, cones = choose_stored(fn, forced, shared)
         steps = _form_steps(fn, stored, cones, choices, shared - stored)
     return _without_idle_stores(fn, steps, stored)
 
@@ -144,126 +93,13 @@ def _without_idle_stores(
     return Schedule(tuple(steps), frozenset(stored) - idle)
 
 
-def _choose_stored(
-    fn: Function, forced: Collection[Value], shared: Collection[Value] = ()
-) -> tuple[frozenset[Value], dict[Value, _Cone]]:
-    """The values that get a buffer, and what it costs to inline each of the others.
-
-    Those that several nests share get one if they cost much beside what has one before them.
-    """
-    stored: set[Value] = {*forced, *fn.results} - set(fn.parameters)
-    cones: dict[Value, _Cone] = {}
-    for equation in fn.equations:
-        rule = equation.op.lower
-        if isinstance(rule, Pointwise):
-            is_stored = rule.prepared is not None
-        else:
-            needed = (*_needed_in_memory(equation, cones), *_too_long_for_terms(equation, cones))
-            stored.update(value for value in needed if value.owner is not None)
-            is_stored = not can_inline(equation)
-        cone = _Cone.of(equation, cones, stored)
-        if equation.outputs[0] in shared and not _is_cheap(equation.outputs[0], cone):
-            is_stored = True
-        if is_stored or cone.size > _CONE_LIMIT or cone.views > _VIEW_LIMIT:
-            stored.update(equation.outputs)
-        for value in equation.outputs:
-            cones[value] = cone
-    return frozenset(stored), cones
-
-
-def _is_cheap(value: Value, cone: _Cone) -> bool:
-    """Whether to compute a value again costs less than to load it: a condition is a byte."""
-    if value.dtype is bool_:
-        return cone.cost < _SHARED_COST
-    return cone.cost < _REPEATED_COST and cone.size <= _FEW
-
-
-def _too_long_for_terms(equation: Equation, cones: dict[Value, _Cone]) -> set[Value]:
-    """The operands of an inlined sum whose code would be written once a term, beyond the limit."""
-    if not isinstance(equation.op.lower, Reduction | Contraction):
-        return set()
-    terms = terms_of(equation)
-    return {v for v in equation.inputs if v in cones and terms * cones[v].size > _CONE_LIMIT}
-
-
-def _needed_in_memory(equation: Equation, cones: dict[Value, _Cone]) -> Iterator[Value]:
-    """The operands that an equation reads often, or through pointers."""
-    rule = equation.op.lower
-    if isinstance(rule, IndexMap):
-        if rule.repeats:
-            yield from (v for v in _repeated(equation) if _is_costly(v, cones))
-        yield from joined_rows(equation)
-    elif isinstance(rule, Routine):
-        if rule.repeats:
-            yield from (v for v in equation.inputs if _is_costly(v, cones))
-    elif isinstance(rule, External):  # arrays are passed by address
-        yield from (v for v in equation.inputs if len(v.shape) > len(equation.attrs["lead"]))
-    elif isinstance(rule, Blocks):
-        yield from (v for v in equation.inputs if v.shape)
-    elif isinstance(rule, Contraction):
-        packed, extents = is_product(equation), extents_of(equation)
-        for value, own in zip(
-            equation.inputs, (equation.attrs["lhs"], equation.attrs["rhs"]), strict=True
-        ):
-            repeated = any(x not in own and not is_short(d) for x, d in extents.items())
-            if packed or (repeated and _is_costly(value, cones)):
-                yield value
-
-
-def _is_costly(value: Value, cones: Mapping[Value, _Cone]) -> bool:
-    return value in cones and cones[value].cost >= _REPEATED_COST
-
-
-def _repeated(equation: Equation) -> Iterator[Value]:
-    """The operands of an index map whose entries may be read for several entries of the result."""
-    rule = equation.op.lower
-    assert isinstance(rule, IndexMap)
-    alignments = rule.align(*(v.type for v in equation.inputs), **equation.attrs)
-    rank = equation.outputs[0].type.rank
-    for value, axes in zip(equation.inputs, alignments, strict=True):
-        if None in axes or len(set(axes)) < rank:
-            yield value
-
-
-def _shared_between_nests(
-    steps: Sequence[Step], stored: Collection[Value], cones: dict[Value, _Cone]
-) -> frozenset[Value]:
-    """Costly values that are inlined into more than one nest; of a chain of them the last."""
-    nests = [step for step in steps if isinstance(step, Nest)]
-    seen_in: dict[Value, int] = {}
-    costly: set[Value] = set()
-    for number, nest in enumerate(nests):
-        for value in _inlined_values(nest, stored):
-            if seen_in.setdefault(value, number) != number and cones[value].cost >= _SHARED_COST:
-                costly.add(value)
-    return frozenset(v for nest in nests for v in _inlined_values(nest, stored, costly) & costly)
-
-
-def _inlined_values(
-    nest: Nest, stored: Collection[Value], stop: Collection[Value] = ()
-) -> set[Value]:
-    """The values whose code stands in a nest, except what only values in `stop` need."""
-    own = {root.value for root in nest.roots}
-    found: set[Value] = set()
-    stack = [v for root in nest.roots for v in first_operands(root)]
-    while stack:
-        value = stack.pop()
-        if value.owner is None or value in found or (value in stored and value not in own):
-            continue
-        if value not in own:
-            found.add(value)
-        if value not in stop and (value not in own or can_inline(value.owner)):
-            stack.extend(value.owner.inputs)
-    return found
-
-
 # --- nests -------------------------------------------------------------------------------------
 
 
 def _form_steps(
     fn: Function,
     stored: Collection[Value],
-    cones: dict[Value, _Cone],
+    cones: dict[Value, Cone],
     choices: Choices,
     again: frozenset[Value] = frozenset(),
 ) -> list[Step]:
@@ -289,7 +125,7 @@ def _form_steps(
             # Scalars that need nothing must not wait for those that need a finished loop.
             space = tuple(root.space[a] for a in order) if root.scatters else root.space
             key = (space, order, 0 if root.space else earliest)
-            cone = cones.get(root.operands[0], _Cone(size=1)) if root.starts else cones[value]
+            cone = cones.get(root.operands[0], Cone(size=1)) if root.starts else cones[value]
             # Scalars wait only for their own operands.
             shares = choices.share and root.space and _is_shared(root)
             beside = places.beside_operands(root, order, [*read, *common])
@@ -337,7 +173,7 @@ def _is_small(value: Value) -> bool:
 
 
 def _parts(
-    equation: Equation, stored: Collection[Value], cones: Mapping[Value, _Cone]
+    equation: Equation, stored: Collection[Value], cones: Mapping[Value, Cone]
 ) -> list[Root]:
     """A root for each of the arrays that a value is joined of, if several of them are costly.
 
@@ -365,7 +201,7 @@ def _parts(
                 stack.append((owner.inputs[0], starts, tuple(axes[a] for a in order)))
                 continue
         found.append(Root(value, _along(axes, part.shape), every, (part,), (axes,), None, starts))
-    costly = [r for r in found if _is_costly(r.operands[0], cones)]
+    costly = [r for r in found if is_costly(r.operands[0], cones)]
     return found[::-1] if len(costly) > 1 else []
 
 

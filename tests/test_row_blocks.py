@@ -270,3 +270,28 @@ def test_positions_are_turned_once() -> None:
     program = lower(pairs("f64", None, 3), "f", USUAL)
     assert any(tuple(map(str, t.type.shape)) == ("3", "n") for t in program.temporaries)
     assert all(tuple(map(str, t.type.shape)) != ("n", "n") for t in program.temporaries)
+
+
+def total_variation(dtype: str, smooth: float = 1e-2) -> Function:
+    """The fluxes between neighbours in a row live for a block; those between rows are inlined."""
+    x = gt.tensor("x", dtype, ("n", "m"))
+    across, down = x[:, 1:] - x[:, :-1], x[1:] - x[:-1]
+    cost = gt.sum(gt.sqrt(across**2 + smooth)) + gt.sum(gt.sqrt(down**2 + smooth))
+    return gradc.function([x], [cost, gradc.grad(cost, x)]).optimized
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+@pytest.mark.parametrize("name", CHOICES)
+def test_what_neighbours_in_a_row_share(dtype: str, name: str) -> None:
+    fn = total_variation(dtype)
+    compiled = native(fn, choices=CHOICES[name])
+    for n, m in ((1, 1), (1, 5), (2, 1), (33, 2), (40, 9), (130, 17)):
+        at = np.random.default_rng(n).normal(size=(n, m)).astype(fn.parameters[0].dtype.numpy)
+        for found, expected in zip(compiled(at), evaluate(fn, at), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-12 if dtype == "f64" else 1e-5)
+
+
+def test_what_neighbours_in_a_row_share_is_computed_once() -> None:
+    cut = cut_into_kernels(total_variation("f64"), USUAL)
+    (group,) = (step for step in cut.steps if isinstance(step, RowGroup))
+    assert [value.type.rank for value in group.local] == [2]
