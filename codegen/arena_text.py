@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from gradc.ir.dims import Dim, Monomial, floor_divide, monomials, product, size
 from gradc.ir.loops import Slot, tops_of
-from numpy.typing import NDArray
 
 _MOST_TERMS = 6  # of which the largest counts
 
-_Terms = NDArray[np.int64]  # [term, monomial]: coefficients
+_Terms: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"  # [term, monomial]: coefficients
 
 
 def arena_text(slots: Sequence[Slot]) -> str:

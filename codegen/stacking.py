@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from gradc.ir.dims import Dim, monomials, names_of
 from gradc.ir.record import dataclass
-from numpy.typing import NDArray
 
 ENOUGH = 1.1  # a ratio to what is in use at once that is not worth a longer search, or more code
 _POOR = 1.2  # one that is worth a long search
@@ -27,7 +27,8 @@ _MOST_NAMES = 4  # that are large in turn
 _MOST_SPANS = 256  # of which the order is searched for: that takes quadratic time
 _MOST_STEPS = 8_000  # of a search: a span falls
 
-Bytes = NDArray[np.float64]  # or ratios of them; integers would overflow
+# Or ratios of them; integers would overflow.
+Bytes: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 
 @dataclass(frozen=True, slots=True)
