@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from gradc.codegen.steps import (
+    FEWEST_ROWS,
     Nest,
     Step,
     can_inline,
@@ -37,8 +38,7 @@ _TWICE_COST = 12  # store a value of this cost rather than compute it for two ne
 _FEW = 4  # instructions that are written again rather than what they compute loaded
 _CONE_LIMIT = 200  # instructions inlined into one value
 _VIEW_LIMIT = 40  # index maps inlined into one another
-_MANY_ROWS = 128  # so many run in blocks that stay in the first caches
-_SHORT_ROW = 16  # entries: shorter rows of known length may be written out
+_LONG_ROW = 17  # entries: shorter rows of known length may be written out
 
 
 @dataclass(slots=True, eq=False)
@@ -152,21 +152,21 @@ def moves_in_rows(equation: Equation) -> bool:
     rule, shape = equation.op.lower, equation.outputs[0].shape
     if not isinstance(rule, IndexMap) or rule.repeats or len(shape) < 2:
         return False
-    if not _is_long(shape[0], _MANY_ROWS):
+    if not _is_long(shape[0], FEWEST_ROWS):
         return False
     kept = rule.align(*(x.type for x in equation.inputs), **equation.attrs)
     return any(
         len(axes) == len(shape)
         and axes[0] == 0
         and any(
-            axis is None and _is_long(d, _SHORT_ROW) for axis, d in zip(axes, shape, strict=True)
+            axis is None and _is_long(d, _LONG_ROW) for axis, d in zip(axes, shape, strict=True)
         )
         for axes in kept
     )
 
 
 def _is_long(extent: Dim, least: int) -> bool:
-    return not isinstance(extent, int) or extent > least
+    return not isinstance(extent, int) or extent >= least
 
 
 def _needed_in_memory(equation: Equation, cones: dict[Value, Cone]) -> Iterator[Value]:

@@ -15,6 +15,7 @@ from functools import cache, partial
 from typing import TypeAlias
 
 from gradc.codegen.choices import Choices
+from gradc.codegen.loop_plan import USUAL_LENGTH
 from gradc.codegen.product import can_finish
 from gradc.codegen.row_group import (
     RowData,
@@ -27,6 +28,7 @@ from gradc.codegen.row_group import (
 from gradc.codegen.row_layouts import BLOCK_BYTES, entries_of
 from gradc.codegen.schedule import nest_of, root_of
 from gradc.codegen.steps import (
+    FEWEST_ROWS,
     FinishedProduct,
     Nest,
     ProductStep,
@@ -50,9 +52,7 @@ from gradc.ir.record import dataclass
 from gradc.ir.structure import Structure, structure_of
 
 _SHORT_SIDE = 16  # rows and columns of a product that loops do well
-_USUAL_LENGTH = 64  # what an unknown length counts as
 _AHEAD, _BETWEEN = 1024, 256  # steps after the first, the last of a group that may join it
-_SHORTEST = 128  # fewer rows than this are not worth a loop over blocks
 
 
 Scheduled: TypeAlias = "Step | RowGroup | Straight | FinishedProduct"
@@ -307,11 +307,11 @@ def _is_small(value: Value, labels: Sequence[int], apart: Collection[int | None]
     A large one would be packed again for every block. `apart`: the labels of rows and products.
     """
     own = [d for label, d in zip(labels, value.shape, strict=True) if label not in apart]
-    return entries_of(own, _USUAL_LENGTH) * value.dtype.itemsize <= BLOCK_BYTES
+    return entries_of(own, USUAL_LENGTH) * value.dtype.itemsize <= BLOCK_BYTES
 
 
 def _if_long(extent: Dim) -> Dim | None:
-    return None if isinstance(extent, int) and extent < _SHORTEST else extent
+    return None if isinstance(extent, int) and extent < FEWEST_ROWS else extent
 
 
 def _operands(equation: Equation) -> list[tuple[Value, Sequence[int]]]:

@@ -12,6 +12,7 @@ from gradc.ir.lowering import Contraction, IndexMap, Literal, Pointwise, Reducti
 from gradc.ir.record import dataclass
 
 _MOST_TERMS = 16  # of a sum that is inlined
+FEWEST_ROWS = 128  # fewer are not worth a loop over blocks of rows
 _FEWEST_ALONG = 8  # entries of a batch along which vectors run
 
 # The space axis along which each axis of a value is read; None: at some other coordinate.
